@@ -1,1 +1,45 @@
-//! Placeholder.
+//! Namespaces, tunnels and traffic for tests on a real kernel.
+//!
+//! The crate builds small networks out of network namespaces and veth pairs, starts `wg-gateway` or `wireguard-go` in
+//! them, configures both with the ordinary `wg` (or through the UAPI socket), sends traffic and looks at the wire. It is
+//! used by its own tests and by `cargo xtask demo` and `bench`.
+//!
+//! * [`Requirements`] says whether this machine can do that, and what is missing.
+//! * [`Namespace`] and [`veth`] are the network; [`cleanup`] removes all of it, also after a panic or Ctrl-C.
+//! * [`Program`] and [`Tunnel`] are a running program and its interface; [`wg`] and [`uapi`] configure it.
+//! * [`Node`] and [`Pair`] put one tunnel into each of two namespaces, with keys and addresses.
+//! * [`ping`], [`tcp`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and disturb the wire.
+//!
+//! This is a test harness: what cannot be set up ends in a panic that names the command and its output, at the line of
+//! the caller. Nothing here needs `unsafe` but the one `ioctl` of [`tun_fd`].
+
+pub mod capture;
+pub mod cleanup;
+pub mod command;
+pub mod inject;
+pub mod iperf;
+pub mod key;
+pub mod matrix;
+pub mod namespace;
+pub mod node;
+pub mod pair;
+pub mod ping;
+pub mod process;
+pub mod program;
+pub mod requirements;
+pub mod status;
+pub mod tcp;
+pub mod tun_fd;
+pub mod tunnel;
+pub mod uapi;
+pub mod udp;
+pub mod veth;
+pub mod wait;
+pub mod wg;
+
+pub use namespace::Namespace;
+pub use node::{Family, Node};
+pub use pair::Pair;
+pub use program::Program;
+pub use requirements::Requirements;
+pub use tunnel::Tunnel;

@@ -1,0 +1,54 @@
+//! What `/proc` says about a running program.
+
+use core::time::Duration;
+use std::fs;
+
+/// Resident memory of `pid` in KiB, if it runs.
+pub fn resident_kib(pid: u32) -> Option<u64> {
+    status_field(pid, "VmRSS:")
+}
+
+/// The most resident memory `pid` ever had, in KiB, if it runs.
+pub fn peak_resident_kib(pid: u32) -> Option<u64> {
+    status_field(pid, "VmHWM:")
+}
+
+/// Processor time that `pid` has used, user and system, if it runs.
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, but its closing bracket is the last one; then state is field 3, utime 14, stime 15.
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
+/// How many files `pid` has open, if it runs.
+pub fn open_files(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
+fn status_field(pid: u32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_has_memory_and_files() {
+        let pid = std::process::id();
+        assert!(resident_kib(pid).unwrap() > 100);
+        assert!(peak_resident_kib(pid).unwrap() >= resident_kib(pid).unwrap() / 2);
+        assert!(open_files(pid).unwrap() >= 3);
+        assert!(cpu_time(pid).is_some());
+    }
+
+    #[test]
+    fn nobody_has_pid_zero() {
+        assert_eq!(resident_kib(0), None);
+        assert_eq!(cpu_time(0), None);
+    }
+}

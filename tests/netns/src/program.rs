@@ -1,0 +1,86 @@
+//! The programs under test and where they are.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::command::{self, Failure};
+use crate::requirements::find_program;
+
+/// Names a ready built gateway; without it the gateway is built when it is first needed.
+pub const GATEWAY_VARIABLE: &str = "WG_GATEWAY";
+
+/// A program that serves one WireGuard interface and takes the command line of `wireguard-go`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Program {
+    /// The gateway of this workspace.
+    Gateway,
+    /// `wireguard-go` as the distribution packages it.
+    WireguardGo,
+}
+
+impl Program {
+    /// Its name as people know it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "wg-gateway",
+            Self::WireguardGo => "wireguard-go",
+        }
+    }
+
+    /// Its path.
+    ///
+    /// # Panics
+    ///
+    /// When the gateway does not build, or `wireguard-go` is not installed.
+    #[track_caller]
+    pub fn path(self) -> PathBuf {
+        static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
+        match self {
+            Self::Gateway => match GATEWAY.get_or_init(gateway) {
+                Ok(path) => path.clone(),
+                Err(failure) => panic!("{failure}"),
+            },
+            Self::WireguardGo => {
+                find_program("wireguard-go").expect("wireguard-go: `apt-get install wireguard-go`")
+            }
+        }
+    }
+
+    /// How often its start may fail for reasons that are not its tests' matter. The packaged `wireguard-go` sometimes
+    /// loses a race against the kernel while it makes its interface.
+    pub(crate) fn start_attempts(self) -> u32 {
+        // By path: to prove the tests themselves, `wireguard-go` is put in the place of the gateway.
+        if self.path().ends_with("wireguard-go") { 5 } else { 1 }
+    }
+}
+
+/// Builds the gateway into the directory that this program was built into, with the same profile.
+fn gateway() -> Result<PathBuf, Failure> {
+    if let Some(path) = std::env::var_os(GATEWAY_VARIABLE) {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe().expect("the path of this program");
+    // <target>/<profile>/program or <target>/<profile>/deps/program
+    let profile = own
+        .ancestors()
+        .skip(1)
+        .find(|directory| !directory.ends_with("deps"))
+        .expect("a profile directory")
+        .to_path_buf();
+    let mut build = Command::new(env!("CARGO"));
+    build.args([
+        "build",
+        "--quiet",
+        "--manifest-path",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
+    ]);
+    build
+        .args(["--package", "wg-gateway", "--target-dir"])
+        .arg(profile.parent().expect("a target directory"));
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    command::try_run(&mut build)?;
+    Ok(profile.join("wg-gateway"))
+}

@@ -1,0 +1,193 @@
+//! A running program with its interface, inside a namespace.
+
+use core::time::Duration;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cleanup;
+use crate::status::Status;
+use crate::{Namespace, Program, uapi, wait, wg};
+
+/// How long a program may take to come up or to end before a test calls it stuck.
+pub const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A program in the foreground, its interface and its log. Dropping it kills the program.
+#[derive(Debug)]
+pub struct Tunnel {
+    program: Program,
+    interface: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Tunnel {
+    /// Starts `program` in `namespace` and waits until interface and socket are there.
+    ///
+    /// # Panics
+    ///
+    /// When the program does not come up; the message holds its log.
+    #[track_caller]
+    pub fn start(program: Program, namespace: &Namespace) -> Self {
+        Self::start_named(program, namespace, &cleanup::unique_name())
+    }
+
+    /// Like [`Self::start`], with a given interface name, which must begin like [`cleanup::unique_name`]'s.
+    ///
+    /// # Panics
+    ///
+    /// When the program does not come up; the message holds its log.
+    #[track_caller]
+    pub fn start_named(program: Program, namespace: &Namespace, interface: &str) -> Self {
+        let mut log = String::new();
+        for _ in 0..program.start_attempts() {
+            let mut command = namespace.command(program.path());
+            command.args(["-f", interface]).stdin(Stdio::null());
+            let mut tunnel = Self::spawn(program, interface, command);
+            if tunnel.comes_up(namespace) {
+                return tunnel;
+            }
+            log = tunnel.log();
+        }
+        panic!("{} does not come up:\n{log}", program.name());
+    }
+
+    /// Starts a command that runs `program` for `interface` in the foreground. Does not wait.
+    ///
+    /// # Panics
+    ///
+    /// When the command cannot be started.
+    #[track_caller]
+    pub fn spawn(program: Program, interface: &str, mut command: Command) -> Self {
+        let log = cleanup::unique_directory().join("log");
+        let output = File::create(&log).expect("the log");
+        command.process_group(0);
+        command.stdout(output.try_clone().expect("the log, twice")).stderr(output);
+        if std::env::var_os("LOG_LEVEL").is_none() {
+            command.env("LOG_LEVEL", "verbose");
+        }
+        let child = command.spawn().expect("starting `ip netns exec`");
+        Self { program, interface: interface.to_owned(), child, log }
+    }
+
+    /// Waits for interface and socket; false if the program ended instead.
+    pub fn comes_up(&mut self, namespace: &Namespace) -> bool {
+        let interface = self.interface.clone();
+        let mut up = false;
+        wait::until(PATIENCE, || {
+            up = namespace.has_interface(&interface) && uapi::get(&interface).is_ok();
+            up || !self.is_running()
+        });
+        up
+    }
+
+    /// Which program this is.
+    pub const fn program(&self) -> Program {
+        self.program
+    }
+
+    /// The name of the interface.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The UAPI socket.
+    pub fn socket(&self) -> PathBuf {
+        uapi::socket_path(&self.interface)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the program still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // A program that has ended already shows that in its exit status.
+            kill_process(pid, signal).ok();
+        }
+    }
+
+    /// Waits until the program has ended; none if it does not within [`PATIENCE`].
+    pub fn wait_for_end(&mut self) -> Option<ExitStatus> {
+        wait::find(PATIENCE, || self.child.try_wait().ok().flatten())
+    }
+
+    /// Ends the program as `kill -9` does. The socket stays behind, as it would.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Runs `wg set INTERFACE ..`; the arguments are separated by spaces.
+    ///
+    /// # Panics
+    ///
+    /// When `wg` fails.
+    #[track_caller]
+    pub fn set(&self, arguments: &str) {
+        self.set_with_input(arguments, "");
+    }
+
+    /// Runs `wg set INTERFACE ..` with `input` behind `/dev/stdin`.
+    ///
+    /// # Panics
+    ///
+    /// When `wg` fails.
+    #[track_caller]
+    pub fn set_with_input(&self, arguments: &str, input: &str) {
+        wg::wg(&format!("set {} {arguments}", self.interface), input);
+    }
+
+    /// Runs `wg setconf INTERFACE` with this configuration.
+    ///
+    /// # Panics
+    ///
+    /// When `wg` fails.
+    #[track_caller]
+    pub fn setconf(&self, configuration: &str) {
+        wg::wg(&format!("setconf {} /dev/stdin", self.interface), configuration);
+    }
+
+    /// What `wg show INTERFACE dump` says.
+    ///
+    /// # Panics
+    ///
+    /// When `wg` fails.
+    #[track_caller]
+    pub fn show(&self) -> Status {
+        wg::show(&self.interface)
+    }
+
+    /// What the program said on its standard output and error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_else(|e: io::Error| format!("no log: {e}"))
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines.len().saturating_sub(40);
+            let (name, interface) = (self.program.name(), &self.interface);
+            eprintln!("--- last lines of {name} for {interface}:\n{}\n---", lines[shown..].join("\n"));
+        }
+        self.kill();
+        fs::remove_file(self.socket()).ok();
+        if let Some(directory) = self.log.parent() {
+            fs::remove_dir_all(directory).ok();
+        }
+    }
+}

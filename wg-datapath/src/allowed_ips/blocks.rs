@@ -98,6 +98,18 @@ impl<T: Copy + Default> Blocks<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Blocks<T> {
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Size of the block that a run of `len` values occupies.
+    pub(super) fn block_len(len: u32) -> usize {
+        if len == 0 { 0 } else { CLASSES[class(len)] as usize }
+    }
+}
+
 /// Index of the smallest class that holds `len` values.
 const fn class(len: u32) -> usize {
     const OF: [u8; 65] = {

@@ -385,6 +385,7 @@ impl<K: Key> Table<K> {
     /// Panics unless the tree is minimal and well-formed and the direct table says what the tree says.
     pub(super) fn check_invariants(&self) {
         let (mut prefixes, mut pending) = (0, alloc::vec![(self.root, K::default(), 0)]);
+        let (mut nodes, mut owners) = (usize::from(self.root != NONE), 0);
         while let Some((at, key, depth)) = pending.pop() {
             let Some(node) = self.nodes.get(at) else { continue };
             assert!(!node.is_redundant());
@@ -392,6 +393,12 @@ impl<K: Key> Table<K> {
             assert_eq!((node.depth % STRIDE, node.internal & 1), (0, 0));
             assert!(node.key == node.key.masked(node.depth));
             prefixes += node.internal.count_ones() as usize;
+            nodes += Blocks::<Node<K>>::block_len(node.external.count_ones());
+            owners += Blocks::<u32>::block_len(if node.internal.is_power_of_two() {
+                0
+            } else {
+                node.internal.count_ones()
+            });
             for chunk in 0..64 {
                 let Some(kid) = node.kid(chunk) else { continue };
                 assert_eq!(self.nodes.get(kid).unwrap().key.chunk(node.depth), chunk);
@@ -399,6 +406,7 @@ impl<K: Key> Table<K> {
             }
         }
         assert_eq!(prefixes, self.len);
+        assert_eq!((nodes, owners), (self.nodes.live(), self.owners.live()), "nothing leaks");
         for (at, slot) in self.direct.iter().flatten().enumerate() {
             let walked = self.walk(at);
             assert_eq!((slot.owner, slot.node), (walked.owner, walked.node), "slot {at}");

@@ -132,6 +132,11 @@ fn removing_what_another_peer_owns_changes_nothing() {
     assert_eq!(owner(&ips, "10.0.0.1"), Some(2));
     assert!(!ips.remove(prefix("10.0.0.0/24"), peer(1)));
     ips.check();
+
+    let mut alone = table(&[("10.1.2.3/32", 1)]);
+    assert!(!alone.remove(prefix("10.9.2.3/32"), peer(1)));
+    assert!(!alone.remove(prefix("10.1.2.0/24"), peer(1)));
+    assert_eq!(owner(&alone, "10.1.2.3"), Some(1));
 }
 
 #[test]
@@ -262,6 +267,53 @@ fn short_prefixes_change_under_the_direct_table() {
         ips.check();
         assert_eq!(owner(&ips, inside), Some(next), "without {text}");
     }
+}
+
+#[test]
+fn lone_subtrees_move_under_the_direct_table() {
+    let mut ips = AllowedIps::new();
+    for n in 0..4096_u32 {
+        ips.insert(IpPrefix::new(IpAddr::V4((0x6000_0000 | n << 12).into()), 24).unwrap(), peer(9));
+    }
+    assert!(ips.v4.table.has_direct());
+    // The /12 forks the way to the /16 without covering it; then each of them is left alone in turn.
+    for (insert, text, inside, expected) in [
+        (true, "10.32.0.0/16", "10.32.0.1", Some(1)),
+        (true, "10.0.0.0/12", "10.32.0.1", Some(1)),
+        (false, "10.0.0.0/12", "10.32.0.1", Some(1)),
+        (true, "10.0.0.0/16", "10.32.0.1", Some(1)),
+        (false, "10.0.0.0/16", "10.32.0.1", Some(1)),
+        (true, "10.32.7.0/30", "10.32.7.1", Some(1)),
+        (false, "10.32.0.0/16", "10.32.7.1", Some(1)),
+        (false, "10.32.7.0/30", "10.32.7.1", None),
+    ] {
+        if insert {
+            ips.insert(prefix(text), peer(1));
+        } else {
+            assert!(ips.remove(prefix(text), peer(1)));
+        }
+        ips.check();
+        assert_eq!(owner(&ips, inside), expected, "after {text}");
+    }
+}
+
+#[test]
+fn the_direct_table_goes_at_half_of_what_brings_it() {
+    let nth = |n: u32| IpPrefix::new(IpAddr::V4((n << 8).into()), 24).unwrap();
+    let mut ips = AllowedIps::new();
+    for n in 0..4095 {
+        ips.insert(nth(n), peer(1));
+    }
+    assert!(!ips.v4.table.has_direct());
+    ips.insert(nth(4095), peer(1));
+    assert!(ips.v4.table.has_direct());
+    for n in 2048..4096 {
+        ips.remove(nth(n), peer(1));
+    }
+    assert!(ips.v4.table.has_direct());
+    ips.remove(nth(0), peer(1));
+    assert!(!ips.v4.table.has_direct());
+    assert_eq!(owner(&ips, "0.0.1.1"), Some(1));
 }
 
 #[test]

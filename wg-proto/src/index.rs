@@ -5,7 +5,7 @@ use core::fmt;
 /// An opaque session index. Every value is legal, 0 and 0xffffffff included (C8).
 ///
 /// Local indices must be drawn at random from all 32 bits and be unique among the live handshakes and keypairs
-/// of a device (C41, C42); see [`crate::IndexSource`].
+/// of a device (C41, C42).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionIndex(u32);
 

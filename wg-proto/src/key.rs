@@ -45,10 +45,9 @@ impl PrivateKey {
     pub fn from_bytes(mut bytes: [u8; KEY_LEN]) -> Self {
         let mut key = Self(bytes);
         bytes.zeroize();
-        if let [first, .., last] = &mut key.0 {
-            *first &= 0xf8;
-            *last = (*last & 0x7f) | 0x40;
-        }
+        let [first, .., last] = &mut key.0;
+        *first &= 0xf8;
+        *last = (*last & 0x7f) | 0x40;
         key
     }
 

@@ -2,14 +2,41 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod aead;
+mod control;
+mod cookie;
 mod endpoint;
+mod guard;
 mod index;
 mod key;
+mod keypair;
+pub mod limits;
+mod mac;
+pub mod noise;
+mod peer;
+mod rate_limit;
+mod replay;
+mod sessions;
 mod time;
+mod timers;
+mod transport;
+pub mod wire;
 
+pub use control::{Control, Trigger};
+pub use cookie::{CookieChecker, CookieJar, InvalidCookieReply};
 pub use endpoint::{Endpoint, Source};
+pub use guard::{Guard, HandshakeMessage, Load, Verdict};
 pub use index::SessionIndex;
 pub use key::{
     DhError, KEY_LEN, LowOrderPoint, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity,
 };
+pub use keypair::{Inline, Keypair};
+pub use mac::Mac1Key;
+pub use noise::{HandshakeError, Role};
+pub use peer::{Config, Event, Handled, Peer, ReceiveError, SealError, Transmit};
+pub use rate_limit::RateLimiter;
+pub use replay::{ReplayWindow, Replayed};
+pub use sessions::{NoSession, OpenError, Outgoing, Received, Retired, SendGrant, Sessions};
 pub use time::{Instant, Tai64n, UnixTime};
+pub use timers::{HandshakeDue, TrafficDue};
+pub use transport::{RecvKey, SendKey, padded_len};

@@ -1,0 +1,210 @@
+//! The replay window: which counters were seen, of the last 8128. RFC 6479; white paper, section 5.4.6.
+//!
+//! ```text
+//!            usable: 8128 behind the newest
+//!        |<----------------------------------->|
+//!  ..old | word | word |  ...  | word | word(n) | ..ahead
+//!        ^ one word of 64 is always spare: it is cleared when the newest enters the next
+//! ```
+//!
+//! A ring of 128 words of 64 bits; a counter's word is `counter / 64 mod 128`. Moving ahead clears the words between,
+//! all of them for a jump of 8192 or more. `check` looks, `commit` moves: only an authenticated packet may commit (C76).
+
+use crate::limits::REPLAY_WINDOW;
+
+const WORDS: usize = 128;
+const WORD_BITS: u64 = 64;
+
+/// A sliding window over the counters of one key.
+#[derive(Clone, Debug)]
+pub struct ReplayWindow {
+    /// One more than the newest counter; 0 before the first.
+    end: u64,
+    words: [u64; WORDS],
+}
+
+/// The counter was seen before or is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed;
+
+impl core::fmt::Display for Replayed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("counter seen before or too old")
+    }
+}
+
+impl core::error::Error for Replayed {}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ReplayWindow {
+    /// Makes a window that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { end: 0, words: [0; WORDS] }
+    }
+
+    /// Tells whether `commit` would accept `counter`; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Replayed`].
+    pub fn check(&self, counter: u64) -> Result<(), Replayed> {
+        let Some(newest) = self.end.checked_sub(1) else { return Ok(()) };
+        if counter > newest {
+            return Ok(());
+        }
+        if newest.saturating_sub(counter) > REPLAY_WINDOW {
+            return Err(Replayed);
+        }
+        let (word, bit) = place(counter);
+        match self.words.get(word) {
+            Some(word) if word & bit == 0 => Ok(()),
+            _ => Err(Replayed),
+        }
+    }
+
+    /// Marks `counter` as seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Replayed`] if it was seen before or is too old; the window has not moved.
+    pub fn commit(&mut self, counter: u64) -> Result<(), Replayed> {
+        // The last counter has no successor to name it by; it is far above the limit of a session.
+        let end = counter.checked_add(1).ok_or(Replayed)?;
+        self.check(counter)?;
+        if end > self.end {
+            self.advance(counter);
+            self.end = end;
+        }
+        let (word, bit) = place(counter);
+        if let Some(word) = self.words.get_mut(word) {
+            *word |= bit;
+        }
+        Ok(())
+    }
+
+    /// Clears the words that the newest counter moves over.
+    fn advance(&mut self, newest: u64) {
+        // Before the first packet the window ends within word zero, which is clear.
+        let from = self.end.saturating_sub(1) / WORD_BITS;
+        let to = newest / WORD_BITS;
+        if to.saturating_sub(from) >= WORDS as u64 {
+            self.words = [0; WORDS];
+            return;
+        }
+        for word in from.saturating_add(1)..=to {
+            if let Some(word) = self.words.get_mut(place(word.saturating_mul(WORD_BITS)).0) {
+                *word = 0;
+            }
+        }
+    }
+}
+
+/// The word of a counter and its bit in it.
+const fn place(counter: u64) -> (usize, u64) {
+    let word = (counter / WORD_BITS) % WORDS as u64;
+    #[expect(clippy::cast_possible_truncation, reason = "below 128")]
+    let word = word as usize;
+    (word, 1 << (counter % WORD_BITS))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rule, written out: unseen, and at most 8128 behind the newest.
+    #[derive(Default)]
+    struct Model {
+        seen: HashSet<u64>,
+        newest: Option<u64>,
+    }
+
+    impl Model {
+        fn commit(&mut self, counter: u64) -> bool {
+            let old = self.newest.is_some_and(|newest| newest > counter && newest - counter > 8128);
+            if old || counter == u64::MAX || !self.seen.insert(counter) {
+                return false;
+            }
+            self.newest = self.newest.max(Some(counter));
+            true
+        }
+    }
+
+    fn compare(counters: impl IntoIterator<Item = u64>) {
+        let (mut window, mut model) = (ReplayWindow::new(), Model::default());
+        for counter in counters {
+            let before = window.clone();
+            let looked = window.check(counter);
+            assert_eq!(window.words, before.words, "check moves nothing");
+            let accepted = window.commit(counter);
+            assert_eq!(accepted.is_ok(), model.commit(counter), "counter {counter}");
+            if counter != u64::MAX {
+                assert_eq!(looked, accepted, "check tells what commit does: counter {counter}");
+            }
+        }
+    }
+
+    #[test]
+    fn edges_of_the_window() {
+        // C77, C78: boundaries derived from the width (8128 = 127 words) and the ring (8192 = 128 words).
+        compare([0, 0, 1, 1, 9, 8, 7, 7, 8128, 8127, 8127, 0, 8129, 1, 8136, 8, 7, 9]);
+        compare([8192, 64, 63, 65, 8192 + 64, 64, 128, 127]);
+        for jump in [8127, 8128, 8129, 8191, 8192, 8193, 16_384, 1 << 40] {
+            compare([5, 5 + jump, 5, 6, jump - 8123, jump - 8124, 5 + jump]);
+        }
+        let top = u64::MAX - 1;
+        compare([top - 8128, top, top - 8128, top - 8129, top - 1, u64::MAX, u64::MAX, 0]);
+    }
+
+    #[test]
+    fn reordering_to_the_full_depth_loses_nothing() {
+        // Defect 30: every permutation within the window is accepted once.
+        let mut window = ReplayWindow::new();
+        for block in 0..4 {
+            let base = block * 8129;
+            for counter in (base..base + 8129).rev() {
+                assert_eq!(window.commit(counter), Ok(()), "{counter}");
+            }
+            for counter in base..base + 8129 {
+                assert_eq!(window.commit(counter), Err(Replayed), "{counter}");
+            }
+        }
+    }
+
+    fn counters() -> impl Strategy<Value = Vec<u64>> {
+        let near = (0_u64..40_000).boxed();
+        let step = prop_oneof![0_u64..3, 60_u64..70, 8_120_u64..8_200, Just(u64::MAX / 2), 0_u64..100_000];
+        prop_oneof![
+            proptest::collection::vec(near, 0..400),
+            proptest::collection::vec((step, 0_u64..8_300), 0..400).prop_map(|steps| {
+                let mut newest = 0_u64;
+                steps
+                    .into_iter()
+                    .map(|(ahead, behind)| {
+                        newest = newest.saturating_add(ahead);
+                        newest.saturating_sub(behind)
+                    })
+                    .collect()
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set_of_all_counters_seen(counters in counters()) {
+            compare(counters);
+        }
+    }
+}

@@ -93,7 +93,7 @@ impl Guard {
         self.mac1.verify(message.bytes())
     }
 
-    /// Decides about a handshake message from `source`.
+    /// Decides about a handshake message from `source`: [`Self::verify_mac1`], then [`Self::admit`].
     pub fn check<const N: usize, R: TryCryptoRng + ?Sized>(
         &mut self,
         message: &HandshakeMessage<'_>,
@@ -103,9 +103,23 @@ impl Guard {
         now: Instant,
         rng: &mut R,
     ) -> Verdict {
-        if !self.verify_mac1(message) {
-            return Verdict::InvalidMac1;
+        if self.verify_mac1(message) {
+            self.admit(message, source, load, limiter, now, rng)
+        } else {
+            Verdict::InvalidMac1
         }
+    }
+
+    /// Decides about a handshake message whose MAC1 was verified before, as when it was queued.
+    pub fn admit<const N: usize, R: TryCryptoRng + ?Sized>(
+        &mut self,
+        message: &HandshakeMessage<'_>,
+        source: SocketAddr,
+        load: Load,
+        limiter: &mut RateLimiter<N>,
+        now: Instant,
+        rng: &mut R,
+    ) -> Verdict {
         if load == Load::Normal {
             return Verdict::Admit;
         }

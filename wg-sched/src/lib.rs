@@ -1,1 +1,15 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod inline;
+mod io;
+mod strategy;
+mod topology;
+
+pub use inline::Inline;
+pub use io::{CoreIo, Stage};
+pub use strategy::{AnyStrategy, Budget, Outcome, Strategy, StrategyKind, UnknownStrategy};
+pub use topology::{Core, CoreId, Lane, LaneId, Limits, NodeId, Plan, Topology};

@@ -1,0 +1,158 @@
+//! The seam between the datapath and the ways to spread it over cores.
+
+use core::str::FromStr;
+
+use crate::inline::Inline;
+use crate::io::CoreIo;
+use crate::topology::{CoreId, Limits, Plan, Topology};
+
+/// How much a step may do before it returns to its executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Batches of each direction.
+    pub batches: u32,
+}
+
+impl Default for Budget {
+    /// Enough to make the return to the executor cheap, and little enough that timers are not late.
+    fn default() -> Self {
+        Self { batches: 64 }
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Batches moved.
+    pub batches: u32,
+    /// Pieces of control work done.
+    pub control: u32,
+    /// Whether the budget ended the step: there may be more to do, so do not sleep.
+    pub more: bool,
+}
+
+impl Outcome {
+    /// Tells whether the step found nothing to do.
+    #[must_use]
+    pub const fn idle(&self) -> bool {
+        self.batches == 0 && self.control == 0
+    }
+}
+
+/// A way to place the phases of the datapath on cores.
+///
+/// `plan` is a pure function. `step` is one core's turn: it never blocks and never allocates, and whatever it does it does
+/// through [`CoreIo`]. Order is the strategy's promise: batches of one peer and direction leave in the order they came.
+pub trait Strategy {
+    /// Names the strategy.
+    fn kind(&self) -> StrategyKind;
+
+    /// Places the lanes on the cores of a machine.
+    fn plan(&self, topology: &Topology, limits: &Limits) -> Plan;
+
+    /// Takes one turn on `core`.
+    fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome;
+}
+
+/// The strategies there are, by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StrategyKind {
+    /// Each core runs its own batches to completion.
+    #[default]
+    Inline,
+}
+
+impl StrategyKind {
+    /// All strategies.
+    pub const ALL: &'static [Self] = &[Self::Inline];
+
+    /// Returns the name it is selected by.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inline => "inline",
+        }
+    }
+
+    /// Makes the strategy.
+    #[must_use]
+    pub const fn build(self) -> AnyStrategy {
+        match self {
+            Self::Inline => AnyStrategy::Inline(Inline::new()),
+        }
+    }
+}
+
+impl core::fmt::Display for StrategyKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// There is no strategy of this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownStrategy;
+
+impl core::fmt::Display for UnknownStrategy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("unknown strategy; known are:")?;
+        StrategyKind::ALL.iter().try_for_each(|kind| write!(f, " {kind}"))
+    }
+}
+
+impl core::error::Error for UnknownStrategy {}
+
+impl FromStr for StrategyKind {
+    type Err = UnknownStrategy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
+        Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or(UnknownStrategy)
+    }
+}
+
+/// A strategy chosen at run time.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyStrategy {
+    /// See [`Inline`].
+    Inline(Inline),
+}
+
+impl Strategy for AnyStrategy {
+    fn kind(&self) -> StrategyKind {
+        match self {
+            Self::Inline(strategy) => strategy.kind(),
+        }
+    }
+
+    fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
+        match self {
+            Self::Inline(strategy) => strategy.plan(topology, limits),
+        }
+    }
+
+    fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
+        match self {
+            Self::Inline(strategy) => strategy.step(core, budget, io),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn every_strategy_is_found_by_its_name() {
+        for kind in StrategyKind::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(*kind));
+            assert_eq!(kind.build().kind(), *kind);
+        }
+        assert_eq!("in line".parse::<StrategyKind>(), Err(UnknownStrategy));
+        assert_eq!(UnknownStrategy.to_string(), "unknown strategy; known are: inline");
+    }
+}

@@ -32,6 +32,14 @@ impl Key {
         Self(x25519_dalek::x25519(self.0, x25519_dalek::X25519_BASEPOINT_BYTES))
     }
 
+    /// This private key as X25519 uses it, and as programs show it: bits 0, 1, 2 and 255 cleared, bit 254 set.
+    #[must_use]
+    pub const fn clamped(mut self) -> Self {
+        self.0[0] &= 0xf8;
+        self.0[31] = self.0[31] & 0x7f | 0x40;
+        self
+    }
+
     /// Reads the 44 characters that `wg` prints.
     pub fn parse(text: &str) -> Option<Self> {
         STANDARD.decode(text).ok()?.try_into().ok().map(Self)
@@ -77,9 +85,9 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// A new pair.
+    /// A new pair, clamped.
     pub fn generate() -> Self {
-        let private = Key::random();
+        let private = Key::random().clamped();
         Self { private, public: private.public() }
     }
 }

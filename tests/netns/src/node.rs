@@ -62,8 +62,7 @@ impl Node {
     /// When a step fails.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let interface = self.tunnel.interface().to_owned();
-        self.tunnel = Tunnel::start_named(self.tunnel.program(), &self.namespace, &interface);
+        self.tunnel.start_again(&self.namespace);
         self.configure();
     }
 
@@ -99,10 +98,10 @@ impl Node {
         for address in [self.outer(Family::V4), self.second_outer(Family::V4)] {
             self.namespace.ip(&format!("addr add {address}/24 dev {link}"));
         }
-        self.namespace.ip(&format!("addr add {}/64 dev {link} nodad", self.outer(Family::V6)));
-        // Not preferred, or the kernel would choose it as the source, since it came last.
-        let second = self.second_outer(Family::V6);
-        self.namespace.ip(&format!("addr add {second}/64 dev {link} nodad preferred_lft 0"));
+        // Of two that serve as well the kernel takes the later one as its source.
+        for address in [self.second_outer(Family::V6), self.outer(Family::V6)] {
+            self.namespace.ip(&format!("addr add {address}/64 dev {link} nodad"));
+        }
     }
 
     /// The name of the interface of the tunnel.

@@ -23,6 +23,8 @@ pub struct Tunnel {
     interface: String,
     child: Child,
     log: PathBuf,
+    /// Another value has the same name by now, and its socket.
+    replaced: bool,
 }
 
 impl Tunnel {
@@ -56,6 +58,18 @@ impl Tunnel {
         panic!("{} does not come up:\n{log}", program.name());
     }
 
+    /// Kills the program, if it still runs, and starts it again under the same name.
+    ///
+    /// # Panics
+    ///
+    /// When the program does not come up; the message holds its log.
+    #[track_caller]
+    pub fn start_again(&mut self, namespace: &Namespace) {
+        self.kill();
+        self.replaced = true;
+        *self = Self::start_named(self.program, namespace, &self.interface);
+    }
+
     /// Starts a command that runs `program` for `interface` in the foreground. Does not wait.
     ///
     /// # Panics
@@ -71,7 +85,7 @@ impl Tunnel {
             command.env("LOG_LEVEL", "verbose");
         }
         let child = command.spawn().expect("starting `ip netns exec`");
-        Self { program, interface: interface.to_owned(), child, log }
+        Self { program, interface: interface.to_owned(), child, log, replaced: false }
     }
 
     /// Waits for interface and socket; false if the program ended instead.
@@ -185,7 +199,9 @@ impl Drop for Tunnel {
             eprintln!("--- last lines of {name} for {interface}:\n{}\n---", lines[shown..].join("\n"));
         }
         self.kill();
-        fs::remove_file(self.socket()).ok();
+        if !self.replaced {
+            fs::remove_file(self.socket()).ok();
+        }
         if let Some(directory) = self.log.parent() {
             fs::remove_dir_all(directory).ok();
         }

@@ -1,0 +1,54 @@
+//! Sessions are renewed under traffic. The one test that waits two minutes, so it stands alone and runs all pairs at once.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use wg_netns::requirements::can_run;
+use wg_netns::udp::{Account, Flow};
+use wg_netns::{Family, Node, Pair, Program, wait};
+
+/// C54, C57, C121: the initiator renews the session after 120 s of its age, and no packet of either direction is lost.
+#[test]
+fn rekey_under_traffic_loses_nothing() {
+    if !can_run() {
+        return;
+    }
+    let pairs = [
+        [Program::Gateway, Program::WireguardGo],
+        [Program::WireguardGo, Program::Gateway],
+        [Program::Gateway, Program::Gateway],
+    ];
+    std::thread::scope(|scope| {
+        for programs in pairs {
+            scope.spawn(move || {
+                for account in traffic_across_a_rekey(programs) {
+                    assert!(account.sent > 100 * RATE && account.is_perfect(), "{programs:?}: {account:?}");
+                }
+            });
+        }
+    });
+}
+
+/// Packets a second, each way.
+const RATE: u64 = 100;
+
+fn traffic_across_a_rekey(programs: [Program; 2]) -> [Account; 2] {
+    let pair = Pair::acquainted(programs, Family::V4);
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    let first = [pair.a.peer(&pair.b).latest_handshake, pair.b.peer(&pair.a).latest_handshake];
+    let (there, back) = (flow(&pair.a, &pair.b), flow(&pair.b, &pair.a));
+    let renewed = wait::until(Duration::from_secs(140), || {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = [pair.a.peer(&pair.b).latest_handshake, pair.b.peer(&pair.a).latest_handshake];
+        now[0] > first[0] && now[1] > first[1]
+    });
+    assert!(renewed, "{programs:?}: no second handshake");
+    let (at_rekey, enough) = (there.received(), Duration::from_secs(10));
+    assert!(wait::until(enough, || there.received() > at_rekey + 3 * RATE), "{programs:?}: traffic stopped");
+    [there.finish(), back.finish()]
+}
+
+fn flow(from: &Node, to: &Node) -> Flow {
+    let rate = u32::try_from(RATE).expect("a small number");
+    Flow::start(&from.namespace, &to.namespace, SocketAddr::new(to.inner(Family::V4), 4000), rate, 200)
+}

@@ -6,6 +6,9 @@
 
 use core::fmt;
 
+use wg_proto::wire::ParseError;
+use wg_proto::{HandshakeError, InvalidCookieReply, OpenError};
+
 use crate::ip::IpError;
 
 /// Who may see a counter.
@@ -103,10 +106,8 @@ drop_reasons! {
     MessageTooShort, "message_too_short", Public;
     /// The message type is unknown or its reserved bytes are not zero (C1).
     UnknownMessageType, "unknown_message_type", Public;
-    /// An initiation, response or cookie reply of the wrong length (C2-C4).
+    /// The length is not one of the message type (C2-C5).
     WrongMessageLength, "wrong_message_length", Public;
-    /// A data message shorter than its header and tag (C5).
-    DataTooShort, "data_too_short", Public;
 
     // Handshake messages.
     /// There is no private key, so no handshake is accepted (C48).
@@ -202,6 +203,50 @@ impl DropReason {
     }
 }
 
+impl From<ParseError> for DropReason {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::TooShort => Self::MessageTooShort,
+            ParseError::UnknownType => Self::UnknownMessageType,
+            ParseError::WrongLength => Self::WrongMessageLength,
+            // A kind of error that is newer than this list is at least counted.
+            _ => Self::UnknownMessageType,
+        }
+    }
+}
+
+impl From<HandshakeError> for DropReason {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::LowOrder => Self::LowOrderPoint,
+            HandshakeError::Unexpected => Self::UnexpectedResponse,
+            HandshakeError::OldTimestamp => Self::OldTimestamp,
+            HandshakeError::TooSoon => Self::InitiationFlood,
+            HandshakeError::NoKey => Self::NoPrivateKey,
+            HandshakeError::Entropy => Self::NoEntropy,
+            _ => Self::HandshakeDecrypt,
+        }
+    }
+}
+
+impl From<OpenError> for DropReason {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::UnknownIndex => Self::UnknownIndex,
+            OpenError::Expired => Self::KeyExpired,
+            OpenError::CounterLimit => Self::CounterLimit,
+            OpenError::Replayed => Self::Replay,
+            _ => Self::InvalidTag,
+        }
+    }
+}
+
+impl From<InvalidCookieReply> for DropReason {
+    fn from(_: InvalidCookieReply) -> Self {
+        Self::InvalidCookieReply
+    }
+}
+
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -233,7 +278,7 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), number);
         }
-        assert_eq!(DropReason::ALL.len(), 51);
+        assert_eq!(DropReason::ALL.len(), 50);
         assert_eq!(DropReason::ALL.last(), Some(&DropReason::NoBuffer));
     }
 
@@ -265,6 +310,41 @@ mod tests {
         }
         assert_eq!(DropReason::UnknownMessageType.exposure(), Exposure::Public);
         assert_eq!(DropReason::StagedOverflow.exposure(), Exposure::Public);
+    }
+
+    #[test]
+    fn each_error_of_the_protocol_has_its_reason() {
+        let handshake = [
+            (HandshakeError::Unauthentic, DropReason::HandshakeDecrypt),
+            (HandshakeError::LowOrder, DropReason::LowOrderPoint),
+            (HandshakeError::Unexpected, DropReason::UnexpectedResponse),
+            (HandshakeError::OldTimestamp, DropReason::OldTimestamp),
+            (HandshakeError::TooSoon, DropReason::InitiationFlood),
+            (HandshakeError::NoKey, DropReason::NoPrivateKey),
+            (HandshakeError::Entropy, DropReason::NoEntropy),
+        ];
+        for (error, reason) in handshake {
+            assert_eq!(DropReason::from(error), reason);
+        }
+        let open = [
+            (OpenError::UnknownIndex, DropReason::UnknownIndex),
+            (OpenError::Expired, DropReason::KeyExpired),
+            (OpenError::CounterLimit, DropReason::CounterLimit),
+            (OpenError::Replayed, DropReason::Replay),
+            (OpenError::Unauthentic, DropReason::InvalidTag),
+        ];
+        for (error, reason) in open {
+            assert_eq!(DropReason::from(error), reason);
+        }
+        let parse = [
+            (ParseError::TooShort, DropReason::MessageTooShort),
+            (ParseError::UnknownType, DropReason::UnknownMessageType),
+            (ParseError::WrongLength, DropReason::WrongMessageLength),
+        ];
+        for (error, reason) in parse {
+            assert_eq!(DropReason::from(error), reason);
+        }
+        assert_eq!(DropReason::from(InvalidCookieReply), DropReason::InvalidCookieReply);
     }
 
     #[test]

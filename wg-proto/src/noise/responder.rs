@@ -48,6 +48,13 @@ impl ReceivedInitiation {
         self.state.decrypt_and_hash(&key, &self.encrypted_static, &mut remote_static)?; // s
         Ok(IdentifiedInitiation { received: self, remote_static: PublicKey::from_bytes(remote_static) })
     }
+
+    /// Shows chaining key and hash, for known-answer tests.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub const fn reveal(&self) -> ([u8; 32], [u8; 32]) {
+        self.state.reveal()
+    }
 }
 
 impl core::fmt::Debug for ReceivedInitiation {
@@ -81,6 +88,13 @@ impl IdentifiedInitiation {
         let mut timestamp = [0; 12];
         received.state.decrypt_and_hash(&key, &received.encrypted_timestamp, &mut timestamp)?;
         Ok(InitiationReceived { received, remote_static, timestamp: Tai64n::from_bytes(timestamp) })
+    }
+
+    /// Shows chaining key and hash, for known-answer tests.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub const fn reveal(&self) -> ([u8; 32], [u8; 32]) {
+        self.received.reveal()
     }
 }
 
@@ -141,6 +155,6 @@ impl InitiationReceived {
     #[cfg(feature = "test-util")]
     #[must_use]
     pub const fn reveal(&self) -> ([u8; 32], [u8; 32]) {
-        self.received.state.reveal()
+        self.received.reveal()
     }
 }

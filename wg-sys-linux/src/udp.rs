@@ -362,3 +362,6 @@ fn tos_of(message: &Cmsg<'_>) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

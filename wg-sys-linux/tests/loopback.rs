@@ -420,7 +420,7 @@ fn link_local_peers_keep_their_scope() {
     // C96
     let test = "link_local_peers_keep_their_scope";
     let (Some(left), Some(right)) = (Namespace::new(test), Namespace::new(test)) else { return };
-    left.ip(&["link", "add", "v", "type", "veth", "peer", "name", "v", "netns", right.name()]);
+    left.ip(&["link", "add", "v", "type", "veth", "peer", "name", "v", "netns", &right.to_string()]);
     for (namespace, address) in [(&left, "fe80::1/64"), (&right, "fe80::2/64")] {
         namespace.ip(&["link", "set", "v", "addrgenmode", "none"]);
         namespace.ip(&["addr", "add", address, "dev", "v", "nodad"]);

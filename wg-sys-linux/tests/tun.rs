@@ -172,7 +172,7 @@ fn interface_is_followed_into_another_namespace() {
     }
     while events.next_event().is_some() {}
 
-    born.ip(&["link", "set", "wgt0", "netns", moved.name()]);
+    born.ip(&["link", "set", "wgt0", "netns", &moved.to_string()]);
     assert_eq!(next(&mut events), TunEvent::Down, "moving takes it down");
     // Another interface of the same name where it was, in another state, must not be mistaken for it.
     born.ip(&["link", "add", "wgt0", "mtu", "1111", "type", "veth", "peer", "name", "decoy"]);
@@ -205,14 +205,14 @@ fn second_move_is_followed_too() {
     let tun = first.run(|| Tun::open("wgt0")).unwrap();
     let mut events = first.run(|| tun.events()).unwrap();
     while events.next_event().is_some() {}
-    first.ip(&["link", "set", "wgt0", "netns", second.name()]);
+    first.ip(&["link", "set", "wgt0", "netns", &second.to_string()]);
     second.ip(&["link", "set", "wgt0", "up"]);
     assert_eq!(next(&mut events), TunEvent::Up);
-    second.ip(&["link", "set", "wgt0", "netns", third.name()]);
+    second.ip(&["link", "set", "wgt0", "netns", &third.to_string()]);
     assert_eq!(next(&mut events), TunEvent::Down);
     third.ip(&["link", "set", "wgt0", "up"]);
     assert_eq!(next(&mut events), TunEvent::Up);
-    third.ip(&["link", "set", "wgt0", "netns", first.name()]);
+    third.ip(&["link", "set", "wgt0", "netns", &first.to_string()]);
     assert_eq!(next(&mut events), TunEvent::Down);
     first.ip(&["link", "set", "wgt0", "mtu", "1400"]);
     assert_eq!(next(&mut events), TunEvent::Mtu(1400));
@@ -258,7 +258,7 @@ fn end_of_its_namespace_is_seen_on_the_descriptor() {
     let (Some(born), Some(doomed)) = (namespace(test), namespace(test)) else { return };
     let mut tun = born.run(|| Tun::open("wgt0")).unwrap();
     let mut events = born.run(|| tun.events()).unwrap();
-    born.ip(&["link", "set", "wgt0", "netns", doomed.name()]);
+    born.ip(&["link", "set", "wgt0", "netns", &doomed.to_string()]);
     while events.next_event().is_some() {}
     let mut poller = Poller::new().unwrap();
     poller.add(&tun, Token::new(1), Interest::Readable).unwrap();

@@ -1,5 +1,6 @@
 //! A network namespace for one test, removed when the test ends however it ends.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use std::fs;
@@ -39,10 +40,6 @@ impl Namespace {
         Some(namespace)
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Runs `ip` inside.
     pub(crate) fn ip(&self, arguments: &[&str]) {
         ip(&[&["-n", &self.name], arguments].concat());
@@ -59,6 +56,13 @@ impl Namespace {
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+}
+
+/// The name, for `ip link set .. netns NAME`.
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
     }
 }
 

@@ -1,0 +1,9 @@
+//! The work that is measured, made once so that every harness measures the same.
+
+mod batch;
+mod pair;
+mod routes;
+
+pub use batch::{BATCH, Batch, SIZES};
+pub use pair::Pair;
+pub use routes::{AddressFamily, PREFIXES, Routes};

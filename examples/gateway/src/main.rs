@@ -1,2 +1,58 @@
-//! Placeholder.
-fn main() {}
+//! `wg-gateway [-f|--foreground] IFNAME`: a WireGuard interface in user space, called as wireguard-go is.
+
+#![forbid(unsafe_code)]
+
+use std::env;
+use std::process::ExitCode;
+
+use wg_gateway::cli::{Cli, Environment, exit_code};
+use wg_gateway::log::{self, LogLevel};
+use wg_gateway::run;
+use wg_gateway::setup::Setup;
+use wg_sys_linux::Error;
+use wg_sys_linux::daemon::{self, Output, Readiness};
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to tell if this cannot be printed.
+            let _ = error.print();
+            return exit_code(&error).into();
+        }
+    };
+    let environment = Environment::read(|name| env::var_os(name));
+    let result = match Readiness::take() {
+        Ok(None) if !cli.foreground && !environment.foreground => {
+            daemon::start(if environment.wants_log { Output::Keep } else { Output::Discard })
+        }
+        Ok(readiness) => serve(&cli, environment, readiness),
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if environment.log_level != LogLevel::Silent {
+                eprintln!("wg-gateway: {error}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Is the gateway until told to end; a waiting parent learns how the set-up went.
+fn serve(cli: &Cli, environment: Environment, mut readiness: Option<Readiness>) -> Result<(), Error> {
+    let result = Setup::make(cli).and_then(|setup| {
+        log::start(environment.log_level, &setup.interface);
+        run::run(setup, || {
+            if let Some(Err(error)) = readiness.take().map(Readiness::ready) {
+                tracing::warn!("{error}");
+            }
+        })
+    });
+    let Err(error) = result else { return Ok(()) };
+    if let Some(readiness) = readiness {
+        readiness.failed(&error.to_string());
+    }
+    Err(error)
+}

@@ -62,7 +62,11 @@ impl<P: Copy> Transaction<P> {
     /// Applies at most `budget` lines; gives the answer when the set is at its end.
     ///
     /// After an answer there is nothing left to run.
-    pub fn run<C: Configure<Peer = P>>(&mut self, device: &mut C, budget: usize) -> Option<Result<(), Errno>> {
+    pub fn run<C: Configure<Peer = P>>(
+        &mut self,
+        device: &mut C,
+        budget: usize,
+    ) -> Option<Result<(), Errno>> {
         for _ in 0..budget {
             let applied = match self.ops.next() {
                 Some(op) => self.apply(device, op),
@@ -77,7 +81,11 @@ impl<P: Copy> Transaction<P> {
     }
 
     /// Ends the last section; the first error is the answer.
-    fn end<C: Configure<Peer = P>>(&mut self, device: &mut C, outcome: Result<(), Errno>) -> Result<(), Errno> {
+    fn end<C: Configure<Peer = P>>(
+        &mut self,
+        device: &mut C,
+        outcome: Result<(), Errno>,
+    ) -> Result<(), Errno> {
         let ended = self.end_section(device);
         let answer = outcome.and(ended);
         if let Err(errno) = answer {
@@ -204,7 +212,8 @@ impl<P: Copy> Transaction<P> {
 
     fn end_section<C: Configure<Peer = P>>(&mut self, device: &mut C) -> Result<(), Errno> {
         self.create_named(device)?;
-        if let Section::Known { peer, keepalive, .. } = core::mem::replace(&mut self.section, Section::Dummy) {
+        if let Section::Known { peer, keepalive, .. } = core::mem::replace(&mut self.section, Section::Dummy)
+        {
             if let Some(seconds) = keepalive {
                 device.set_persistent_keepalive(peer, seconds);
             }

@@ -95,7 +95,10 @@ impl Default for Parser {
 
 impl core::fmt::Debug for Parser {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Parser").field("state", &self.state).field("lines", &self.lines).finish_non_exhaustive()
+        f.debug_struct("Parser")
+            .field("state", &self.state)
+            .field("lines", &self.lines)
+            .finish_non_exhaustive()
     }
 }
 

@@ -158,8 +158,13 @@ mod tests {
     #[test]
     fn what_is_not_set_is_left_out_or_zero() {
         assert_eq!(get(&Snapshot::default()), "errno=0\n\n");
-        let bare =
-            PeerSnapshot { preshared_key: None, endpoint: None, last_handshake: None, allowed_ips: vec![], ..peer() };
+        let bare = PeerSnapshot {
+            preshared_key: None,
+            endpoint: None,
+            last_handshake: None,
+            allowed_ips: vec![],
+            ..peer()
+        };
         let text = get(&Snapshot { peers: vec![bare], ..Snapshot::default() });
         assert!(text.contains(&format!("preshared_key={}\n", "0".repeat(64))), "{text}");
         assert!(text.contains("last_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"), "{text}");
@@ -185,11 +190,14 @@ mod tests {
 
     #[test]
     fn a_reply_larger_than_the_buffer_comes_out_whole() {
-        let prefixes: Vec<_> =
-            (0..20_000_u32).map(|n| IpPrefix::new(core::net::Ipv4Addr::from(n).into(), 32).unwrap()).collect();
+        let prefixes: Vec<_> = (0..20_000_u32)
+            .map(|n| IpPrefix::new(core::net::Ipv4Addr::from(n).into(), 32).unwrap())
+            .collect();
         let expected: String = prefixes.iter().map(|prefix| format!("allowed_ip={prefix}\n")).collect();
-        let text =
-            get(&Snapshot { peers: vec![PeerSnapshot { allowed_ips: prefixes, ..peer() }], ..Snapshot::default() });
+        let text = get(&Snapshot {
+            peers: vec![PeerSnapshot { allowed_ips: prefixes, ..peer() }],
+            ..Snapshot::default()
+        });
         assert!(text.ends_with(&format!("{expected}errno=0\n\n")));
     }
 

@@ -18,7 +18,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,16 +91,19 @@ impl<P> core::fmt::Debug for Server<P> {
 }
 
 impl<P: Copy> Server<P> {
-    /// Starts to accept clients. `wake` is called, from any thread, after each request that is put in the queue.
+    /// Starts to accept the clients of a listening Unix socket, which from now on blocks. `wake` is called, from any
+    /// thread, after each request that is put in the queue.
+    ///
+    /// The descriptor is duplicated; the socket stops listening when the server is dropped.
     ///
     /// # Errors
     ///
-    /// If the listener cannot be used or the thread cannot be made.
-    pub fn start<W>(listener: UnixListener, limits: Limits, wake: W) -> io::Result<Self>
+    /// The socket cannot be used, or the thread cannot be made.
+    pub fn start<W>(socket: &impl AsFd, limits: Limits, wake: W) -> io::Result<Self>
     where
         W: Fn() + Send + Sync + 'static,
     {
-        // An inherited listener may be non-blocking.
+        let listener = UnixListener::from(socket.as_fd().try_clone_to_owned()?);
         listener.set_nonblocking(false)?;
         let stopper = UnixStream::from(OwnedFd::from(listener.try_clone()?));
         // A client has at most one request in the queue, so a send never waits.
@@ -308,12 +311,13 @@ fn start_client(stream: UnixStream, link: &Link) {
         return;
     };
     let client_link = link.clone();
-    let spawned = thread::Builder::new().name("uapi-client".into()).stack_size(CLIENT_STACK).spawn(move || {
-        if let Err(err) = serve_client(id, &connection, &client_link) {
-            debug!("UAPI: client closed: {err}");
-        }
-        client_link.shared.leave(id);
-    });
+    let spawned =
+        thread::Builder::new().name("uapi-client".into()).stack_size(CLIENT_STACK).spawn(move || {
+            if let Err(err) = serve_client(id, &connection, &client_link) {
+                debug!("UAPI: client closed: {err}");
+            }
+            client_link.shared.leave(id);
+        });
     match spawned {
         Ok(worker) => link.shared.keep_worker(id, worker),
         Err(err) => {

@@ -1,38 +1,40 @@
 //! A device as the documentation describes it, in plain lists: no packets, no tables, no sockets.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use wg_datapath::IpPrefix;
-use wg_gateway::uapi::{Configure, Errno, Parser, PeerSnapshot, Request, Snapshot, Step, Transaction, write_get};
+use wg_gateway::uapi::{
+    Configure, Errno, Parser, PeerSnapshot, Request, Snapshot, Step, Transaction, write_get,
+};
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
 
 /// The one port that the model refuses.
-pub const TAKEN_PORT: u16 = 22;
+pub(crate) const TAKEN_PORT: u16 = 22;
 /// The one mark that the model refuses.
-pub const REFUSED_MARK: u32 = 666;
+pub(crate) const REFUSED_MARK: u32 = 666;
 
 #[derive(Debug, Default)]
-pub struct Model {
-    pub private_key: Option<PrivateKey>,
-    pub listen_port: u16,
-    pub firewall_mark: u32,
-    pub peers: Vec<ModelPeer>,
-    pub max_peers: Option<usize>,
+pub(crate) struct Model {
+    pub(crate) private_key: Option<PrivateKey>,
+    pub(crate) listen_port: u16,
+    pub(crate) firewall_mark: u32,
+    pub(crate) peers: Vec<ModelPeer>,
+    pub(crate) max_peers: Option<usize>,
     /// What happened to peers, in order.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 #[derive(Debug)]
-pub struct ModelPeer {
-    pub public_key: PublicKey,
-    pub preshared_key: PresharedKey,
-    pub endpoint: Option<SocketAddr>,
-    pub keepalive: u16,
-    pub allowed_ips: Vec<IpPrefix>,
+pub(crate) struct ModelPeer {
+    pub(crate) public_key: PublicKey,
+    pub(crate) preshared_key: PresharedKey,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) keepalive: u16,
+    pub(crate) allowed_ips: Vec<IpPrefix>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     Created(u8),
     Removed(u8),
     /// An immediate keepalive; tells whether the endpoint was known.
@@ -47,11 +49,14 @@ fn tag(key: &PublicKey) -> u8 {
 
 impl Model {
     fn find(&mut self, key: PublicKey) -> &mut ModelPeer {
-        self.peers.iter_mut().find(|peer| peer.public_key == key).expect("a handle is used after its peer was removed")
+        self.peers
+            .iter_mut()
+            .find(|peer| peer.public_key == key)
+            .expect("a handle is used after its peer was removed")
     }
 
     /// Feeds one whole request, as a client would send it before it closes its side, and returns the errno.
-    pub fn set(&mut self, body: impl AsRef<[u8]>) -> i32 {
+    pub(crate) fn set(&mut self, body: impl AsRef<[u8]>) -> i32 {
         let mut parser = Parser::new();
         parser.feed(b"set=1\n");
         let parsed = match parser.feed(body.as_ref()) {
@@ -71,20 +76,20 @@ impl Model {
     }
 
     /// The reply to a get.
-    pub fn get(&self) -> String {
+    pub(crate) fn get(&self) -> String {
         let mut out = Vec::new();
         write_get(&mut out, Ok(&self.snapshot())).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     /// Both numbers of the device under one look.
-    pub fn mark_and_port(&self) -> (u32, u16) {
+    pub(crate) fn mark_and_port(&self) -> (u32, u16) {
         (self.firewall_mark, self.listen_port)
     }
 
     /// The events since the last call.
-    pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
     }
 }
 
@@ -162,7 +167,7 @@ impl Configure for Model {
 
     fn set_persistent_keepalive(&mut self, key: PublicKey, seconds: u16) {
         let peer = self.find(key);
-        let before = std::mem::replace(&mut peer.keepalive, seconds);
+        let before = core::mem::replace(&mut peer.keepalive, seconds);
         if before == 0 && seconds != 0 {
             let event = Event::Keepalive(tag(&key), peer.endpoint.is_some());
             self.events.push(event);

@@ -15,7 +15,8 @@ fn key(byte: u8) -> String {
 fn a_peer_of_our_own_key_is_ignored_with_all_its_lines() {
     // C134
     let mut device = Model { private_key: Some(PrivateKey::from_bytes([5; 32])), ..Model::default() };
-    let own: String = device.public_key().unwrap().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let own: String =
+        device.public_key().unwrap().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let body = format!(
         "public_key={own}\nreplace_allowed_ips=true\nallowed_ip=10.0.0.0/8\nendpoint=192.0.2.1:1\n\
          persistent_keepalive_interval=5\npreshared_key={}\nupdate_only=true\n{}allowed_ip=10.0.0.0/9\n\n",
@@ -148,7 +149,8 @@ fn a_keepalive_that_is_turned_on_goes_out_when_the_section_is_complete() {
 #[test]
 fn a_keepalive_that_was_on_or_ends_off_sends_nothing() {
     let mut device = Model::default();
-    let on_and_off = format!("{}persistent_keepalive_interval=5\npersistent_keepalive_interval=0\n\n", key(1));
+    let on_and_off =
+        format!("{}persistent_keepalive_interval=5\npersistent_keepalive_interval=0\n\n", key(1));
     assert_eq!(device.set(on_and_off), 0);
     assert_eq!(device.take_events(), [Event::Created(1), Event::Configured(1)]);
     let on = format!("{}persistent_keepalive_interval=5\n\n", key(1));

@@ -242,7 +242,7 @@ fn a_missing_blank_line_is_forgiven_and_a_torn_line_is_not() {
 fn a_set_of_130_560_allowed_ips_is_applied_whole() {
     let mut body = format!("public_key={}\n", "33".repeat(32));
     for n in 0..130_560_u32 {
-        body.push_str(&format!("allowed_ip={}/32\n", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n)));
+        body.push_str(&format!("allowed_ip={}/32\n", core::net::Ipv4Addr::from_bits(0x0a00_0000 + n)));
     }
     let mut device = Model::default();
     assert_eq!(device.set(body + "\n"), OK);

@@ -19,13 +19,23 @@ const SOCKETS: &str = "/var/run/wireguard";
 #[test]
 fn wg_set_and_wg_show_round_trip() {
     let Some(bench) = Bench::new("a") else { return };
-    let (private, peer, psk) = (b64(PrivateKey::from_bytes([7; 32]).as_bytes()), b64(&[0x42; 32]), b64(&[0x99; 32]));
+    let (private, peer, psk) =
+        (b64(PrivateKey::from_bytes([7; 32]).as_bytes()), b64(&[0x42; 32]), b64(&[0x99; 32]));
     let public = b64(PrivateKey::from_bytes([7; 32]).public_key().as_bytes());
     let private_file = bench.file("private", &format!("{private}\n"));
     let psk_file = bench.file("psk", &format!("{psk}\n"));
     bench.wg(&["set", "NAME", "private-key", &private_file, "listen-port", "51999", "fwmark", "0x2a"]);
     bench.wg(&["set", "NAME", "peer", &peer, "preshared-key", &psk_file, "endpoint", "192.0.2.1:51820"]);
-    bench.wg(&["set", "NAME", "peer", &peer, "persistent-keepalive", "25", "allowed-ips", "10.1.2.3/8,fd00::/64,::/0"]);
+    bench.wg(&[
+        "set",
+        "NAME",
+        "peer",
+        &peer,
+        "persistent-keepalive",
+        "25",
+        "allowed-ips",
+        "10.1.2.3/8,fd00::/64,::/0",
+    ]);
 
     assert_eq!(
         bench.wg(&["show", "NAME", "dump"]),
@@ -60,7 +70,8 @@ fn wg_setconf_addconf_and_syncconf_bring_about_the_file() {
     let peer = |key: &str, ips: &str| format!("[Peer]\nPublicKey = {key}\nAllowedIPs = {ips}\n");
     let allowed = |bench: &Bench| bench.wg(&["show", "NAME", "allowed-ips"]);
 
-    let file = bench.file("conf", &(interface.clone() + &peer(&one, "10.0.0.0/24") + &peer(&two, "10.0.1.0/24")));
+    let file =
+        bench.file("conf", &(interface.clone() + &peer(&one, "10.0.0.0/24") + &peer(&two, "10.0.1.0/24")));
     bench.wg(&["setconf", "NAME", &file]);
     assert_eq!(allowed(&bench), format!("{one}\t10.0.0.0/24\n{two}\t10.0.1.0/24\n"));
 
@@ -69,16 +80,19 @@ fn wg_setconf_addconf_and_syncconf_bring_about_the_file() {
     assert_eq!(allowed(&bench), format!("{one}\t(none)\n{two}\t10.0.1.0/24\n{three}\t10.0.0.0/24\n"));
 
     bench.rig.device().take_events();
-    let file = bench.file("conf", &(interface.clone() + &peer(&three, "10.0.3.0/24") + &peer(&two, "10.0.1.0/24")));
+    let file =
+        bench.file("conf", &(interface.clone() + &peer(&three, "10.0.3.0/24") + &peer(&two, "10.0.1.0/24")));
     bench.wg(&["syncconf", "NAME", &file]);
     assert_eq!(allowed(&bench), format!("{two}\t10.0.1.0/24\n{three}\t10.0.3.0/24\n"));
 
     // What is not in the file is reset, and of two blocks for one key the second wins (W4).
-    let file = bench.file("conf", &("[Interface]\n".to_owned() + &peer(&one, "10.0.0.0/24") + &peer(&one, "fd00::/8")));
+    let file = bench
+        .file("conf", &("[Interface]\n".to_owned() + &peer(&one, "10.0.0.0/24") + &peer(&one, "fd00::/8")));
     bench.wg(&["setconf", "NAME", &file]);
-    assert_eq!(bench.wg(&["show", "NAME", "dump"]), format!(
-        "(none)\t(none)\t43210\toff\n{one}\t(none)\t(none)\tfd00::/8\t0\t0\t0\toff\n"
-    ));
+    assert_eq!(
+        bench.wg(&["show", "NAME", "dump"]),
+        format!("(none)\t(none)\t43210\toff\n{one}\t(none)\t(none)\tfd00::/8\t0\t0\t0\toff\n")
+    );
 }
 
 #[test]
@@ -97,7 +111,7 @@ fn wg_sets_and_shows_130_560_allowed_ips() {
     let key = b64(&[5; 32]);
     let mut conf = format!("[Interface]\nListenPort = 1\n[Peer]\nPublicKey = {key}\n");
     for n in 0..130_560_u32 {
-        conf += &format!("AllowedIPs = {}/32\n", std::net::Ipv4Addr::from_bits(0x0a00_0000 + n));
+        conf += &format!("AllowedIPs = {}/32\n", core::net::Ipv4Addr::from_bits(0x0a00_0000 + n));
     }
     let file = bench.file("conf", &conf);
     bench.wg(&["setconf", "NAME", &file]);

@@ -133,7 +133,8 @@ fn the_end_of_input_completes_a_set_but_no_half_line() {
     ] {
         let mut parser = Parser::new();
         parser.feed(input.as_bytes());
-        assert_eq!(parser.finish().map_or("nothing".into(), |parsed| show_parsed(&parsed)), expected, "{input:?}");
+        let end = parser.finish().as_ref().map(show_parsed);
+        assert_eq!(end.as_deref().unwrap_or("nothing"), expected, "{input:?}");
         assert!(parser.finish().is_none(), "{input:?} is reported once");
     }
 }
@@ -147,7 +148,9 @@ fn a_carriage_return_before_the_newline_of_a_body_line_is_ignored() {
 #[test]
 fn idle_means_that_no_request_is_under_way() {
     let mut parser = Parser::new();
-    for (piece, idle) in [("", true), ("g", false), ("et=1\n", false), ("\n", true), ("set=1\n", false), ("x\n", true)] {
+    for (piece, idle) in
+        [("", true), ("g", false), ("et=1\n", false), ("\n", true), ("set=1\n", false), ("x\n", true)]
+    {
         parser.feed(piece.as_bytes());
         assert_eq!(parser.is_idle(), idle, "after {piece:?}");
     }

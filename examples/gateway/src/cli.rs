@@ -1,0 +1,202 @@
+//! How the program is called: `wg-gateway [-f|--foreground] IFNAME`, and the environment it looks at (U1, U2, U5).
+
+use core::fmt;
+use core::str::FromStr;
+use std::ffi::{OsStr, OsString};
+
+use clap::Parser;
+use wg_sched::StrategyKind;
+
+use crate::log::LogLevel;
+
+/// The environment variable that names an open TUN descriptor.
+pub const TUN_FD: &str = "WG_TUN_FD";
+/// The environment variable that names a listening configuration socket.
+pub const UAPI_FD: &str = "WG_UAPI_FD";
+/// The environment variable that keeps the process in the foreground if it is `1`.
+pub const PROCESS_FOREGROUND: &str = "WG_PROCESS_FOREGROUND";
+/// The environment variable that says how much is logged.
+pub const LOG_LEVEL: &str = "LOG_LEVEL";
+
+/// A WireGuard TUN gateway: makes an interface that `wg` and `wg-quick` configure.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "wg-gateway",
+    version,
+    after_help = "Environment:\n  \
+                  LOG_LEVEL=verbose|debug|error|silent   what to log to standard error (default: error)\n  \
+                  WG_PROCESS_FOREGROUND=1                 the same as --foreground\n  \
+                  WG_TUN_FD=N, WG_UAPI_FD=N               use these open descriptors"
+)]
+pub struct Cli {
+    /// Stays in the foreground instead of becoming a daemon.
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Chooses how the work is spread over cores.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub strategy: StrategyKind,
+    /// The name of the interface; `%d` in it becomes a free number.
+    #[arg(value_name = "IFNAME")]
+    pub interface: InterfaceName,
+}
+
+impl Cli {
+    /// Reads the arguments, the first of which is the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// What to print instead, which may also be the answer to `--help` or `--version`; see [`exit_code`].
+    pub fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::try_parse_from(arguments)
+    }
+}
+
+/// The exit code that goes with what [`Cli::read`] has to say: 0 for an answer, 1 for a mistake (U1).
+#[must_use]
+pub fn exit_code(error: &clap::Error) -> u8 {
+    u8::from(error.use_stderr())
+}
+
+/// The environment as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// The process is to stay in the foreground.
+    pub foreground: bool,
+    /// How much to log.
+    pub log_level: LogLevel,
+    /// Someone asked for a log, so a daemon keeps its standard error.
+    pub wants_log: bool,
+}
+
+impl Environment {
+    /// Reads the variables by `lookup`, which is `std::env::var_os` in real life.
+    ///
+    /// The two descriptors are not read here: they are adopted by their variable's name, and only once.
+    pub fn read(lookup: impl Fn(&str) -> Option<OsString>) -> Self {
+        let level = lookup(LOG_LEVEL).unwrap_or_default();
+        let log_level = level.to_str().map_or_else(LogLevel::default, LogLevel::from_value);
+        Self {
+            foreground: lookup(PROCESS_FOREGROUND).as_deref() == Some(OsStr::new("1")),
+            log_level,
+            wants_log: !level.is_empty() && log_level != LogLevel::Silent,
+        }
+    }
+}
+
+/// The name of a network interface, as the kernel and the name of a socket file allow it (U5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceName(String);
+
+impl InterfaceName {
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Not a name that an interface can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidInterfaceName;
+
+impl fmt::Display for InvalidInterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "an interface name has 1 to 15 printable characters without '/' and ':', and is not '.' or '..'",
+        )
+    }
+}
+
+impl core::error::Error for InvalidInterfaceName {}
+
+impl FromStr for InterfaceName {
+    type Err = InvalidInterfaceName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidInterfaceName> {
+        let legal = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+        let is_legal =
+            (1..=15).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != "..";
+        if is_legal { Ok(Self(name.to_owned())) } else { Err(InvalidInterfaceName) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::read([&["wg-gateway"], arguments].concat())
+    }
+
+    #[test]
+    fn foreground_is_said_in_two_ways_before_or_behind_the_name() {
+        assert!(!read(&["wg0"]).unwrap().foreground);
+        for arguments in [["-f", "wg0"], ["--foreground", "wg0"], ["wg0", "-f"]] {
+            let cli = read(&arguments).unwrap();
+            assert!(cli.foreground);
+            assert_eq!(cli.interface.as_str(), "wg0");
+        }
+    }
+
+    #[test]
+    fn names_that_no_interface_can_have_are_refused() {
+        for name in ["", "sixteen-bytes-xx", "a/b", "..", ".", "a b", "a:b", "wg\u{e9}", "a\n"] {
+            assert_eq!(name.parse::<InterfaceName>(), Err(InvalidInterfaceName), "{name:?}");
+        }
+        for name in ["a", "fifteen-bytes-x", "wg%d", "a.b_c=d+e-f0", "..."] {
+            assert_eq!(name.parse::<InterfaceName>().unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn mistakes_exit_with_one_and_answers_with_zero() {
+        for arguments in
+            [&[][..], &["wg0", "wg1"], &["-x", "wg0"], &["a/b"], &["-f"], &["--strategy", "none", "wg0"]]
+        {
+            assert_eq!(exit_code(&read(arguments).unwrap_err()), 1, "{arguments:?}");
+        }
+        for arguments in [["--version"], ["--help"], ["-h"], ["-V"]] {
+            assert_eq!(exit_code(&read(&arguments).unwrap_err()), 0, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_strategy_is_chosen_by_name() {
+        assert_eq!(read(&["wg0"]).unwrap().strategy, StrategyKind::Inline);
+        assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().strategy, StrategyKind::Inline);
+        let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
+        assert!(message.contains("inline"), "{message}");
+    }
+
+    #[test]
+    fn the_environment_is_read_as_wireguard_go_reads_it() {
+        let read = |variables: &[(&str, &str)]| {
+            Environment::read(|name| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            })
+        };
+        let nothing = Environment { foreground: false, log_level: LogLevel::Error, wants_log: false };
+        assert_eq!(read(&[]), nothing);
+        assert_eq!(read(&[("LOG_LEVEL", ""), ("WG_PROCESS_FOREGROUND", "0")]), nothing);
+        assert_eq!(
+            read(&[("LOG_LEVEL", "verbose"), ("WG_PROCESS_FOREGROUND", "1")]),
+            Environment { foreground: true, log_level: LogLevel::Debug, wants_log: true }
+        );
+        assert_eq!(
+            read(&[("LOG_LEVEL", "silent")]),
+            Environment { log_level: LogLevel::Silent, ..nothing },
+            "a silent daemon needs no standard error"
+        );
+        assert_eq!(read(&[("LOG_LEVEL", "error")]), Environment { wants_log: true, ..nothing });
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

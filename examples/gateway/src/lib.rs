@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod log;
+pub mod run;
+pub mod setup;
+pub mod uapi;

@@ -1,0 +1,59 @@
+//! The program as it is called: exit codes and messages, without the rights to make an interface (U1, U2, U5).
+
+use std::process::{Command, Output};
+
+fn gateway(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wg-gateway"))
+        .args(arguments)
+        .env_remove("LOG_LEVEL")
+        .env_remove("WG_PROCESS_FOREGROUND")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn message(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn version_is_told_without_an_interface() {
+    let output = gateway(&["--version"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, format!("wg-gateway {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn mistakes_in_the_arguments_exit_with_one() {
+    for arguments in
+        [&[][..], &["-f"], &["a/b"], &["a-name-that-is-too-long"], &["-f", "--strategy", "none", "wg0"]]
+    {
+        let output = gateway(arguments, &[]);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_descriptor_that_is_no_tun_is_a_failed_set_up() {
+    for (arguments, environment) in [
+        (&["-f", "wgx"][..], &[("WG_TUN_FD", "999")][..]),
+        (&["wgx"], &[("WG_TUN_FD", "999"), ("WG_PROCESS_FOREGROUND", "1")]),
+        // By way of the background process, whose words the parent passes on.
+        (&["wgx"], &[("WG_TUN_FD", "999")]),
+        (&["wgx"], &[("WG_TUN_FD", "0")]),
+        (&["-f", "wgx"], &[("WG_TUN_FD", "x")]),
+    ] {
+        let output = gateway(arguments, environment);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?} {environment:?}");
+        assert!(message(&output).contains("descriptor"), "{environment:?}: {}", message(&output));
+    }
+}
+
+#[test]
+fn silence_is_kept_about_a_failed_set_up() {
+    let output = gateway(&["-f", "wgx"], &[("WG_TUN_FD", "999"), ("LOG_LEVEL", "silent")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(message(&output), "");
+}

@@ -1,39 +1,10 @@
 //! How long a packet is made before it is sealed, so that its exact length does not show (C65).
 //!
-//! The plaintext is zero-padded to a multiple of 16, but never past the MTU. A packet longer than the MTU is
-//! taken as whole MTU units and a rest, and the rest is padded.
+//! The rule is `wg-proto`'s, which seals single packets by it; here it is pinned for batches.
 
-#![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
-
-/// The unit of padding in bytes (paper, section 5.4.6).
-const PADDING_MULTIPLE: usize = 16;
-
-/// The length that an inner packet of `len` bytes has after padding; an `mtu` of 0 is no cap.
-///
-/// # Examples
-///
-/// ```
-/// use wg_datapath::padded_len;
-///
-/// assert_eq!(padded_len(84, 1420), 96);
-/// assert_eq!(padded_len(1419, 1420), 1420);
-/// ```
-#[must_use]
-pub const fn padded_len(len: usize, mtu: usize) -> usize {
-    let unit = match len.checked_rem(mtu) {
-        Some(rest) if len > mtu => rest,
-        _ => len,
-    };
-    let rounded = match unit.checked_next_multiple_of(PADDING_MULTIPLE) {
-        Some(rounded) => rounded,
-        None => unit,
-    };
-    let padded = if mtu != 0 && rounded > mtu { mtu } else { rounded };
-    len.saturating_add(padded.saturating_sub(unit))
-}
+pub use wg_proto::padded_len;
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test may overflow and fail")]
 mod tests {
     extern crate std;
 
@@ -83,7 +54,7 @@ mod tests {
         #[test]
         fn padding_is_short_and_within_the_mtu(len in 0_usize..70_000, mtu in 0_usize..2000) {
             let padded = padded_len(len, mtu);
-            prop_assert!(len <= padded && padded < len + PADDING_MULTIPLE);
+            prop_assert!(len <= padded && padded < len + 16);
             prop_assert!(len > mtu || mtu == 0 || padded <= mtu);
         }
 

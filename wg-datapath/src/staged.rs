@@ -20,7 +20,7 @@ use crate::allowed_ips::PeerSlot;
 use store::{NIL, Store};
 
 /// How many packets wait for one peer at most.
-pub const MAX_STAGED_PER_PEER: usize = 128;
+pub(crate) const MAX_STAGED_PER_PEER: usize = 128;
 
 /// What became of a packet and of those it displaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,1 +1,38 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod allowed_ips;
+mod batch;
+mod deadlines;
+mod decap;
+mod device;
+mod drop;
+mod encap;
+mod index_table;
+pub mod io;
+pub mod ip;
+mod lane;
+#[cfg(any(test, feature = "test-util"))]
+pub mod memory;
+mod padding;
+mod peer_table;
+pub mod slab;
+mod staged;
+mod stats;
+
+pub use allowed_ips::{AllowedIps, InvalidPrefix, IpPrefix, PeerSlot};
+pub use batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
+pub use deadlines::Deadlines;
+pub use device::{Config, ConfigError, Device, Now, PeerStatus};
+pub use drop::{DropReason, Exposure};
+pub use index_table::IndexTable;
+pub use lane::{Lane, LaneIo};
+pub use padding::padded_len;
+pub use peer_table::PeerId;
+pub use staged::{Pushed, StagedPool};
+pub use stats::{DropCounters, PeerStats};
+pub use wg_proto as proto;
+pub use wg_sched as sched;

@@ -303,7 +303,6 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     /// # Errors
     ///
     /// [`ReceiveError`]; the datagram is done with.
-    #[expect(clippy::too_many_arguments, reason = "time, entropy and load are arguments, by design")]
     pub fn handle<'d, R: TryCryptoRng + ?Sized>(
         &mut self,
         datagram: &'d mut [u8],

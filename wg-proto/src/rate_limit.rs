@@ -50,7 +50,7 @@ impl Bucket {
     }
 }
 
-/// A limiter for at most `N` sources at a time, without allocation: `24 N` bytes. It is searched from end to end, so
+/// A limiter for at most `N` sources at a time, without allocation: `40 N` bytes. It is searched from end to end, so
 /// `N` is best kept to a few hundred, and many of them used for more.
 #[derive(Debug)]
 pub struct RateLimiter<const N: usize> {

@@ -108,7 +108,6 @@ impl ReplayWindow {
 /// The word of a counter and its bit in it.
 const fn place(counter: u64) -> (usize, u64) {
     let word = (counter / WORD_BITS) % WORDS as u64;
-    #[expect(clippy::cast_possible_truncation, reason = "below 128")]
     let word = word as usize;
     (word, 1 << (counter % WORD_BITS))
 }

@@ -248,7 +248,7 @@ impl HandshakeTimers {
                 self.attempts = self.attempts.saturating_add(1);
                 return Some(HandshakeDue::Retransmit);
             }
-            self.zero_keys = self.zero_keys.or(Some(now.saturating_add(ZERO_KEYS_AFTER)));
+            self.zero_keys = self.zero_keys.or_else(|| Some(now.saturating_add(ZERO_KEYS_AFTER)));
             return Some(HandshakeDue::GiveUp);
         }
         None

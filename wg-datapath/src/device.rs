@@ -1,0 +1,288 @@
+//! A device: its static key, its peers, and what they share. All of it belongs to one home core.
+//!
+//! Drive it through a [`crate::Lane`], which joins it to a TUN device and sockets; configure it in between with the calls of
+//! this module, which take effect at once while traffic flows. It makes no syscall, reads no clock, and draws entropy only
+//! from the source it was given.
+
+mod config;
+mod handshake;
+mod timers;
+
+pub use config::{ConfigError, PeerStatus};
+pub(crate) use handshake::ControlDatagram;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::fmt;
+
+use rand_core::TryCryptoRng;
+use wg_proto::aead::Aead;
+use wg_proto::{
+    DhError, Guard, Instant, PrivateKey, PublicKey, RateLimiter, SessionIndex, SharedSecret, StaticIdentity,
+    Trigger, UnixTime,
+};
+
+use crate::allowed_ips::{AllowedIps, PeerSlot};
+use crate::deadlines::Deadlines;
+use crate::drop::DropReason;
+use crate::index_table::IndexTable;
+use crate::peer_table::{PeerTable, SessionKeypair};
+use crate::staged::StagedPool;
+use crate::stats::DropCounters;
+use handshake::HandshakeQueue;
+
+/// Both clocks, read once for a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// The monotonic clock that counts suspended time.
+    pub instant: Instant,
+    /// The wall clock.
+    pub wall: UnixTime,
+}
+
+/// Bounds of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The most peers.
+    pub max_peers: usize,
+    /// The MTU of the TUN device, for padding; 0 if none is known.
+    pub mtu: usize,
+    /// Memory for packets that wait for a session, all peers together, in bytes.
+    pub staged_bytes: usize,
+    /// Handshake messages that wait; from an eighth of it on the device is under load.
+    pub handshake_queue: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_peers: 1 << 16, mtu: 1420, staged_bytes: 4 << 20, handshake_queue: 1024 }
+    }
+}
+
+/// The limiter knows 4,096 sources, in this many parts of [`SOURCES_PER_SHARD`].
+const LIMITER_SHARDS: usize = 16;
+const SOURCES_PER_SHARD: usize = 256;
+
+/// The static key of the device: here, or held elsewhere.
+enum LocalKey {
+    Private(PrivateKey),
+    External(Box<dyn StaticIdentity + Send>),
+}
+
+impl LocalKey {
+    fn identity(&self) -> &dyn StaticIdentity {
+        match self {
+            Self::Private(key) => key,
+            Self::External(identity) => &**identity,
+        }
+    }
+}
+
+/// The static key and what is derived from it.
+pub(crate) struct Identity {
+    key: LocalKey,
+    public: PublicKey,
+    guard: Guard,
+}
+
+impl Identity {
+    fn new(key: LocalKey) -> Self {
+        let public = key.identity().public_key();
+        Self { key, public, guard: Guard::new(&public) }
+    }
+}
+
+impl StaticIdentity for Identity {
+    fn public_key(&self) -> PublicKey {
+        self.public
+    }
+
+    fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
+        self.key.identity().diffie_hellman(their)
+    }
+}
+
+/// A WireGuard device. `A` is the backend of transport data, `R` the entropy source.
+pub struct Device<A, R> {
+    pub(crate) identity: Option<Identity>,
+    pub(crate) peers: PeerTable<A>,
+    pub(crate) indices: IndexTable,
+    pub(crate) allowed_ips: AllowedIps,
+    pub(crate) staged: StagedPool,
+    pub(crate) drops: DropCounters,
+    pub(crate) mtu: usize,
+    rng: R,
+    up: bool,
+    max_peers: usize,
+    handshakes: HandshakeQueue,
+    limiter: Vec<RateLimiter<SOURCES_PER_SHARD>>,
+    limiter_key: u64,
+    deadlines: Deadlines,
+    /// Peers that want an initiation or keepalive sent; each at most once.
+    work: VecDeque<PeerSlot>,
+    /// Peers whose staged packets may go; each at most once.
+    flush: VecDeque<PeerSlot>,
+}
+
+impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+    /// Makes a device without a key or peers, and down: see [`Self::set_up`].
+    ///
+    /// # Errors
+    ///
+    /// The error of the entropy source, which is asked for the secret of the limiter.
+    pub fn new(config: Config, mut rng: R) -> Result<Self, R::Error> {
+        let limiter_key = rng.try_next_u64()?;
+        Ok(Self {
+            identity: None,
+            peers: PeerTable::default(),
+            indices: IndexTable::default(),
+            allowed_ips: AllowedIps::new(),
+            staged: StagedPool::new(config.staged_bytes),
+            drops: DropCounters::default(),
+            mtu: config.mtu,
+            rng,
+            up: false,
+            max_peers: config.max_peers,
+            handshakes: HandshakeQueue::new(config.handshake_queue),
+            limiter: (0..LIMITER_SHARDS).map(|_| RateLimiter::new()).collect(),
+            limiter_key,
+            deadlines: Deadlines::default(),
+            work: VecDeque::new(),
+            flush: VecDeque::new(),
+        })
+    }
+
+    /// Returns how many packets and datagrams died, by reason.
+    #[must_use]
+    pub const fn drops(&self) -> &DropCounters {
+        &self.drops
+    }
+
+    /// Tells whether the device is up.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.up
+    }
+
+    // --- what peers want ---
+
+    /// Someone wants a handshake with a peer; an initiation is sent as soon as the rules allow one.
+    pub(crate) fn want_handshake(&mut self, slot: PeerSlot, trigger: Trigger, now: Now) {
+        if !self.up {
+            return;
+        }
+        let Some(peer) = self.peers.at_mut(slot) else { return };
+        if peer.sessions.endpoint().is_none() {
+            // Nowhere to send to: it is wanted again when there is (C49).
+            peer.control.stop_retransmission();
+        } else if peer.control.want_initiation(trigger, now.instant) {
+            peer.initiation_wanted = true;
+            self.queue_work(slot);
+        }
+        self.touch(slot);
+    }
+
+    /// Staged packets wait: they go if there is a session, or a handshake is wanted.
+    pub(crate) fn staged_waits(&mut self, slot: PeerSlot, now: Now) {
+        if self.staged.len(slot) == 0 {
+            return;
+        }
+        if self.peers.at(slot).is_some_and(|peer| peer.sessions.can_send(now.instant)) {
+            self.queue_flush(slot);
+        } else {
+            self.want_handshake(slot, Trigger::Wanted, now);
+        }
+    }
+
+    /// A keepalive is wanted, or the handshake it needs; staged packets do as well (C128).
+    pub(crate) fn want_keepalive(&mut self, slot: PeerSlot, now: Now) {
+        if self.staged.len(slot) > 0 {
+            return self.staged_waits(slot, now);
+        }
+        let Some(peer) = self.peers.at_mut(slot) else { return };
+        if peer.sessions.can_send(now.instant) {
+            peer.keepalive_wanted = true;
+            self.queue_work(slot);
+        } else {
+            self.want_handshake(slot, Trigger::Wanted, now);
+        }
+    }
+
+    fn queue_work(&mut self, slot: PeerSlot) {
+        if let Some(peer) = self.peers.at_mut(slot)
+            && !core::mem::replace(&mut peer.queued, true)
+        {
+            self.work.push_back(slot);
+        }
+    }
+
+    /// A peer has a session: its staged packets may go.
+    pub(crate) fn queue_flush(&mut self, slot: PeerSlot) {
+        if self.staged.len(slot) > 0
+            && let Some(peer) = self.peers.at_mut(slot)
+            && !core::mem::replace(&mut peer.flush_queued, true)
+        {
+            self.flush.push_back(slot);
+        }
+    }
+
+    /// The next peer whose staged packets may go. It stays in the queue until they are gone or cannot.
+    pub(crate) fn next_flush(&self) -> Option<PeerSlot> {
+        self.flush.front().copied()
+    }
+
+    pub(crate) fn flush_done(&mut self) {
+        if let Some(peer) = self.flush.pop_front().and_then(|slot| self.peers.at_mut(slot)) {
+            peer.flush_queued = false;
+        }
+    }
+
+    pub(crate) fn drop_staged(&mut self, slot: PeerSlot, reason: DropReason) {
+        let dropped = self.staged.clear(slot);
+        self.drops.count_many(reason, dropped as u64);
+    }
+
+    /// Frees the indices of keypairs that were pushed out, and drops their keys.
+    pub(crate) fn free_keypairs(&mut self, retired: wg_proto::Retired<SessionKeypair<A>>) {
+        for keypair in &retired {
+            self.indices.free(keypair.local_index());
+        }
+    }
+
+    pub(crate) fn free_index(&mut self, index: Option<SessionIndex>) {
+        if let Some(index) = index {
+            self.indices.free(index);
+        }
+    }
+
+    /// Checks what must hold at every step: the index table holds exactly what the peers hold (C43).
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    #[cfg(any(test, feature = "test-util"))]
+    pub fn check_invariants(&self) {
+        let mut held = 0;
+        for peer in self.peers.iter() {
+            let indices: Vec<_> = peer.sessions.local_indices().chain(peer.control.pending_index()).collect();
+            assert!(indices.len() <= 4, "at most four indices a peer");
+            for index in &indices {
+                assert_eq!(self.indices.lookup(*index), Some(peer.id.slot()), "index belongs to its peer");
+            }
+            held += indices.len();
+        }
+        assert_eq!(self.indices.len(), held, "no index is left over");
+        assert!(self.work.len() <= self.peers.slots() && self.flush.len() <= self.peers.slots());
+    }
+}
+
+impl<A, R> fmt::Debug for Device<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("up", &self.up)
+            .field("mtu", &self.mtu)
+            .field("drops", &self.drops)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,381 @@
+//! Handshake messages: a bounded queue in front, the gate, and the handshake itself, one message at a time.
+//!
+//! A message enters the queue only with a valid MAC1, so junk cannot fill it. Whether the device is under load is decided for
+//! each message by the length of the queue behind it (C104). Nothing leaves for an unauthenticated message but a cookie
+//! reply under load (C7).
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::net::IpAddr;
+
+use rand_core::TryCryptoRng;
+use wg_proto::aead::Aead;
+use wg_proto::limits::UNDER_LOAD_HOLD;
+use wg_proto::noise::{ReceivedInitiation, TransportKeys};
+use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
+use wg_proto::{
+    DhError, Endpoint, HandshakeMessage, Instant, Keypair, Load, Outgoing, RecvKey, SendKey, StaticIdentity,
+    Trigger, Verdict,
+};
+
+use super::{Device, Now};
+use crate::allowed_ips::PeerSlot;
+use crate::drop::DropReason;
+use crate::peer_table::PeerId;
+
+/// The TOS byte of initiations and responses: AF41, not ECN-capable (C98).
+const HANDSHAKE_TOS: u8 = 0x88;
+
+/// Messages handled in one piece of control work, as long as none needs public-key work.
+const CHEAP_MESSAGES_AT_ONCE: usize = 32;
+
+/// A datagram of control: handshake message, cookie reply or keepalive.
+#[derive(Debug)]
+pub(crate) struct ControlDatagram {
+    pub(crate) bytes: heapless::Vec<u8, INITIATION_LEN>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) tos: u8,
+    /// Whose counters it goes to; none for a cookie reply.
+    pub(crate) peer: Option<PeerId>,
+}
+
+impl ControlDatagram {
+    fn new(message: &[u8], endpoint: Endpoint, tos: u8, peer: Option<PeerId>) -> Self {
+        let mut bytes = heapless::Vec::new();
+        let fits = bytes.extend_from_slice(message);
+        debug_assert!(fits.is_ok(), "no control message is longer than an initiation");
+        Self { bytes, endpoint, tos, peer }
+    }
+}
+
+/// What one queued message came to.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one message")]
+enum Step {
+    /// It is done with, at little cost.
+    Cheap,
+    /// It took public-key work.
+    Dear,
+    /// It is to be answered.
+    Answer(ControlDatagram),
+}
+
+/// A message that waits, with where it came from.
+#[derive(Debug)]
+struct Waiting {
+    bytes: heapless::Vec<u8, INITIATION_LEN>,
+    from: Endpoint,
+}
+
+/// The queue of handshake messages, allocated once.
+#[derive(Debug)]
+pub(super) struct HandshakeQueue {
+    waiting: VecDeque<Waiting>,
+    capacity: usize,
+    under_load_until: Option<Instant>,
+}
+
+impl HandshakeQueue {
+    pub(super) fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(8);
+        Self { waiting: VecDeque::with_capacity(capacity), capacity, under_load_until: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Decides, with a message still in the queue, whether the device is under load; it stays so for a second (C104).
+    fn load(&mut self, now: Instant) -> Load {
+        if self.waiting.len() >= self.capacity / 8 {
+            self.under_load_until = Some(now.saturating_add(UNDER_LOAD_HOLD));
+        }
+        if self.under_load_until.is_some_and(|until| now < until) { Load::UnderLoad } else { Load::Normal }
+    }
+}
+
+impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+    /// Queues a handshake message or cookie reply, if it may be one for us.
+    pub(crate) fn enqueue_handshake(&mut self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
+        let message = Message::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
+        let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
+        let guarded = match message {
+            Message::Initiation(message) => Some(HandshakeMessage::Initiation(message)),
+            Message::Response(message) => Some(HandshakeMessage::Response(message)),
+            Message::CookieReply(reply) if self.indices.lookup(reply.receiver_index()).is_some() => None,
+            Message::CookieReply(_) | Message::TransportData(_) => {
+                return Err(DropReason::InvalidCookieReply);
+            }
+        };
+        if guarded.is_some_and(|message| !identity.guard.verify_mac1(&message)) {
+            return Err(DropReason::InvalidMac1);
+        }
+        if self.handshakes.waiting.len() >= self.handshakes.capacity {
+            return Err(DropReason::HandshakeQueueFull);
+        }
+        let bytes = heapless::Vec::from_slice(datagram).map_err(|_| DropReason::WrongMessageLength)?;
+        self.handshakes.waiting.push_back(Waiting { bytes, from });
+        Ok(())
+    }
+
+    /// Does one piece of control work, and tells whether there was any. A datagram that comes of it is to be sent at once.
+    pub(crate) fn control_work(&mut self, now: Now) -> (bool, Option<ControlDatagram>) {
+        let mut any = self.handle_timeouts(now);
+        if let Some(datagram) = self.next_own_datagram(now) {
+            return (true, Some(datagram));
+        }
+        for _ in 0..CHEAP_MESSAGES_AT_ONCE {
+            let load = self.handshakes.load(now.instant);
+            let Some(waiting) = self.handshakes.waiting.pop_front() else { break };
+            any = true;
+            match self.consume(&waiting, load, now) {
+                Ok(Step::Cheap) => {}
+                Ok(Step::Dear) => break,
+                Ok(Step::Answer(datagram)) => return (true, Some(datagram)),
+                Err(reason) => {
+                    self.drops.count(reason);
+                    if !is_cheap(reason) {
+                        break;
+                    }
+                }
+            }
+        }
+        (any, None)
+    }
+
+    // --- what this side begins ---
+
+    fn next_own_datagram(&mut self, now: Now) -> Option<ControlDatagram> {
+        while let Some(slot) = self.work.front().copied() {
+            let Some(peer) = self.peers.at_mut(slot) else {
+                self.work.pop_front();
+                continue;
+            };
+            if core::mem::take(&mut peer.initiation_wanted) {
+                match self.create_initiation(slot, now) {
+                    Ok(datagram) => return Some(datagram),
+                    Err(reason) => self.drops.count(reason),
+                }
+            } else if core::mem::take(&mut peer.keepalive_wanted) {
+                if let Some(datagram) = self.create_keepalive(slot, now) {
+                    return Some(datagram);
+                }
+            } else {
+                peer.queued = false;
+                self.work.pop_front();
+            }
+        }
+        None
+    }
+
+    fn create_initiation(&mut self, slot: PeerSlot, now: Now) -> Result<ControlDatagram, DropReason> {
+        let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
+        let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownPeer)?;
+        let endpoint = *peer.sessions.endpoint().ok_or(DropReason::NoEndpoint)?;
+        let index = self.indices.allocate(slot, &mut self.rng).map_err(|_| DropReason::NoEntropy)?;
+        let created =
+            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng);
+        match created {
+            Ok((message, replaced)) => {
+                peer.sessions.handshake_sent(now.instant);
+                let datagram = ControlDatagram::new(&message, endpoint, HANDSHAKE_TOS, Some(peer.id));
+                self.free_index(replaced);
+                self.touch(slot);
+                Ok(datagram)
+            }
+            Err(error) => {
+                self.indices.free(index);
+                self.touch(slot);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn create_keepalive(&mut self, slot: PeerSlot, now: Now) -> Option<ControlDatagram> {
+        let peer = self.peers.at_mut(slot)?;
+        let endpoint = *peer.sessions.endpoint()?;
+        let id = peer.id;
+        let Ok(grant) = peer.sessions.begin_send(now.instant, Outgoing::Keepalive, 1) else {
+            self.want_handshake(slot, Trigger::Wanted, now);
+            return None;
+        };
+        let mut message = [0; KEEPALIVE_LEN];
+        let sealed = grant.key.seal_in_place(grant.first_counter, &mut message);
+        if grant.rekey_due {
+            self.want_handshake(slot, Trigger::Wanted, now);
+        }
+        self.touch(slot);
+        if sealed.is_err() {
+            self.drops.count(DropReason::SealFailed);
+            return None;
+        }
+        Some(ControlDatagram::new(&message, endpoint, 0, Some(id)))
+    }
+
+    // --- what the other side began ---
+
+    fn consume(&mut self, waiting: &Waiting, load: Load, now: Now) -> Result<Step, DropReason> {
+        match Message::parse(&waiting.bytes).map_err(|_| DropReason::WrongMessageLength)? {
+            Message::Initiation(message) => {
+                match self.admit(&HandshakeMessage::Initiation(message), waiting.from, load, now)? {
+                    Some(cookie) => Ok(Step::Answer(cookie)),
+                    None => self.consume_initiation(&message, waiting.from, now).map(Step::Answer),
+                }
+            }
+            Message::Response(message) => {
+                match self.admit(&HandshakeMessage::Response(message), waiting.from, load, now)? {
+                    Some(cookie) => Ok(Step::Answer(cookie)),
+                    None => self.consume_response(&message, waiting.from, now).map(|()| Step::Dear),
+                }
+            }
+            Message::CookieReply(message) => self.consume_cookie_reply(&message, now).map(|()| Step::Cheap),
+            Message::TransportData(_) => Err(DropReason::WrongMessageLength),
+        }
+    }
+
+    /// The gate: a cookie reply to send instead of going on, or leave to go on.
+    fn admit(
+        &mut self,
+        message: &HandshakeMessage<'_>,
+        from: Endpoint,
+        load: Load,
+        now: Now,
+    ) -> Result<Option<ControlDatagram>, DropReason> {
+        let identity = self.identity.as_mut().ok_or(DropReason::NoPrivateKey)?;
+        let shard = shard_of(from.remote.ip(), self.limiter_key, self.limiter.len());
+        let limiter = self.limiter.get_mut(shard).ok_or(DropReason::RateLimited)?;
+        // MAC1 was verified when the message was queued, and a change of the key empties the queue.
+        match identity.guard.admit(message, from.remote, load, limiter, now.instant, &mut self.rng) {
+            Verdict::Admit => Ok(None),
+            Verdict::InvalidMac1 => Err(DropReason::InvalidMac1),
+            Verdict::RateLimited => Err(DropReason::RateLimited),
+            Verdict::NoEntropy => Err(DropReason::CookieFailed),
+            Verdict::Challenge(reply) => {
+                self.drops.count(DropReason::CookieSent);
+                Ok(Some(ControlDatagram::new(&reply, from, 0, None)))
+            }
+        }
+    }
+
+    fn consume_initiation(
+        &mut self,
+        message: &Initiation<'_>,
+        from: Endpoint,
+        now: Now,
+    ) -> Result<ControlDatagram, DropReason> {
+        let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
+        let received = ReceivedInitiation::begin(&identity.public, message);
+        let es = identity.diffie_hellman(received.static_dh()).map_err(no_secret)?;
+        let identified = received.open_static(&es).map_err(DropReason::from)?;
+        let id = self.peers.by_key(identified.remote_static()).ok_or(DropReason::UnknownPeer)?;
+        let slot = id.slot();
+        let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownPeer)?;
+        let initiation = peer.control.authenticate(identified).map_err(DropReason::from)?;
+        let timestamp = initiation.timestamp();
+        peer.control.check_initiation(timestamp, now.instant).map_err(DropReason::from)?;
+        let index = self.indices.allocate(slot, &mut self.rng).map_err(|_| DropReason::NoEntropy)?;
+        let created = peer.control.create_response(initiation, index, &mut self.rng).and_then(
+            |(keys, mut response)| {
+                let superseded = peer.control.commit_initiation(timestamp, &mut response, now.instant)?;
+                Ok((keys, response, superseded))
+            },
+        );
+        let (keys, response, superseded) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                self.indices.free(index);
+                return Err(error.into());
+            }
+        };
+        peer.sessions.handshake_received(now.instant);
+        peer.sessions.roam(from);
+        peer.sessions.handshake_sent(now.instant);
+        peer.stats.received(message.as_bytes().len());
+        self.install(slot, &keys, now);
+        self.free_index(superseded);
+        self.touch(slot);
+        Ok(ControlDatagram::new(&response, from, HANDSHAKE_TOS, Some(id)))
+    }
+
+    fn consume_response(
+        &mut self,
+        message: &Response<'_>,
+        from: Endpoint,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
+        let slot = self.indices.lookup(message.receiver_index()).ok_or(DropReason::UnexpectedResponse)?;
+        let peer = self.peers.at_mut(slot).ok_or(DropReason::UnexpectedResponse)?;
+        let received = peer.control.begin_response(message).map_err(DropReason::from)?;
+        let se = identity.diffie_hellman(received.static_dh()).map_err(no_secret)?;
+        let keys = received.finish(&se, peer.control.preshared_key()).map_err(DropReason::from)?;
+        peer.control.commit_response(&keys, now.instant, now.wall).map_err(DropReason::from)?;
+        peer.sessions.roam(from);
+        peer.sessions.handshake_received(now.instant);
+        peer.stats.received(message.as_bytes().len());
+        self.install(slot, &keys, now);
+        // The responder may not send before it heard from us under the new key: staged packets, or a keepalive (C46).
+        self.want_keepalive(slot, now);
+        self.touch(slot);
+        Ok(())
+    }
+
+    fn consume_cookie_reply(&mut self, message: &CookieReply<'_>, now: Now) -> Result<(), DropReason> {
+        let slot = self.indices.lookup(message.receiver_index()).ok_or(DropReason::InvalidCookieReply)?;
+        let peer = self.peers.at_mut(slot).ok_or(DropReason::InvalidCookieReply)?;
+        peer.control.consume_cookie_reply(message, now.instant).map_err(|_| DropReason::InvalidCookieReply)
+    }
+
+    fn install(&mut self, slot: PeerSlot, keys: &TransportKeys, now: Now) {
+        let Some(peer) = self.peers.at_mut(slot) else { return };
+        let send = Arc::new(SendKey::new(keys.send_key(), keys.remote_index()));
+        let recv = Arc::new(RecvKey::new(keys.recv_key()));
+        let retired = peer.sessions.install(Box::new(Keypair::new(keys, send, recv, now.instant)));
+        self.free_keypairs(retired);
+    }
+
+    /// Counts a control datagram that the socket took (C73).
+    pub(crate) fn control_sent(&mut self, datagram: &ControlDatagram) {
+        if let Some(peer) = datagram.peer.and_then(|id| self.peers.get_mut(id)) {
+            peer.stats.sent(datagram.bytes.len());
+        }
+    }
+}
+
+/// Which part of the limiter a source belongs to: by its address or /64, mixed with a secret so that none can be aimed at.
+fn shard_of(source: IpAddr, key: u64, shards: usize) -> usize {
+    let network = match source {
+        IpAddr::V4(addr) => u64::from(addr.to_bits()),
+        IpAddr::V6(addr) => {
+            let [a, b, c, d, ..] = addr.segments();
+            u64::from(a) << 48 | u64::from(b) << 32 | u64::from(c) << 16 | u64::from(d)
+        }
+    };
+    let mixed = (network ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 29) ^ key.rotate_left(17)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    usize::try_from(mixed >> 40).unwrap_or(0).checked_rem(shards).unwrap_or(0)
+}
+
+const fn no_secret(error: DhError) -> DropReason {
+    match error {
+        DhError::LowOrder => DropReason::LowOrderPoint,
+        _ => DropReason::NoPrivateKey,
+    }
+}
+
+/// Whether a message that died of this cost no public-key work.
+const fn is_cheap(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::InvalidMac1
+            | DropReason::RateLimited
+            | DropReason::CookieFailed
+            | DropReason::InvalidCookieReply
+            | DropReason::NoPrivateKey
+            | DropReason::WrongMessageLength
+    )
+}

@@ -12,7 +12,8 @@ pub struct Error {
 
 impl Error {
     /// Names the operation that failed with `source`.
-    pub(crate) fn new(operation: &'static str, source: impl Into<io::Error>) -> Self {
+    #[must_use]
+    pub fn new(operation: &'static str, source: impl Into<io::Error>) -> Self {
         Self { operation, source: source.into() }
     }
 

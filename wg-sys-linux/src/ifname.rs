@@ -1,6 +1,9 @@
-//! Interface names as this crate accepts them (U5).
+//! Interface names as this crate accepts them (U5), and the index behind one.
 
 use std::io;
+
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::Error;
 
@@ -17,9 +20,23 @@ pub(crate) fn check(name: &str) -> Result<(), Error> {
     if ok { Ok(()) } else { Err(Error::new("use this interface name", io::ErrorKind::InvalidInput)) }
 }
 
+/// Returns the index of the interface of this name in the network namespace of this thread, if there is one.
+#[must_use]
+pub fn interface_index(name: &str) -> Option<u32> {
+    // Any socket will do: it only stands for the namespace.
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+    name_to_index(socket, name).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, interface_index};
+
+    #[test]
+    fn loopback_has_the_first_index() {
+        assert_eq!(interface_index("lo"), Some(1));
+        assert_eq!(interface_index("no-such-if"), None);
+    }
 
     #[test]
     fn names_that_wg_quick_takes_pass() {

@@ -16,6 +16,7 @@ mod udp;
 mod waker;
 
 pub use error::Error;
+pub use ifname::interface_index;
 pub use poll::{Event, Events, Interest, Poller, Token};
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};

@@ -5,4 +5,6 @@ pub mod cli;
 pub mod log;
 pub mod run;
 pub mod setup;
+mod sockets;
+mod tunnel;
 pub mod uapi;

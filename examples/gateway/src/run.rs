@@ -1,8 +1,31 @@
 //! The event loop: joins the TUN, the UDP sockets, the timers and the configuration server on one lane.
+//!
+//! One thread moves the packets and owns all state; the clients of the configuration socket have threads of their own, and
+//! reach it by whole requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next
+//! deadline of the device has come.
 
-use wg_sys_linux::Error;
+use wg_datapath::{Lane, LaneIo};
+use wg_sched::{Budget, CoreId, Strategy};
+use wg_sys_linux::{Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, Waker, clock};
 
 use crate::setup::Setup;
+use crate::tunnel::{Tunnel, TunnelAead, read_clocks};
+use crate::uapi::{Limits, Progress, Server};
+
+const TUN: Token = Token::new(0);
+const LINK: Token = Token::new(1);
+const UDP: Token = Token::new(2);
+const SIGNALS: Token = Token::new(3);
+const UAPI: Token = Token::new(4);
+const SOCKET_FILE: Token = Token::new(5);
+const ROUTES: Token = Token::new(6);
+
+/// The largest MTU that still fits a datagram with everything around it (C99).
+const MAX_MTU: usize = 65_535 - 32;
+/// Batches between two readings of the clock.
+const BUDGET: Budget = Budget { batches: 16 };
+/// Lines of configuration applied between two turns of the datapath.
+const CONFIG_LINES: usize = 1024;
 
 /// Runs the gateway until a signal, the end of the interface or the end of its socket.
 ///
@@ -12,7 +35,110 @@ use crate::setup::Setup;
 ///
 /// What could not be set up, or the error that ended the loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
+    let Setup { interface, mut tun, mut socket, strategy } = setup;
+    let mut strategy = strategy.build();
+    let mut lane = Lane::<TunnelAead>::new();
+    let mut tunnel = Tunnel::new(0).map_err(|error| Error::new("draw from the entropy source", error))?;
+
+    let mut signals = Signals::catch_termination()?;
+    let mut link = tun.events()?;
+    let mut routes = RouteWatch::open()?;
+    let waker = Waker::new()?;
+    let mut poller = Poller::new()?;
+    poller.add(&tun, TUN, Interest::Readable)?;
+    poller.add(&link, LINK, Interest::Readable)?;
+    poller.add(&signals, SIGNALS, Interest::Readable)?;
+    poller.add(&waker, UAPI, Interest::Readable)?;
+    poller.add(socket.watch(), SOCKET_FILE, Interest::Readable)?;
+    poller.add(&routes, ROUTES, Interest::Readable)?;
+    let mut reads_tun = true;
+
+    let wake = waker.clone();
+    let mut server = Server::start(&socket, Limits::default(), move || wake.wake())
+        .map_err(|error| Error::new("serve the configuration socket", error))?;
+    tracing::debug!(
+        "{interface}: strategy {}, configuration at {}",
+        strategy.kind(),
+        socket.path().display()
+    );
     ready();
-    drop(setup);
-    Ok(())
+
+    let mut events = Events::with_capacity(16);
+    loop {
+        while let Some(event) = link.next_event() {
+            match event {
+                TunEvent::Up => tunnel.up(),
+                TunEvent::Down => tunnel.down(),
+                TunEvent::Mtu(mtu) => {
+                    tracing::debug!("MTU {mtu}");
+                    tunnel.device.set_mtu(usize::try_from(mtu).unwrap_or(usize::MAX).min(MAX_MTU));
+                }
+                _ => {
+                    tracing::debug!("interface removed");
+                    return Ok(());
+                }
+            }
+        }
+        let configuring = server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
+
+        let mut io = LaneIo {
+            device: &mut tunnel.device,
+            lane: &mut lane,
+            tun: &mut tun,
+            udp: &mut tunnel.sockets,
+            now: read_clocks(),
+        };
+        let outcome = strategy.step(CoreId(0), BUDGET, &mut io);
+        if let Some(error) = lane.fatal() {
+            // A removed interface is the ordinary end of a tunnel; it is told here if the packets notice first.
+            tracing::debug!("{error}");
+            return Ok(());
+        }
+
+        // While the sockets push back the TUN is not read, so it must not wake the loop either.
+        if reads_tun == lane.wants_writable() {
+            reads_tun = !reads_tun;
+            if reads_tun {
+                poller.add(&tun, TUN, Interest::Readable)?;
+            } else {
+                poller.remove(&tun)?;
+            }
+        }
+        tunnel.sockets.register(&poller, UDP)?;
+        let busy = configuring || outcome.more || (tunnel.device.has_work() && !lane.wants_writable());
+        let deadline = if busy { Some(clock::now()) } else { tunnel.device.poll_timeout() };
+        poller.wait(&mut events, deadline)?;
+
+        for event in events.iter() {
+            match event.token {
+                TUN if event.closed => {
+                    tracing::debug!("interface gone");
+                    return Ok(());
+                }
+                TUN => lane.readable(true, false),
+                UDP => {
+                    lane.readable(false, event.readable);
+                    if event.writable {
+                        tunnel.sockets.writable();
+                    }
+                }
+                SIGNALS if signals.received() => {
+                    tracing::debug!("told to end");
+                    return Ok(());
+                }
+                SOCKET_FILE if socket.removed() => {
+                    tracing::debug!("configuration socket removed");
+                    return Ok(());
+                }
+                UAPI => {
+                    waker.clear();
+                }
+                ROUTES if routes.changed() => {
+                    let mark = tunnel.sockets.mark();
+                    tunnel.device.forget_sources_if(|endpoint| routes.is_stale(endpoint, mark));
+                }
+                _ => {}
+            }
+        }
+    }
 }

@@ -285,6 +285,17 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
     }
 
+    /// Forgets the local addresses that `is_stale` says no longer fit, as when routes changed (C90).
+    pub fn forget_sources_if(&mut self, mut is_stale: impl FnMut(&Endpoint) -> bool) {
+        for id in self.peers.ids() {
+            if let Some(peer) = self.peers.get_mut(id)
+                && peer.sessions.endpoint().is_some_and(&mut is_stale)
+            {
+                peer.sessions.forget_source();
+            }
+        }
+    }
+
     /// Sets the seconds between persistent keepalives, 0 for none; when switched on while the device is up, one is sent
     /// at once (C127).
     pub fn set_persistent_keepalive(&mut self, id: PeerId, seconds: u16, now: Now) {

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::io::{Read, Write};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 
@@ -30,9 +30,11 @@ impl Drop for Scratch {
     }
 }
 
+/// Waits, but not for ever: only a failing test waits so long.
 fn wait_readable(fd: impl AsFd) {
+    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
     // Another test sends signals to this process.
-    let wait = || poll(&mut [PollFd::new(&fd, PollFlags::IN)], None);
+    let wait = || poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&patience));
     assert_eq!(rustix::io::retry_on_intr(wait), Ok(1));
 }
 

@@ -7,6 +7,7 @@ use wg_datapath::slab::{SlabClass, SlabPool};
 
 use super::*;
 use crate::sockopt::set_int;
+use crate::{Events, clock};
 
 /// A socket pair that is told of ICMP errors, and a loopback port where nobody listens.
 fn told_of_errors() -> (Udp, Endpoint) {
@@ -73,6 +74,28 @@ fn families_take_turns_and_an_empty_one_waits_its_time() {
     assert!(turns.contains(&[Family::V4, Family::V6]), "then it is asked first again");
     (udp.v4.quiet_for, udp.v6.quiet_for) = (Some(0), Some(0));
     assert_ne!(udp.order(), udp.order(), "both empty: by turns");
+}
+
+#[test]
+fn writability_is_asked_for_only_while_a_send_is_blocked() {
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let mut poller = Poller::new().unwrap();
+    let mut events = Events::with_capacity(4);
+    let mut told = |udp: &mut Udp| {
+        udp.register(&poller, Token::new(1)).unwrap();
+        poller.wait(&mut events, Some(clock::now())).unwrap();
+        events.iter().filter(|event| event.writable).count()
+    };
+    assert_eq!(told(&mut udp), 0);
+    udp.v4.blocked = true;
+    assert_eq!(told(&mut udp), 1);
+    udp.writable();
+    assert_eq!(told(&mut udp), 0);
+    udp.v6.blocked = true;
+    assert_eq!(told(&mut udp), udp.socket_v6().iter().count());
+    udp.rebind(0).unwrap();
+    assert_eq!(told(&mut udp), 0, "new sockets are added, and block nothing");
+    assert_eq!(udp.v4.interest, Some(Interest::Readable));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Control {
     mac1_key: Mac1Key,
     /// Precomputed at configuration (C24); none without a private key or with a low-order public key: never a handshake.
     static_static: Option<SharedSecret>,
+    /// Whether this side is the one that waits longer after both initiated at once: one of the two is (C39).
+    yields: bool,
     psk: PresharedKey,
     pending: Option<InitiationSent>,
     cookies: CookieJar,
@@ -56,6 +58,7 @@ impl Control {
             remote_static,
             mac1_key: Mac1Key::new(&remote_static),
             static_static: None,
+            yields: false,
             psk: PresharedKey::default(),
             pending: None,
             cookies: CookieJar::default(),
@@ -91,6 +94,7 @@ impl Control {
             Some(Err(error)) => return Err(error),
         };
         self.static_static = secret;
+        self.yields = identity.is_some_and(|identity| identity.public_key() > self.remote_static);
         self.last_sent = None;
         Ok(self.clear_handshake())
     }
@@ -286,7 +290,7 @@ impl Control {
         self.cookies.write_macs(&self.mac1_key, response, now);
         let superseded = self.clear_handshake();
         if superseded.is_some() {
-            self.timers.initiation_superseded();
+            self.timers.initiation_superseded(self.yields, now);
         }
         Ok(superseded)
     }

@@ -58,8 +58,12 @@ pub const COOKIE_LIFETIME: Duration = Duration::from_secs(115);
 /// The least time between two accepted initiations of one peer: 1/50 s.
 pub const INITIATION_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Extra delay, drawn from zero to this, of a retransmission after our initiation was superseded by the peer's.
-pub const CROSSING_JITTER: Duration = Duration::from_secs(5);
+/// How much longer the side with the greater public key waits to try again after its initiation crossed the peer's: more
+/// than both jitters and any delay on the way, so that they do not cross again.
+pub const CROSSING_DELAY: Duration = Duration::from_millis(2500);
+
+/// Extra delay on top of that, drawn from zero to this.
+pub const CROSSING_JITTER: Duration = Duration::from_millis(2500);
 
 /// Handshake messages a verified source may have served per second while under load.
 pub const LIMITER_PER_SECOND: u32 = 20;
@@ -92,7 +96,8 @@ mod tests {
         assert_eq!(ZERO_KEYS_AFTER.as_millis(), 540_000); // C60
         assert_eq!(COOKIE_LIFETIME.as_millis(), 115_000); // C111
         assert_eq!(INITIATION_INTERVAL.as_micros(), 20_000); // C31
-        assert_eq!(CROSSING_JITTER.as_millis(), 5_000); // C39
+        assert_eq!(CROSSING_DELAY.as_millis(), 2_500); // C39
+        assert_eq!(CROSSING_JITTER.as_millis(), 2_500);
         assert_eq!(LIMITER_PER_SECOND, 20); // C113
         assert_eq!(LIMITER_BURST, 5);
         assert_eq!(UNDER_LOAD_HOLD.as_millis(), 1_000); // C104

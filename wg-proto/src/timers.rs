@@ -7,8 +7,8 @@
 use core::time::Duration;
 
 use crate::limits::{
-    CROSSING_JITTER, KEEPALIVE_TIMEOUT, MAX_JITTER, MAX_RETRANSMISSIONS, NO_ANSWER_TIMEOUT, REKEY_TIMEOUT,
-    ZERO_KEYS_AFTER,
+    CROSSING_DELAY, CROSSING_JITTER, KEEPALIVE_TIMEOUT, MAX_JITTER, MAX_RETRANSMISSIONS, NO_ANSWER_TIMEOUT,
+    REKEY_TIMEOUT, ZERO_KEYS_AFTER,
 };
 use crate::time::Instant;
 
@@ -178,13 +178,11 @@ pub(crate) struct HandshakeTimers {
     retransmit: Option<Instant>,
     zero_keys: Option<Instant>,
     attempts: u8,
-    /// The peer's initiation replaced ours, so both may be at it: the next delay is drawn from a wider range (C39).
-    crossing: bool,
 }
 
 impl HandshakeTimers {
     pub(crate) const fn new(jitter: Jitter) -> Self {
-        Self { jitter, retransmit: None, zero_keys: None, attempts: 0, crossing: false }
+        Self { jitter, retransmit: None, zero_keys: None, attempts: 0 }
     }
 
     /// Someone wants a session, and not by retransmission (C119).
@@ -193,26 +191,33 @@ impl HandshakeTimers {
     }
 
     pub(crate) fn handshake_initiated(&mut self, now: Instant) {
-        let delay = REKEY_TIMEOUT.saturating_add(self.draw());
+        let delay = REKEY_TIMEOUT.saturating_add(self.jitter.up_to(MAX_JITTER));
         self.retransmit = Some(now.saturating_add(delay));
     }
 
     /// A retransmission fell within 5 s of another handshake message: it is put off, never dropped (C39).
     pub(crate) fn retransmission_suppressed(&mut self, last_sent: Instant) {
         self.attempts = self.attempts.saturating_sub(1);
-        let delay = REKEY_TIMEOUT.saturating_add(self.draw());
+        let delay = REKEY_TIMEOUT.saturating_add(self.jitter.up_to(MAX_JITTER));
         self.retransmit = Some(last_sent.saturating_add(delay));
     }
 
-    /// Our initiation was replaced by the peer's.
-    pub(crate) const fn initiation_superseded(&mut self) {
-        self.crossing = true;
+    /// Our initiation was replaced by the peer's, so they may have crossed and both be lost. Were both sides to try again
+    /// after the same time they would cross again; so one of them `yields`, and waits longer (C39).
+    pub(crate) fn initiation_superseded(&mut self, yields: bool, now: Instant) {
+        if self.retransmit.is_some() {
+            let delay = if yields {
+                CROSSING_DELAY.saturating_add(self.jitter.up_to(CROSSING_JITTER))
+            } else {
+                self.jitter.up_to(MAX_JITTER)
+            };
+            self.retransmit = Some(now.saturating_add(REKEY_TIMEOUT).saturating_add(delay));
+        }
     }
 
     pub(crate) const fn handshake_complete(&mut self) {
         self.retransmit = None;
         self.attempts = 0;
-        self.crossing = false;
     }
 
     pub(crate) const fn session_derived(&mut self, now: Instant) {
@@ -223,7 +228,6 @@ impl HandshakeTimers {
         self.retransmit = None;
         self.zero_keys = None;
         self.attempts = 0;
-        self.crossing = false;
     }
 
     pub(crate) const fn stop_retransmission(&mut self) {
@@ -252,11 +256,6 @@ impl HandshakeTimers {
             return Some(HandshakeDue::GiveUp);
         }
         None
-    }
-
-    fn draw(&mut self) -> Duration {
-        let max = if core::mem::take(&mut self.crossing) { CROSSING_JITTER } else { MAX_JITTER };
-        self.jitter.up_to(max)
     }
 }
 
@@ -387,20 +386,21 @@ mod tests {
     }
 
     #[test]
-    fn crossing_widens_one_delay() {
-        // C39
-        let mut widest = Duration::ZERO;
+    fn one_side_yields_after_a_crossing() {
+        // C39: whatever is drawn, the ranges are a way of 2 s apart.
         for seed in 0..200 {
-            let mut timers = HandshakeTimers::new(Jitter::new(seed));
-            timers.initiation_superseded();
-            timers.retransmission_suppressed(at(0));
-            let wide = timers.next_timeout().unwrap().saturating_duration_since(at(0));
-            assert!((Duration::from_secs(5)..=Duration::from_secs(10)).contains(&wide));
-            widest = widest.max(wide);
-            timers.handshake_initiated(at(0));
-            assert!(timers.next_timeout().unwrap() <= at(5_333));
+            let after = |yields| {
+                let mut timers = HandshakeTimers::new(Jitter::new(seed));
+                timers.handshake_initiated(at(0));
+                timers.initiation_superseded(yields, at(100));
+                timers.next_timeout().unwrap()
+            };
+            assert!((at(5_100)..=at(5_433)).contains(&after(false)));
+            assert!((at(7_600)..=at(10_100)).contains(&after(true)));
         }
-        assert!(widest > Duration::from_secs(9), "{widest:?}");
+        let mut timers = HandshakeTimers::new(Jitter::new(7));
+        timers.initiation_superseded(true, at(0));
+        assert_eq!(timers.next_timeout(), None, "what was given up is not begun again");
     }
 
     #[test]

@@ -1,0 +1,13 @@
+//! Two peers over a virtual network and a virtual time: every rule of the protocol that needs two sides to see.
+//!
+//! Everything is seeded: the same seed gives the same run, to the byte.
+
+#[path = "session/host.rs"]
+mod host;
+#[path = "session/netem.rs"]
+mod netem;
+#[path = "session/pair.rs"]
+mod pair;
+
+#[path = "session/simultaneous.rs"]
+mod simultaneous;

@@ -8,7 +8,8 @@
 //!                    poll_timeout:  the exact instant at which to call handle_timeout
 //! ```
 //!
-//! After every `handle`, `initiate`, `set_*` and `handle_timeout`, drain `poll_transmit` and read `poll_timeout` again.
+//! After every `handle`, `seal`, `initiate`, `set_*` and `handle_timeout`: take the events, sealing what was kept back when
+//! a session began; then drain `poll_transmit`, and read `poll_timeout` again.
 //! Nothing is queued but the few messages of the handshake itself: packets without a session stay with the caller.
 
 use core::net::SocketAddr;
@@ -284,6 +285,8 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
             }
             grant.key.cipher().seal_in_place(counter, body)
         });
+        // Whatever is sealed says what the keepalive would (C128).
+        self.keepalive_wanted = false;
         if rekey_due {
             self.want_initiation(Trigger::Wanted, now);
         }
@@ -423,7 +426,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         self.sessions.handshake_received(now);
         self.install(&keys, now);
         self.tell(Event::Established);
-        // Confirms the key to the responder; a packet kept back would do as well, but is not here (C46).
+        // Confirms the key to the responder, unless a packet kept back is sealed first (C46).
         self.keepalive_wanted = true;
         Ok(())
     }

@@ -11,3 +11,5 @@ mod pair;
 
 #[path = "session/simultaneous.rs"]
 mod simultaneous;
+#[path = "session/exchange.rs"]
+mod exchange;

@@ -1,5 +1,6 @@
 //! Sees every UDP datagram on the interfaces of a namespace, in both directions.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -18,7 +19,7 @@ const EVERY_PROTOCOL: i32 = 0x0003_u16.to_be() as i32;
 const UDP: u8 = 17;
 
 /// A datagram as it was on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Datagram {
     /// Where it came from.
     pub source: SocketAddr,
@@ -26,12 +27,22 @@ pub struct Datagram {
     pub destination: SocketAddr,
     /// The traffic class (IPv4: the former type of service), DSCP and ECN.
     pub traffic_class: u8,
+    /// Whether routers are told not to fragment it. Never set in IPv6, which has no such bit.
+    pub dont_fragment: bool,
     /// The UDP payload; of a fragmented datagram, what the first fragment holds.
     pub payload: Vec<u8>,
     /// The length that the UDP header tells, without that header.
     pub length: usize,
     /// When it was seen.
     pub at: Instant,
+}
+
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, destination, traffic_class, payload, length, .. } = self;
+        let start = &payload[..payload.len().min(8)];
+        write!(f, "{source} > {destination}, class {traffic_class:#04x}, {length} bytes: {start:02x?}..")
+    }
 }
 
 /// A running capture; dropping it ends it.
@@ -105,9 +116,9 @@ impl Drop for Capture {
 
 /// Reads a packet that starts with its IP header; none if it is no UDP, or a fragment but the first.
 fn parse(packet: &[u8]) -> Option<Datagram> {
-    let (addresses, traffic_class, segment) = match packet.first()? >> 4 {
-        4 => parse_v4(packet)?,
-        6 => parse_v6(packet)?,
+    let ((addresses, traffic_class, segment), dont_fragment) = match packet.first()? >> 4 {
+        4 => (parse_v4(packet)?, packet.get(6)? & 0x40 != 0),
+        6 => (parse_v6(packet)?, false),
         _ => return None,
     };
     let port = |at: usize| Some(u16::from_be_bytes(*segment.get(at..)?.first_chunk()?));
@@ -115,6 +126,7 @@ fn parse(packet: &[u8]) -> Option<Datagram> {
         source: SocketAddr::new(addresses.0, port(0)?),
         destination: SocketAddr::new(addresses.1, port(2)?),
         traffic_class,
+        dont_fragment,
         payload: segment.get(8..)?.to_vec(),
         length: usize::from(port(4)?).checked_sub(8)?,
         at: Instant::now(),

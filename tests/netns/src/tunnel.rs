@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -79,8 +80,32 @@ impl Tunnel {
     pub fn spawn(program: Program, interface: &str, mut command: Command) -> Self {
         let log = cleanup::unique_directory().join("log");
         let output = File::create(&log).expect("the log");
-        command.process_group(0);
         command.stdout(output.try_clone().expect("the log, twice")).stderr(output);
+        Self::spawn_logged(program, interface, command, log)
+    }
+
+    /// Like [`Self::spawn`], with descriptors for standard input and output: a way to hand them on that needs no
+    /// `unsafe`, since a shell can give them other numbers. The log has what goes to standard error.
+    ///
+    /// # Panics
+    ///
+    /// When the command cannot be started.
+    #[track_caller]
+    pub fn spawn_with(
+        program: Program,
+        interface: &str,
+        mut command: Command,
+        input: OwnedFd,
+        output: OwnedFd,
+    ) -> Self {
+        let log = cleanup::unique_directory().join("log");
+        command.stdin(input).stdout(output).stderr(File::create(&log).expect("the log"));
+        Self::spawn_logged(program, interface, command, log)
+    }
+
+    #[track_caller]
+    fn spawn_logged(program: Program, interface: &str, mut command: Command, log: PathBuf) -> Self {
+        command.process_group(0);
         if std::env::var_os("LOG_LEVEL").is_none() {
             command.env("LOG_LEVEL", "verbose");
         }

@@ -14,7 +14,10 @@ use crate::status::{PeerStatus, Status};
 ///
 /// A [`Failure`] when `wg` fails.
 pub fn try_wg(arguments: &str, input: &str) -> Result<String, Failure> {
-    try_run_with_input(Command::new("wg").args(arguments.split_whitespace()), input.as_bytes())
+    // A program that does not answer must fail its test, not stop it.
+    let mut command = Command::new("timeout");
+    command.args(["60", "wg"]).args(arguments.split_whitespace());
+    try_run_with_input(&mut command, input.as_bytes())
 }
 
 /// Runs `wg` with `arguments`, separated by spaces, and `input` on its standard input.

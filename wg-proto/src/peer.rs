@@ -496,8 +496,9 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     }
 
     /// To be called when this state may run a second time, as after the restore of a snapshot of a virtual machine: no
-    /// key there is now is used to send again (C61).
+    /// key there is now is used to send again, nor one that a handshake under way would end in (C61).
     pub fn on_vm_generation_change(&mut self) {
+        self.control.clear_handshake();
         self.sessions.expire_sending();
     }
 

@@ -9,7 +9,9 @@ mod netem;
 #[path = "session/pair.rs"]
 mod pair;
 
-#[path = "session/simultaneous.rs"]
-mod simultaneous;
 #[path = "session/exchange.rs"]
 mod exchange;
+#[path = "session/rekey.rs"]
+mod rekey;
+#[path = "session/simultaneous.rs"]
+mod simultaneous;

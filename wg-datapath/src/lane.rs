@@ -168,14 +168,11 @@ where
     }
 
     fn send_tun(&mut self, batch: Batch<A>) {
-        match batch {
-            Batch::In(batch) => self.commit(batch),
-            Batch::Out(batch) => self.transmit(batch),
-        }
+        self.finish(batch);
     }
 
     fn send_udp(&mut self, batch: Batch<A>) {
-        self.send_tun(batch);
+        self.finish(batch);
     }
 
     fn poll_control(&mut self) -> bool {
@@ -196,6 +193,14 @@ where
     T: TunIo,
     U: UdpIo,
 {
+    /// Does the last phase of a batch; it knows its direction itself.
+    fn finish(&mut self, batch: Batch<A>) {
+        match batch {
+            Batch::In(batch) => self.commit(batch),
+            Batch::Out(batch) => self.transmit(batch),
+        }
+    }
+
     /// Reads the TUN queue to its end, or until the batches that may be open are full.
     fn drain_tun(&mut self) {
         let mut last = None;

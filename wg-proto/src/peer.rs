@@ -48,7 +48,7 @@ pub struct Config {
     pub preshared_key: PresharedKey,
     /// Where the peer is reached, if known.
     pub endpoint: Option<SocketAddr>,
-    /// Interval of the persistent keepalive; zero for none.
+    /// Interval of the persistent keepalive; zero for none. With one, the peer asks for a session from the start.
     pub persistent_keepalive: Duration,
     /// The MTU that padding must not exceed; 0 if there is none.
     pub mtu: usize,
@@ -240,7 +240,9 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         control.set_preshared_key(config.preshared_key);
         let mut sessions = Sessions::new(seed.rotate_left(32));
         sessions.set_endpoint(config.endpoint.map(Endpoint::new));
-        sessions.set_persistent_keepalive(config.persistent_keepalive);
+        // Switched on, so one is to be sent, and there is no session yet (C129).
+        let initiation_wanted =
+            sessions.set_persistent_keepalive(config.persistent_keepalive) && control.can_handshake();
         Ok(Self {
             guard: Guard::new(&local_static),
             identity,
@@ -250,7 +252,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
             sessions,
             mtu: config.mtu,
             replies: Deque::new(),
-            initiation_wanted: false,
+            initiation_wanted,
             keepalive_wanted: false,
             events: Deque::new(),
         })

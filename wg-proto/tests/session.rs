@@ -11,7 +11,11 @@ mod pair;
 
 #[path = "session/exchange.rs"]
 mod exchange;
+#[path = "session/keepalive.rs"]
+mod keepalive;
 #[path = "session/rekey.rs"]
 mod rekey;
+#[path = "session/retransmission.rs"]
+mod retransmission;
 #[path = "session/simultaneous.rs"]
 mod simultaneous;

@@ -157,6 +157,28 @@ impl<C: Aead> Pair<C> {
         self.deliver(datagram);
     }
 
+    /// Takes from both hosts what they want sent, as after a change of their configuration.
+    pub(crate) fn start(&mut self) {
+        self.settle(A);
+        self.settle(B);
+    }
+
+    /// A host was told to forget when it last sent a handshake message.
+    pub(crate) fn audit_reset(&mut self, side: Side) {
+        self.audit.forget(side);
+    }
+
+    /// A host starts anew, as that of `other` is: same keys, same address, everything else forgotten.
+    pub(crate) fn replace(&mut self, side: Side, other: Self) {
+        let Self { hosts: [a, b], .. } = other;
+        let mut fresh = if side == A { a } else { b };
+        fresh.clock = self[side].clock;
+        fresh.rng = TestRng::new(0x6672_6573_6800 + self.sent.len() as u64);
+        fresh.next_packet = self[side].next_packet;
+        self[side] = fresh;
+        self.audit.forget(side);
+    }
+
     /// Runs until `end`, and everything due then is done.
     pub(crate) fn run_until(&mut self, end: Duration) {
         let mut steps_without_progress = 0;
@@ -330,6 +352,11 @@ struct Audit {
 }
 
 impl Audit {
+    /// A host that started anew does not know when it last spoke.
+    fn forget(&mut self, side: Side) {
+        self.last_handshake_message.remove(&side);
+    }
+
     fn check(&mut self, sent: &Sent, time: Duration) {
         match Message::parse(&sent.datagram).unwrap() {
             Message::Initiation(_) => {

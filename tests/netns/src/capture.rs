@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -84,24 +84,37 @@ impl Capture {
         Self { seen, end, thread: Some(thread) }
     }
 
-    /// What was seen so far.
-    pub fn seen(&self) -> Vec<Datagram> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What was seen so far and fits.
+    /// What was seen and fits, once all that is under way has been.
     pub fn matching(&self, fits: impl Fn(&Datagram) -> bool) -> Vec<Datagram> {
-        self.seen().into_iter().filter(fits).collect()
+        self.settle();
+        self.seen().iter().filter(|datagram| fits(datagram)).cloned().collect()
     }
 
     /// Waits until a datagram that fits has been seen.
     pub fn find(&self, limit: Duration, fits: impl Fn(&Datagram) -> bool) -> Option<Datagram> {
-        wait::find(limit, || self.seen().into_iter().find(&fits))
+        wait::find(limit, || self.seen().iter().find(|datagram| fits(datagram)).cloned())
     }
 
-    /// Forgets what was seen so far.
+    /// Forgets what was seen, once all that is under way has been.
     pub fn forget(&self) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.settle();
+        self.seen().clear();
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<Datagram>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing new has come for a moment, or, under lasting traffic, until a second has passed.
+    fn settle(&self) {
+        let mut last = (self.seen().len(), Instant::now());
+        wait::until(Duration::from_secs(1), || {
+            let count = self.seen().len();
+            if count != last.0 {
+                last = (count, Instant::now());
+            }
+            last.1.elapsed() > Duration::from_millis(100)
+        });
     }
 }
 

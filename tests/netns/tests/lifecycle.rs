@@ -176,20 +176,29 @@ fn bad_command_lines_are_refused() {
     assert_eq!(namespace.ip("-o link").lines().count(), 1, "more than lo");
 }
 
-/// U2: an interface and a socket that are already open are taken over, as a supervisor hands them on.
+/// U2: an interface and a socket that are already open are taken over, as a supervisor hands them on. A device of the old
+/// format, with four bytes before each packet, is either served or refused, never misread.
 #[test]
 fn inherited_descriptors_are_used() {
     if !can_run() {
         return;
     }
-    for informations in information_of_the_program() {
+    for information in [PacketInformation::Absent, PacketInformation::Present] {
         let pair = Pair::new([Program::WireguardGo, Program::WireguardGo]);
         let (peer, namespace) = (&pair.a, &pair.b.namespace);
         let interface = cleanup::unique_name();
-        let device = tun_fd::open(namespace, &interface, informations).expect("a TUN device");
+        let device = tun_fd::open(namespace, &interface, information).expect("a TUN device");
         let listener = UnixListener::bind(uapi::socket_path(&interface)).expect("a socket");
         let mut tunnel = start_with(namespace, &interface, device, listener.into());
-        assert!(tunnel.comes_up(namespace), "{}", tunnel.log());
+        if !tunnel.comes_up(namespace) {
+            let refused = tunnel.wait_for_end().is_some_and(|status| !status.success());
+            assert!(
+                refused && information == PacketInformation::Present,
+                "{information:?}: {}",
+                tunnel.log()
+            );
+            continue;
+        }
         let keys = KeyPair::generate();
         tunnel.set_with_input(
             &format!(
@@ -205,7 +214,7 @@ fn inherited_descriptors_are_used() {
         namespace.ip(&format!("addr add 10.1.0.9/24 dev {interface}"));
         namespace.ip(&format!("link set {interface} up"));
         let ping = wg_netns::ping::Ping::to(peer.inner(Family::V4));
-        assert!(wait::until(PATIENCE, || ping.run(namespace).received == 1), "{informations:?}");
+        assert!(wait::until(PATIENCE, || ping.run(namespace).received == 1), "{information:?}");
         tunnel.signal(Signal::TERM);
         assert!(tunnel.wait_for_end().is_some_and(|status| status.success()));
         assert_nothing_left(namespace, &interface);
@@ -292,15 +301,6 @@ fn wg_quick(namespace: &Namespace, action: &str, file: &std::path::Path) {
         }
     }
     panic!("{}", last.expect("at least one attempt"));
-}
-
-/// How the program may find its device. The packaged wireguard-go, when it stands in for the gateway, knows one way.
-fn information_of_the_program() -> Vec<PacketInformation> {
-    if PROGRAM.path().ends_with("wireguard-go") {
-        vec![PacketInformation::Present]
-    } else {
-        vec![PacketInformation::Absent, PacketInformation::Present]
-    }
 }
 
 /// Starts the program with the device as descriptor 3 and the listening socket as 4.

@@ -208,7 +208,7 @@ for_each_pair! {
                     capture.matching(|datagram| datagram.destination.port() == PORT).iter().map(|d| d.length).collect();
                 lengths == [mtu + 32, mtu + 32]
             });
-            assert!(padded, "MTU {mtu}: {:?}", capture.seen().iter().map(|d| d.length).collect::<Vec<_>>());
+            assert!(padded, "MTU {mtu}: {:?}", capture.matching(|_| true));
         }
     }
 

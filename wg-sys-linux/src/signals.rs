@@ -60,24 +60,3 @@ impl Drop for Signals {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::process::{Signal, getpid, kill_process};
-
-    use super::*;
-
-    #[test]
-    fn both_signals_are_seen_and_do_not_kill() {
-        let mut signals = Signals::catch_termination().unwrap();
-        for signal in [Signal::INT, Signal::TERM] {
-            assert!(!signals.received());
-            kill_process(getpid(), signal).unwrap();
-            // A signal sent to one's own process may be taken by another thread: poll until it was.
-            let mut fds = [PollFd::new(&signals, PollFlags::IN)];
-            assert_eq!(rustix::io::retry_on_intr(|| poll(&mut fds, None)), Ok(1));
-            assert!(signals.received());
-        }
-    }
-}

@@ -28,10 +28,10 @@ use crate::key::{DhError, PresharedKey, PublicKey, StaticIdentity};
 use crate::keypair::{Inline, Keypair};
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
-use crate::sessions::{NoSession, OpenError, Outgoing, Retired, Sessions};
+use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
 use crate::time::{Instant, UnixTime};
 use crate::timers::HandshakeDue;
-use crate::transport::{RecvKey, SendKey, padded_len};
+use crate::transport::{OpenError, RecvKey, SendKey, padded_len};
 use crate::wire::{
     COOKIE_REPLY_LEN, CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, ParseError,
     RESPONSE_LEN, Response, TRANSPORT_OVERHEAD,
@@ -354,6 +354,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         }
         if received.confirmed {
             self.control.session_confirmed(wall);
+            self.initiation_wanted = false;
             self.tell(Event::Established);
         }
         if received.rekey_due {
@@ -422,6 +423,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         let se = self.identity.diffie_hellman(received.static_dh())?;
         let keys = received.finish(&se, self.control.preshared_key())?;
         self.control.commit_response(&keys, now, wall)?;
+        self.initiation_wanted = false;
         if self.sessions.roam(from) {
             self.tell(Event::Roamed);
         }
@@ -550,7 +552,9 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
             self.keepalive_wanted = false;
             return Ok(None);
         };
+        // Asked again, as a response may have left since it was wanted (C45).
         if core::mem::take(&mut self.initiation_wanted)
+            && self.control.want_initiation(Trigger::Retransmission, now)
             && let Some(len) = self.create_initiation(out, now, wall, rng)
         {
             return Ok(Some(Transmit { len, endpoint }));

@@ -210,3 +210,25 @@ fn reset_wipes_and_stops_everything_until_asked() {
     pair.run_for(secs(1));
     assert_eq!(pair[B].delivered, [0, 1], "5 s after the last handshake message need not be waited for");
 }
+
+#[test]
+fn wish_for_a_session_that_waits_while_the_peer_begins_one_is_dropped() {
+    // C45: B wants a session from the start, but the first thing its caller sees is A's initiation.
+    let mut pair = persistent(14, 0, 25);
+    pair.send(A);
+    pair.run_until(secs(20));
+    assert_eq!(pair.sent_by(B, Kind::Initiation).len(), 0);
+    assert_eq!(pair.sent_by(A, Kind::Initiation).len(), 1);
+    assert_eq!(pair[B].delivered, [0]);
+}
+
+#[test]
+fn wish_for_a_session_that_waits_is_put_off_when_the_peer_falls_silent() {
+    // C39, C45: as before, but A's confirmation is lost.
+    let mut pair = persistent(15, 0, 25);
+    pair.passes = Box::new(|sent| sent.from == B || sent.kind() == Kind::Initiation);
+    pair.send(A);
+    pair.run_until(secs(20));
+    let first = pair.times(B, Kind::Initiation)[0];
+    assert!((secs(5)..Duration::from_millis(5400)).contains(&first), "{first:?}");
+}

@@ -94,8 +94,6 @@ drop_reasons! {
     SendQueueFull, "send_queue_full", Public;
     /// The socket refused the datagram.
     SendRefused, "send_refused", Public;
-    /// The socket failed for a moment.
-    SendTransient, "send_transient", Public;
 
     // Datagrams, before anything is known about the sender.
     /// The datagram did not fit the receive buffer (C6).
@@ -134,8 +132,6 @@ drop_reasons! {
     LowOrderPoint, "low_order_point", Oracle;
     /// A response to no handshake of ours (C37, C38).
     UnexpectedResponse, "unexpected_response", Oracle;
-    /// A handshake message was overtaken by another change of the peer (C40).
-    HandshakeSuperseded, "handshake_superseded", Public;
     /// A cookie reply that answers nothing or does not decrypt (C110).
     InvalidCookieReply, "invalid_cookie_reply", Oracle;
     /// The random number generator failed (C27).
@@ -278,7 +274,7 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), number);
         }
-        assert_eq!(DropReason::ALL.len(), 50);
+        assert_eq!(DropReason::ALL.len(), 48);
         assert_eq!(DropReason::ALL.last(), Some(&DropReason::NoBuffer));
     }
 

@@ -7,8 +7,8 @@ use crate::index::SessionIndex;
 use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
 use crate::noise::{Role, TransportKeys};
 use crate::replay::ReplayWindow;
-use crate::sessions::OpenError;
 use crate::time::Instant;
+use crate::transport::OpenError;
 
 /// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to them.
 #[derive(Debug)]

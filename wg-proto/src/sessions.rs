@@ -23,6 +23,7 @@ use crate::limits::{REKEY_ON_RECEIVE_AFTER, REKEY_TIMEOUT};
 use crate::noise::Role;
 use crate::time::Instant;
 use crate::timers::{Jitter, TrafficDue, TrafficTimers};
+use crate::transport::OpenError;
 
 /// What is about to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,36 +58,6 @@ pub struct SendGrant<'a, S> {
     /// Whether to ask for a new handshake (C57, C121). Said at most once in 5 s.
     pub rekey_due: bool,
 }
-
-/// Why a received packet goes no further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// No keypair has this index (C75).
-    UnknownIndex,
-    /// The key is 180 s old (C56).
-    Expired,
-    /// The counter is beyond the limit of a key (C58).
-    CounterLimit,
-    /// The counter was seen before or is too old (C77).
-    Replayed,
-    /// The tag does not verify.
-    Unauthentic,
-}
-
-impl core::fmt::Display for OpenError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::UnknownIndex => "no keypair has this index",
-            Self::Expired => "key is too old",
-            Self::CounterLimit => "counter is beyond the limit of a key",
-            Self::Replayed => "counter seen before or too old",
-            Self::Unauthentic => "tag does not verify",
-        })
-    }
-}
-
-impl core::error::Error for OpenError {}
 
 /// What a committed packet brought about.
 #[derive(Debug)]

@@ -97,6 +97,36 @@ impl<A: Aead> RecvKey<A> {
     }
 }
 
+/// Why a received packet goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No keypair has this index (C75).
+    UnknownIndex,
+    /// The key is 180 s old (C56).
+    Expired,
+    /// The counter is beyond the limit of a key (C58).
+    CounterLimit,
+    /// The counter was seen before or is too old (C77).
+    Replayed,
+    /// The tag does not verify.
+    Unauthentic,
+}
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::UnknownIndex => "no keypair has this index",
+            Self::Expired => "key is too old",
+            Self::CounterLimit => "counter is beyond the limit of a key",
+            Self::Replayed => "counter seen before or too old",
+            Self::Unauthentic => "tag does not verify",
+        })
+    }
+}
+
+impl core::error::Error for OpenError {}
+
 /// Returns the length a packet of `len` bytes is padded to: a multiple of 16, but never beyond the MTU, so that a full
 /// packet stays full (C65). An MTU of 0 means none is known.
 #[must_use]

@@ -4,12 +4,14 @@
 
 extern crate alloc;
 
+mod any;
 mod inline;
 mod io;
 mod strategy;
 mod topology;
 
+pub use any::AnyStrategy;
 pub use inline::Inline;
 pub use io::{CoreIo, Stage};
-pub use strategy::{AnyStrategy, Budget, Outcome, Strategy, StrategyKind, UnknownStrategy};
+pub use strategy::{Budget, Outcome, Strategy, StrategyKind, UnknownStrategy};
 pub use topology::{Core, CoreId, Lane, LaneId, Limits, NodeId, Plan, Topology};

@@ -2,7 +2,6 @@
 
 use core::str::FromStr;
 
-use crate::inline::Inline;
 use crate::io::CoreIo;
 use crate::topology::{CoreId, Limits, Plan, Topology};
 
@@ -74,14 +73,6 @@ impl StrategyKind {
             Self::Inline => "inline",
         }
     }
-
-    /// Makes the strategy.
-    #[must_use]
-    pub const fn build(self) -> AnyStrategy {
-        match self {
-            Self::Inline => AnyStrategy::Inline(Inline::new()),
-        }
-    }
 }
 
 impl core::fmt::Display for StrategyKind {
@@ -111,34 +102,6 @@ impl FromStr for StrategyKind {
     }
 }
 
-/// A strategy chosen at run time.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum AnyStrategy {
-    /// See [`Inline`].
-    Inline(Inline),
-}
-
-impl Strategy for AnyStrategy {
-    fn kind(&self) -> StrategyKind {
-        match self {
-            Self::Inline(strategy) => strategy.kind(),
-        }
-    }
-
-    fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
-        match self {
-            Self::Inline(strategy) => strategy.plan(topology, limits),
-        }
-    }
-
-    fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        match self {
-            Self::Inline(strategy) => strategy.step(core, budget, io),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -150,7 +113,6 @@ mod tests {
     fn every_strategy_is_found_by_its_name() {
         for kind in StrategyKind::ALL {
             assert_eq!(kind.to_string().parse(), Ok(*kind));
-            assert_eq!(kind.build().kind(), *kind);
         }
         assert_eq!("in line".parse::<StrategyKind>(), Err(UnknownStrategy));
         assert_eq!(UnknownStrategy.to_string(), "unknown strategy; known are: inline");

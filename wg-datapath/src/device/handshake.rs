@@ -157,7 +157,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             };
             if core::mem::take(&mut peer.initiation_wanted) {
                 match self.create_initiation(slot, now) {
-                    Ok(datagram) => return Some(datagram),
+                    Ok(None) => {}
+                    Ok(datagram) => return datagram,
                     Err(reason) => self.drops.count(reason),
                 }
             } else if core::mem::take(&mut peer.keepalive_wanted) {
@@ -172,10 +173,15 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         None
     }
 
-    fn create_initiation(&mut self, slot: PeerSlot, now: Now) -> Result<ControlDatagram, DropReason> {
+    fn create_initiation(&mut self, slot: PeerSlot, now: Now) -> Result<Option<ControlDatagram>, DropReason> {
         let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownPeer)?;
         let endpoint = *peer.sessions.endpoint().ok_or(DropReason::NoEndpoint)?;
+        // Asked again, as a response may have left since it was wanted (C45); it is put off then.
+        if !peer.control.want_initiation(Trigger::Retransmission, now.instant) {
+            self.touch(slot);
+            return Ok(None);
+        }
         let index = self.indices.allocate(slot, &mut self.rng).map_err(|_| DropReason::NoEntropy)?;
         let created =
             peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng);
@@ -185,7 +191,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
                 let datagram = ControlDatagram::new(&message, endpoint, HANDSHAKE_TOS, Some(peer.id));
                 self.free_index(replaced);
                 self.touch(slot);
-                Ok(datagram)
+                Ok(Some(datagram))
             }
             Err(error) => {
                 self.indices.free(index);
@@ -334,6 +340,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         let Some(peer) = self.peers.at_mut(slot) else { return };
         let send = Arc::new(SendKey::new(keys.send_key(), keys.remote_index()));
         let recv = Arc::new(RecvKey::new(keys.recv_key()));
+        // A session that can send makes an initiation that still waits unnecessary.
+        peer.initiation_wanted &= keys.role() == Role::Responder;
         let retired = peer.sessions.install(Box::new(Keypair::new(keys, send, recv, now.instant)));
         self.free_keypairs(retired);
     }

@@ -1,0 +1,136 @@
+//! Datagrams in: sorted by keypair as they come, and delivered in that order once they were opened.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use rand_core::TryCryptoRng;
+use wg_proto::aead::Aead;
+use wg_proto::wire::{MessageType, ParseError, TransportData, message_type};
+
+use super::{LaneIo, OPEN_BATCHES, RECV_SLOTS};
+use crate::batch::{InBatch, InSegment};
+use crate::drop::DropReason;
+use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
+use crate::slab::{Slab, SlabClass};
+
+impl<A, R, T, U> LaneIo<'_, A, R, T, U>
+where
+    A: Aead,
+    R: TryCryptoRng,
+    T: TunIo,
+    U: UdpIo,
+{
+    /// Takes in one call's worth of datagrams and sorts them: data into batches by keypair, the rest to its queue.
+    pub(super) fn receive(&mut self) {
+        self.refill_slots();
+        let received = match self.udp.recv(&mut self.lane.slots) {
+            Ok(received) => received,
+            Err(IoError::WouldBlock) => {
+                self.lane.udp_drained = true;
+                return;
+            }
+            // A pending error of an earlier send, or a lack of memory: the next call may do better.
+            Err(IoError::Transient(_)) => return,
+            Err(error) => {
+                self.lane.fatal = Some(error);
+                return;
+            }
+        };
+        for at in 0..received.min(self.lane.slots.len()) {
+            if let Err(reason) = self.sort(at) {
+                self.device.drops.count(reason);
+            }
+        }
+    }
+
+    /// Puts a slab into every slot whose own went into a batch.
+    fn refill_slots(&mut self) {
+        for slot in &mut self.lane.slots {
+            if slot.slab.is_empty()
+                && let Some(slab) = self.lane.slabs.take(SlabClass::Large)
+            {
+                slot.slab = slab;
+            }
+        }
+        while self.lane.slots.len() < RECV_SLOTS {
+            let Some(slab) = self.lane.slabs.take(SlabClass::Large) else { break };
+            self.lane.slots.push(RecvSlot { slab, len: 0, truncated: false, endpoint: None, ecn: 0 });
+        }
+    }
+
+    fn sort(&mut self, at: usize) -> Result<(), DropReason> {
+        let slot = self.lane.slots.get_mut(at).ok_or(DropReason::NoBuffer)?;
+        if slot.truncated {
+            return Err(DropReason::Truncated);
+        }
+        let endpoint = slot.endpoint.ok_or(DropReason::NoSource)?;
+        if !self.device.is_up() {
+            return Err(DropReason::DeviceDown);
+        }
+        let datagram = slot.slab.get(..slot.len).ok_or(DropReason::Truncated)?;
+        let kind = message_type(datagram).map_err(|error| match error {
+            ParseError::TooShort => DropReason::MessageTooShort,
+            _ => DropReason::UnknownMessageType,
+        })?;
+        if kind != MessageType::TransportData {
+            return self.device.enqueue_handshake(datagram, endpoint);
+        }
+        let message = TransportData::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
+        let (index, counter) = (message.receiver_index(), message.counter());
+        let (peer, key) = self.device.begin_in(index, counter, self.now)?;
+        // The newest batch of this keypair, among the last few.
+        let batch = self
+            .lane
+            .ready_in
+            .iter_mut()
+            .rev()
+            .take(OPEN_BATCHES)
+            .find(|batch| batch.index == index)
+            .filter(|batch| !batch.segments.is_full());
+        let batch = match batch {
+            Some(batch) => batch,
+            None => {
+                let mut batch = self.lane.spare_in.pop().unwrap_or_default();
+                (batch.peer, batch.index, batch.key) = (Some(peer), index, Some(Arc::clone(key)));
+                self.lane.ready_in.push_back(batch);
+                self.lane.ready_in.back_mut().ok_or(DropReason::NoBuffer)?
+            }
+        };
+        let len = slot.len;
+        let slab: Slab = core::mem::take(&mut slot.slab);
+        let segment = InSegment { slab, len, counter, endpoint, authentic: false };
+        batch.segments.push(segment).map_err(|_| DropReason::NoBuffer)
+    }
+
+    /// Commits an opened batch and delivers it, in order.
+    pub(super) fn commit(&mut self, mut batch: Box<InBatch<A>>) {
+        if let Some(peer) = batch.peer {
+            for segment in &batch.segments {
+                match self.device.commit_in(peer, batch.index, segment, self.now) {
+                    Ok(None) => {}
+                    Ok(Some(range)) => {
+                        let packet = segment.slab.get(range).unwrap_or_default();
+                        match self.tun.write(packet) {
+                            Ok(()) => self.device.delivered(peer, segment.len),
+                            Err(IoError::WouldBlock) => self.device.drops.count(DropReason::TunQueueFull),
+                            Err(IoError::Transient(_)) => self.device.drops.count(DropReason::TunRefused),
+                            Err(error) => {
+                                self.device.drops.count(DropReason::TunRefused);
+                                self.lane.fatal = Some(error);
+                            }
+                        }
+                    }
+                    Err(reason) => self.device.drops.count(reason),
+                }
+            }
+            self.device.touch(peer.slot());
+        }
+        (batch.peer, batch.key) = (None, None);
+        while let Some(segment) = batch.segments.pop() {
+            self.lane.slabs.put(segment.slab);
+        }
+        if self.lane.spare_in.len() < self.lane.spare_in.capacity() {
+            self.lane.spare_in.push(batch);
+        }
+    }
+}

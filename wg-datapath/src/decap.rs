@@ -65,6 +65,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         if received.confirmed {
             peer.control.session_confirmed(now.wall);
+            peer.initiation_wanted = false;
         }
         if let Some(retired) = received.retired {
             self.indices.free(retired.local_index());

@@ -15,8 +15,8 @@ use wg_proto::limits::UNDER_LOAD_HOLD;
 use wg_proto::noise::{ReceivedInitiation, TransportKeys};
 use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
 use wg_proto::{
-    DhError, Endpoint, HandshakeMessage, Instant, Keypair, Load, Outgoing, RecvKey, SendKey, StaticIdentity,
-    Trigger, Verdict,
+    DhError, Endpoint, HandshakeMessage, Instant, Keypair, Load, Outgoing, RecvKey, Role, SendKey,
+    StaticIdentity, Trigger, Verdict,
 };
 
 use super::{Device, Now};

@@ -80,14 +80,15 @@ impl<P: Copy> Transaction<P> {
         None
     }
 
-    /// Ends the last section; the first error is the answer.
+    /// Ends the last section. The first error is the answer: a peer that cannot be created was named in an earlier line
+    /// than the one that failed.
     fn end<C: Configure<Peer = P>>(
         &mut self,
         device: &mut C,
         outcome: Result<(), Errno>,
     ) -> Result<(), Errno> {
         let ended = self.end_section(device);
-        let answer = outcome.and(ended);
+        let answer = ended.and(outcome);
         if let Err(errno) = answer {
             error!("UAPI: set failed: {errno}");
         }

@@ -3,7 +3,6 @@
 //! The order of the fields is wireguard-go's; `wg` needs a peer's `public_key` first and `errno` last. The buffer has
 //! held keys, so it is wiped each time it is emptied.
 
-use core::net::SocketAddr;
 use std::io::{self, Write};
 
 use zeroize::{Zeroize, Zeroizing};
@@ -64,7 +63,8 @@ fn write_peer<W: Write>(lines: &mut Lines<'_, W>, peer: &PeerSnapshot) -> io::Re
     lines.key("preshared_key", peer.preshared_key.as_ref().map_or(&[0; 32], |key| key.as_bytes()))?;
     lines.line(format_args!("protocol_version=1"))?;
     if let Some(endpoint) = peer.endpoint {
-        write_endpoint(lines, endpoint)?;
+        // The zone of a link-local address comes out as a number, which needs no look-up and which `wg` reads.
+        lines.line(format_args!("endpoint={endpoint}"))?;
     }
     let handshake = peer.last_handshake.unwrap_or_default();
     lines.line(format_args!("last_handshake_time_sec={}", handshake.secs()))?;
@@ -73,18 +73,6 @@ fn write_peer<W: Write>(lines: &mut Lines<'_, W>, peer: &PeerSnapshot) -> io::Re
     lines.line(format_args!("rx_bytes={}", peer.rx_bytes))?;
     lines.line(format_args!("persistent_keepalive_interval={}", peer.persistent_keepalive))?;
     peer.allowed_ips.iter().try_for_each(|prefix| lines.line(format_args!("allowed_ip={prefix}")))
-}
-
-/// `a.b.c.d:port` or `[v6%index]:port`; the numeric zone needs no look-up and `wg` reads it.
-fn write_endpoint<W: Write>(lines: &mut Lines<'_, W>, endpoint: SocketAddr) -> io::Result<()> {
-    let endpoint = match endpoint {
-        SocketAddr::V4(_) => endpoint,
-        SocketAddr::V6(mut address) => {
-            address.set_flowinfo(0);
-            address.into()
-        }
-    };
-    lines.line(format_args!("endpoint={endpoint}"))
 }
 
 /// Lines on their way out.

@@ -13,7 +13,6 @@
 //! [`Server`] belongs to the data lane, which calls [`Server::serve`] when it was woken. Dropping it closes the listener
 //! and every client and waits for their threads.
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -180,30 +179,18 @@ struct Clients {
 }
 
 struct Client {
-    connection: Arc<Connection>,
+    stream: Arc<UnixStream>,
     /// When it connected or was last given a reply.
     quiet_since: Instant,
     /// Its request is with the data lane.
     is_served: bool,
 }
 
-/// A client's socket.
-struct Connection {
-    stream: UnixStream,
-    /// Set before we shut the socket down, so that the end of the stream is not taken for the client's.
-    is_cut_off: AtomicBool,
-}
-
-impl Connection {
+impl Client {
+    /// Ends the connection; the thread finds out by itself.
     fn cut_off(&self) {
-        // Release pairs with the Acquire in `is_cut_off`; the shutdown that follows makes the reader look.
-        self.is_cut_off.store(true, Ordering::Release);
         // Fails only if the client has hung up already.
         let _ = self.stream.shutdown(Shutdown::Both);
-    }
-
-    fn is_cut_off(&self) -> bool {
-        self.is_cut_off.load(Ordering::Acquire)
     }
 }
 
@@ -214,7 +201,7 @@ impl Shared {
     }
 
     /// Finds a place for a client, at the cost of the quietest one if all are taken.
-    fn admit(&self, stream: UnixStream) -> Option<(u64, Arc<Connection>)> {
+    fn admit(&self, stream: UnixStream) -> Option<(u64, Arc<UnixStream>)> {
         let mut clients = self.clients();
         if clients.closing {
             return None;
@@ -224,16 +211,15 @@ impl Shared {
             let id = *quiet.min_by_key(|(_, client)| client.quiet_since)?.0;
             if let Some(client) = clients.connected.remove(&id) {
                 debug!("UAPI: too many clients, closing the quietest");
-                client.connection.cut_off();
+                client.cut_off();
             }
         }
         let id = clients.next_id;
         clients.next_id += 1;
-        let connection = Arc::new(Connection { stream, is_cut_off: AtomicBool::new(false) });
-        let client =
-            Client { connection: Arc::clone(&connection), quiet_since: Instant::now(), is_served: false };
+        let stream = Arc::new(stream);
+        let client = Client { stream: Arc::clone(&stream), quiet_since: Instant::now(), is_served: false };
         clients.connected.insert(id, client);
-        Some((id, connection))
+        Some((id, stream))
     }
 
     fn keep_worker(&self, id: u64, worker: JoinHandle<()>) {
@@ -271,7 +257,7 @@ impl Shared {
         // Fails only if the socket is not listening any more.
         let _ = self.stopper.shutdown(Shutdown::Both);
         for client in clients.connected.values() {
-            client.connection.cut_off();
+            client.cut_off();
         }
     }
 
@@ -306,14 +292,14 @@ fn accept_loop(listener: &UnixListener, link: &Link) {
 }
 
 fn start_client(stream: UnixStream, link: &Link) {
-    let Some((id, connection)) = link.shared.admit(stream) else {
+    let Some((id, stream)) = link.shared.admit(stream) else {
         debug!("UAPI: all clients are being served, refusing one more");
         return;
     };
     let client_link = link.clone();
     let spawned =
         thread::Builder::new().name("uapi-client".into()).stack_size(CLIENT_STACK).spawn(move || {
-            if let Err(err) = serve_client(id, &connection, &client_link) {
+            if let Err(err) = serve_client(id, &stream, &client_link) {
                 debug!("UAPI: client closed: {err}");
             }
             client_link.shared.leave(id);
@@ -328,14 +314,14 @@ fn start_client(stream: UnixStream, link: &Link) {
 }
 
 /// Serves one client until it hangs up, is cut off, or speaks something else.
-fn serve_client(id: u64, connection: &Connection, link: &Link) -> io::Result<()> {
+fn serve_client(id: u64, stream: &UnixStream, link: &Link) -> io::Result<()> {
     let patience = link.shared.limits.patience;
     let mut parser = Parser::new();
     let mut buffer = Zeroizing::new(vec![0; READ_LEN]);
     // Set while a request is coming in; between requests a client may be quiet as long as its place is not needed.
     let mut deadline = None;
     loop {
-        let ended = match read(connection, &mut buffer, deadline) {
+        let ended = match read(stream, &mut buffer, deadline) {
             Ok(0) => Some(Ok(())),
             Ok(len) => {
                 let mut rest = buffer.get(..len).unwrap_or_default();
@@ -345,7 +331,7 @@ fn serve_client(id: u64, connection: &Connection, link: &Link) -> io::Result<()>
                     match step {
                         Step::NeedMore => {}
                         Step::Request(parsed) => {
-                            answer(id, parsed, connection, link)?;
+                            answer(id, parsed, stream, link)?;
                             deadline = None;
                         }
                         Step::Close => {
@@ -360,31 +346,31 @@ fn serve_client(id: u64, connection: &Connection, link: &Link) -> io::Result<()>
             Err(err) => return Err(err),
         };
         if let Some(ended) = ended {
-            // The end of the stream means something only if it is the client's.
-            if !connection.is_cut_off()
-                && let Some(Parsed { request, outcome }) = parser.finish()
-            {
-                answer(id, Parsed { request, outcome: outcome.and(ended) }, connection, link)?;
-            }
-            return Ok(());
+            // If it was not the client who ended the stream, its place is gone and the request is refused.
+            return match parser.finish() {
+                Some(Parsed { request, outcome }) => {
+                    answer(id, Parsed { request, outcome: outcome.and(ended) }, stream, link)
+                }
+                None => Ok(()),
+            };
         }
         deadline = if parser.is_idle() { None } else { deadline.or_else(|| Some(Instant::now() + patience)) };
     }
 }
 
 /// Has a request served and writes the reply.
-fn answer(id: u64, parsed: Parsed, connection: &Connection, link: &Link) -> io::Result<()> {
+fn answer(id: u64, parsed: Parsed, stream: &UnixStream, link: &Link) -> io::Result<()> {
     let written = match parsed.request {
         Request::Get => {
             let snapshot = match parsed.outcome {
                 Ok(()) => Ok(ask(id, link, |answer| Command::Get { answer })?),
                 Err(errno) => Err(errno),
             };
-            reply::write_get(&mut Patient::new(connection, link), snapshot.as_ref().map_err(|errno| *errno))
+            reply::write_get(&mut Patient::new(stream, link), snapshot.as_ref().map_err(|errno| *errno))
         }
         Request::Set(ops) => {
             let result = ask(id, link, |answer| Command::Set { ops, outcome: parsed.outcome, answer })?;
-            reply::write_set(&mut Patient::new(connection, link), result)
+            reply::write_set(&mut Patient::new(stream, link), result)
         }
     };
     match written {
@@ -410,10 +396,10 @@ fn ask<T>(id: u64, link: &Link, command: impl FnOnce(SyncSender<T>) -> Command) 
 }
 
 /// Reads what is there, or waits until `deadline`.
-fn read(connection: &Connection, buffer: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+fn read(mut stream: &UnixStream, buffer: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
     loop {
-        connection.stream.set_read_timeout(deadline.map(time_left).transpose()?)?;
-        match (&connection.stream).read(buffer) {
+        stream.set_read_timeout(deadline.map(time_left).transpose()?)?;
+        match stream.read(buffer) {
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
             result => return result,
         }
@@ -422,20 +408,20 @@ fn read(connection: &Connection, buffer: &mut [u8], deadline: Option<Instant>) -
 
 /// A writer that gives a slow reader a limited time for the whole reply.
 struct Patient<'a> {
-    connection: &'a Connection,
+    stream: &'a UnixStream,
     deadline: Instant,
 }
 
 impl<'a> Patient<'a> {
-    fn new(connection: &'a Connection, link: &Link) -> Self {
-        Self { connection, deadline: Instant::now() + link.shared.limits.patience }
+    fn new(stream: &'a UnixStream, link: &Link) -> Self {
+        Self { stream, deadline: Instant::now() + link.shared.limits.patience }
     }
 }
 
 impl Write for Patient<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.connection.stream.set_write_timeout(Some(time_left(self.deadline)?))?;
-        (&self.connection.stream).write(buffer)
+        self.stream.set_write_timeout(Some(time_left(self.deadline)?))?;
+        self.stream.write(buffer)
     }
 
     fn flush(&mut self) -> io::Result<()> {

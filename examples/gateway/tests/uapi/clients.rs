@@ -228,19 +228,26 @@ fn a_server_that_goes_away_leaves_no_client_waiting_for_an_answer() {
     let (bell, rings) = channel();
     let mut server =
         Server::start(&listener, Limits::default(), move || bell.send(()).unwrap_or_default()).unwrap();
-    let mut client = Client { stream: UnixStream::connect(&path).unwrap() };
+    let connect = || Client { stream: UnixStream::connect(&path).unwrap() };
+    let (mut client, mut queued, mut unfinished) = (connect(), connect(), connect());
     std::fs::remove_file(&path).unwrap();
     client.send("get=1\n\n");
     rings.recv().unwrap();
-    // One in the queue, one under way.
-    let mut setter = Model::default();
-    assert_eq!(server.serve(&mut setter, 1), Progress::More);
+    let mut device = Model::default();
+    assert_eq!(server.serve(&mut device, 1), Progress::More);
     assert_eq!(client.reply(), "errno=0\n");
+    // One request under way, one in the queue, one not at its end.
     client.send("set=1\nfwmark=1\n\n");
     rings.recv().unwrap();
+    assert_eq!(server.serve(&mut device, 1), Progress::More);
+    queued.send("set=1\nfwmark=2\n\n");
+    rings.recv().unwrap();
+    unfinished.send("set=1\nfwmark=3\n");
     drop(server);
-    assert_eq!(client.rest(), "");
-    assert_eq!(setter.firewall_mark, 0);
+    for client in [&mut client, &mut queued, &mut unfinished] {
+        assert_eq!(client.rest(), "");
+    }
+    assert_eq!(device.firewall_mark, 0);
 }
 
 /// Waits for another thread to get there; a condition that never comes true ends the test.

@@ -36,6 +36,7 @@ pub(crate) struct ModelPeer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Created(u8),
+    Refused(u8),
     Removed(u8),
     /// An immediate keepalive; tells whether the endpoint was known.
     Keepalive(u8, bool),
@@ -138,6 +139,7 @@ impl Configure for Model {
     fn add_peer(&mut self, key: PublicKey) -> Result<PublicKey, Errno> {
         assert!(self.peer(&key).is_none() && self.public_key() != Some(key), "the caller has looked");
         if self.max_peers.is_some_and(|max| self.peers.len() >= max) {
+            self.events.push(Event::Refused(tag(&key)));
             return Err(Errno::INVALID);
         }
         self.events.push(Event::Created(tag(&key)));

@@ -162,8 +162,9 @@ fn a_keepalive_that_was_on_or_ends_off_sends_nothing() {
 fn a_peer_too_many_is_an_error_and_stops_the_set() {
     let mut device = Model { max_peers: Some(1), ..Model::default() };
     assert_eq!(device.set(format!("{}{}{}\n", key(1), key(2), key(3))), EINVAL);
-    assert_eq!(device.take_events(), [Event::Created(1), Event::Configured(1)]);
+    assert_eq!(device.take_events(), [Event::Created(1), Event::Configured(1), Event::Refused(2)]);
     assert_eq!(device.set(format!("{}allowed_ip=10.0.0.0/8\n\n", key(2))), EINVAL);
+    assert_eq!(device.take_events(), [Event::Refused(2)], "tried once");
     assert_eq!(device.set(format!("{}allowed_ip=10.0.0.0/8\n\n", key(1))), 0);
 }
 
@@ -172,4 +173,7 @@ fn the_first_error_is_the_answer() {
     // The parser found EPROTO in the second line, but the first one already fails when it is applied.
     let mut device = Model::default();
     assert_eq!(device.set("listen_port=22\nnonsense\n\n"), 98);
+    // A peer is created when its lines begin to matter, but it was named in the line before.
+    let mut full = Model { max_peers: Some(0), ..Model::default() };
+    assert_eq!(full.set(format!("{}nonsense\n\n", key(1))), EINVAL);
 }

@@ -4,10 +4,12 @@ use core::fmt::Write;
 use core::time::Duration;
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::mpsc::channel;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use wg_gateway::uapi::{Limits, Progress, Server};
+use wg_proto::PublicKey;
 
 use crate::model::Model;
 use crate::rig::{Client, Rig};
@@ -222,15 +224,27 @@ fn stopping_ends_every_client_whatever_it_is_doing() {
 }
 
 #[test]
+fn a_client_whose_request_is_under_way_keeps_its_place() {
+    let (mut server, rings, connect) = unserved("place", Limits { clients: 1, ..Limits::default() });
+    let mut served = connect();
+    served.send("get=1\n\n");
+    rings.recv().unwrap();
+    assert_eq!(connect().rest(), "", "there is no place to take");
+    server.serve(&mut Model::default(), 64);
+    assert_eq!(served.reply(), "errno=0\n");
+    // Now it can be taken.
+    let mut newcomer = connect();
+    newcomer.send("get=1\n\n");
+    rings.recv().unwrap();
+    server.serve(&mut Model::default(), 64);
+    assert_eq!(newcomer.reply(), "errno=0\n");
+    assert_eq!(served.rest(), "");
+}
+
+#[test]
 fn a_server_that_goes_away_leaves_no_client_waiting_for_an_answer() {
-    let path = std::env::temp_dir().join(format!("wgsock-{}-unserved.sock", std::process::id()));
-    let listener = UnixListener::bind(&path).unwrap();
-    let (bell, rings) = channel();
-    let mut server =
-        Server::start(&listener, Limits::default(), move || bell.send(()).unwrap_or_default()).unwrap();
-    let connect = || Client { stream: UnixStream::connect(&path).unwrap() };
+    let (mut server, rings, connect) = unserved("end", Limits::default());
     let (mut client, mut queued, mut unfinished) = (connect(), connect(), connect());
-    std::fs::remove_file(&path).unwrap();
     client.send("get=1\n\n");
     rings.recv().unwrap();
     let mut device = Model::default();
@@ -248,6 +262,25 @@ fn a_server_that_goes_away_leaves_no_client_waiting_for_an_answer() {
         assert_eq!(client.rest(), "");
     }
     assert_eq!(device.firewall_mark, 0);
+}
+
+/// Removes a socket file at the end of a test.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A server whose data lane is the test itself, the bell that it rings, and a way to connect.
+fn unserved(tag: &str, limits: Limits) -> (Server<PublicKey>, Receiver<()>, impl Fn() -> Client) {
+    let path = std::env::temp_dir().join(format!("wgsock-{}-{tag}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let (bell, rings) = channel();
+    let server = Server::start(&listener, limits, move || bell.send(()).unwrap_or_default()).unwrap();
+    let file = SocketFile(path);
+    (server, rings, move || Client { stream: UnixStream::connect(&file.0).unwrap() })
 }
 
 /// Waits for another thread to get there; a condition that never comes true ends the test.

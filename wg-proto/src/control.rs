@@ -191,6 +191,13 @@ impl Control {
         Ok((message, replaced))
     }
 
+    /// An initiation was due and could not be made, as for want of an index: the time counts as sent, so that it is tried
+    /// again like one that was lost.
+    pub fn initiation_failed(&mut self, now: Instant) {
+        self.last_sent = Some(now);
+        self.timers.handshake_initiated(now);
+    }
+
     /// Begins to consume a response.
     ///
     /// # Errors

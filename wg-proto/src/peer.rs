@@ -10,6 +10,9 @@
 //!
 //! After every `handle`, `seal`, `initiate`, `set_*` and `handle_timeout`: take the events, sealing what was kept back when
 //! a session began; then drain `poll_transmit`, and read `poll_timeout` again.
+//!
+//! A deadline that has passed comes first: `handle_timeout` before any other call at that time. Who wakes up late, as after
+//! suspend, and seals before, may have what was just kept back dropped, as the old keys are wiped in arrears.
 //! Nothing is queued but the few messages of the handshake itself: packets without a session stay with the caller.
 
 use core::net::SocketAddr;
@@ -578,7 +581,10 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         wall: UnixTime,
         rng: &mut R,
     ) -> Option<usize> {
-        let index = self.fresh_index(rng).ok()?;
+        let Ok(index) = self.fresh_index(rng) else {
+            self.control.initiation_failed(now);
+            return None;
+        };
         let (message, _) = self.control.create_initiation(&self.local_static, index, now, wall, rng).ok()?;
         self.sessions.handshake_sent(now);
         Some(put(out, &message))

@@ -1,11 +1,11 @@
 //! The device with its sockets, as the configuration protocol sees it.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use getrandom::SysRng;
 use wg_datapath::{Config, ConfigError, Device, IpPrefix, Now, PeerId};
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
-use wg_sys_linux::{clock, interface_index};
+use wg_sys_linux::{Error, clock, interface_index};
 
 use crate::log::PeerName;
 use crate::sockets::Sockets;
@@ -25,6 +25,8 @@ pub(crate) type TunnelDevice = Device<TunnelAead, SysRng>;
 pub(crate) struct Tunnel {
     pub(crate) device: TunnelDevice,
     pub(crate) sockets: Sockets,
+    /// The interface is up. The device is too, unless its port could not be had.
+    interface_up: bool,
 }
 
 /// Reads both clocks.
@@ -36,25 +38,36 @@ impl Tunnel {
     /// Makes a device without a key or peers, and down.
     pub(crate) fn new(mtu: usize) -> Result<Self, getrandom::Error> {
         let device = Device::new(Config { mtu, ..Config::default() }, SysRng)?;
-        Ok(Self { device, sockets: Sockets::default() })
+        Ok(Self { device, sockets: Sockets::default(), interface_up: false })
     }
 
-    /// Follows the interface up: sockets first, so that what the device then sends can leave.
+    /// Follows the interface up.
     pub(crate) fn up(&mut self) {
-        if let Err(error) = self.sockets.open() {
-            tracing::error!("{error}");
-            return;
+        self.interface_up = true;
+        // Another port will be a new chance.
+        let _ = self.start();
+    }
+
+    /// Opens the sockets, then starts the device, so that what it sends can leave.
+    fn start(&mut self) -> Result<(), Error> {
+        let opened = self.sockets.open();
+        match &opened {
+            Ok(()) => {
+                self.device.set_up(true, read_clocks());
+                tracing::debug!("device up, listening on port {}", self.sockets.port());
+            }
+            Err(error) => tracing::error!("device stays down, port {}: {error}", self.sockets.port()),
         }
-        self.device.set_up(true, read_clocks());
-        tracing::debug!("interface up, listening on port {}", self.sockets.port());
+        opened
     }
 
     /// Follows the interface down.
     pub(crate) fn down(&mut self) {
+        self.interface_up = false;
         self.device.set_up(false, read_clocks());
         self.device.forget_sources();
         self.sockets.close();
-        tracing::debug!("interface down");
+        tracing::debug!("device down");
     }
 }
 
@@ -71,6 +84,9 @@ impl Configure for Tunnel {
             Errno::IN_USE
         })?;
         self.device.forget_sources();
+        if self.interface_up && !self.device.is_up() {
+            self.start().map_err(|_| Errno::IN_USE)?;
+        }
         Ok(())
     }
 

@@ -206,6 +206,16 @@ mod tests {
     }
 
     #[test]
+    fn answer_to_an_earlier_question_is_passed_over() {
+        const RTM_GETLINK: u16 = 18;
+        const IFLA_IFNAME: u16 = 3;
+        let ask_for = |name: &[u8]| Request::query(RTM_GETLINK, &[0; 16]).attribute(IFLA_IFNAME, name);
+        let mut socket = Socket::open(0).unwrap();
+        rustix::net::send(&socket.fd, &ask_for(b"lo\0").finish(77), SendFlags::empty()).unwrap();
+        assert_eq!(socket.ask(ask_for(b"nosuchdevice\0")), Err(Errno::NODEV));
+    }
+
+    #[test]
     fn error_answers_become_errors() {
         let answer = |code: i32| {
             let payload = code.to_ne_bytes();

@@ -250,6 +250,25 @@ fn port_that_is_taken_is_refused_by_either_family() {
 }
 
 #[test]
+fn port_that_is_free_in_one_family_only_is_not_picked() {
+    // C92
+    let test = "port_that_is_free_in_one_family_only_is_not_picked";
+    let Some(namespace) = Namespace::new(test) else { return };
+    namespace.run(|| {
+        // Two ports to pick from.
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").unwrap();
+        let Ok(_taken) = UdpSocket::bind("[::1]:40000") else {
+            return println!("SKIPPED {test}: no IPv6 here");
+        };
+        for _ in 0..20 {
+            assert_eq!(Udp::bind(0, 0).unwrap().port(), 40001);
+        }
+        let _taken_too = UdpSocket::bind("[::1]:40001").unwrap();
+        assert_eq!(Udp::bind(0, 0).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE), "it gives up");
+    });
+}
+
+#[test]
 fn change_of_port_keeps_the_old_one_until_the_new_one_is_open() {
     // C93
     let mut udp = Udp::bind(0, 0).unwrap();

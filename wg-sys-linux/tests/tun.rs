@@ -224,7 +224,10 @@ fn adopted_descriptor_works_from_another_namespace() {
     let (Some(born), Some(process)) = (namespace(test), namespace(test)) else { return };
     let made = born.run(|| Tun::open("wgt0")).unwrap();
     process.ip(&["link", "add", "wgt0", "mtu", "1111", "type", "veth", "peer", "name", "decoy"]);
+    rustix::io::ioctl_fionbio(&made, false).unwrap();
     let mut tun = process.run(|| Tun::adopt(rustix::io::dup(&made).unwrap())).unwrap();
+    let flags = rustix::fs::fcntl_getfl(&tun).unwrap();
+    assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
     let mut events = process.run(|| tun.events()).unwrap();
     drop(made);
     assert_eq!(next(&mut events), TunEvent::Mtu(1500));

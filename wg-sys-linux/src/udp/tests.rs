@@ -61,6 +61,17 @@ fn queued_report_does_not_cost_the_next_datagram_sent() {
 }
 
 #[test]
+fn staleness_is_that_of_the_last_send() {
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = Endpoint::new(peer.local_addr().unwrap());
+    let gone = Source { addr: "192.0.2.77".parse().unwrap(), interface: 1 };
+    assert_eq!(send(&mut udp, &Endpoint { source: Some(gone), ..to }, b"x"), SENT);
+    assert_eq!(send(&mut udp, &to, b"x"), SENT);
+    assert!(!udp.take_stale_source());
+}
+
+#[test]
 fn families_take_turns_and_an_empty_one_waits_its_time() {
     let mut udp = Udp::bind(0, 0).unwrap();
     assert_eq!(udp.order(), [Family::V4, Family::V6]);

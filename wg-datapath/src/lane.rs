@@ -138,6 +138,8 @@ where
     type Batch = Batch<A>;
 
     fn poll_udp(&mut self) -> Option<Batch<A>> {
+        // What is overdue comes first: after a suspend, keys that should be gone must not meet packets that just came.
+        while self.device.handle_timeouts(self.now) {}
         if self.lane.ready_in.is_empty() && !self.lane.udp_drained && self.lane.fatal.is_none() {
             self.receive();
         }

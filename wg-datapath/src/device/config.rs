@@ -160,12 +160,13 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     }
 
     /// To be called when this state may run a second time, as after the restore of a snapshot of a virtual machine: no key
-    /// there is now is used to send again (C61).
+    /// there is now is used to send again, nor one that a handshake under way would end in (C61).
     pub fn on_vm_generation_change(&mut self) {
         for id in self.peers.ids() {
-            if let Some(peer) = self.peers.get_mut(id) {
-                peer.sessions.expire_sending();
-            }
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            peer.sessions.expire_sending();
+            let pending = peer.control.clear_handshake();
+            self.free_index(pending);
         }
     }
 

@@ -182,7 +182,11 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             self.touch(slot);
             return Ok(None);
         }
-        let index = self.indices.allocate(slot, &mut self.rng).map_err(|_| DropReason::NoEntropy)?;
+        let Ok(index) = self.indices.allocate(slot, &mut self.rng) else {
+            peer.control.initiation_failed(now.instant);
+            self.touch(slot);
+            return Err(DropReason::NoEntropy);
+        };
         let created =
             peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng);
         match created {

@@ -54,7 +54,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     }
 
     /// Does what is due for a few peers, and tells whether there was any.
-    pub(super) fn handle_timeouts(&mut self, now: Now) -> bool {
+    pub(crate) fn handle_timeouts(&mut self, now: Now) -> bool {
         let mut any = false;
         for _ in 0..PEERS_AT_ONCE {
             let Some(slot) = self.deadlines.pop_due(now.instant) else { break };

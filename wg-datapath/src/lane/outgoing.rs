@@ -27,8 +27,7 @@ where
         for _ in 0..DRAIN {
             let Some(at) = self.open_batch(last) else { break };
             let mtu = self.device.mtu;
-            // Room for more than the MTU, as it may just have grown.
-            let most = mtu.max(1500);
+            let most = self.read_room();
             let Some(room) = self.lane.ready_out.get_mut(at).and_then(|(_, batch)| batch.room(most)) else {
                 break;
             };
@@ -59,10 +58,16 @@ where
         self.drop_empty_batches();
     }
 
+    /// The room a read must have: more than the MTU, so that a packet that fills it is known to be cut, and more than was
+    /// usual, as the MTU may just have grown.
+    fn read_room(&self) -> usize {
+        self.device.mtu.max(1500).saturating_add(1)
+    }
+
     /// The batch to read the next packet into: that of the last one, if it has room and there is a place left for a peer
     /// that has none; else an empty one.
     fn open_batch(&mut self, last: Option<usize>) -> Option<usize> {
-        let most = self.device.mtu.max(1500);
+        let most = self.read_room();
         let place_left = self.lane.ready_out.len() < OPEN_BATCHES;
         if let Some(at) = last
             && place_left

@@ -3,7 +3,7 @@
 use core::fmt::Write;
 use core::time::Duration;
 use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -280,7 +280,7 @@ fn unserved(tag: &str, limits: Limits) -> (Server<PublicKey>, Receiver<()>, impl
     let (bell, rings) = channel();
     let server = Server::start(&listener, limits, move || bell.send(()).unwrap_or_default()).unwrap();
     let file = SocketFile(path);
-    (server, rings, move || Client { stream: UnixStream::connect(&file.0).unwrap() })
+    (server, rings, move || Client::connect(&file.0))
 }
 
 /// Waits for another thread to get there; a condition that never comes true ends the test.

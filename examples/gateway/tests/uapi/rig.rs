@@ -65,10 +65,7 @@ impl Rig {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        let stream = UnixStream::connect(&self.path).unwrap();
-        stream.set_read_timeout(Some(NEVER)).unwrap();
-        stream.set_write_timeout(Some(NEVER)).unwrap();
-        Client { stream }
+        Client::connect(&self.path)
     }
 
     /// Stops the server and waits for all its threads.
@@ -92,6 +89,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    pub(crate) fn connect(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(NEVER)).unwrap();
+        stream.set_write_timeout(Some(NEVER)).unwrap();
+        Self { stream }
+    }
+
     pub(crate) fn send(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(text.as_ref()).unwrap();
         self

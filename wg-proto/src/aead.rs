@@ -4,6 +4,8 @@
 //! Three forms of each direction: in place, from one buffer into another, and over a batch of independent packets. A
 //! backend that does better than one packet at a time overrides the batch forms; the defaults loop.
 
+#[cfg(any(feature = "ring", feature = "rustcrypto"))]
+mod layout;
 #[cfg(feature = "ring")]
 mod ring;
 #[cfg(feature = "rustcrypto")]
@@ -130,24 +132,10 @@ impl core::fmt::Display for AeadError {
 
 impl core::error::Error for AeadError {}
 
-/// The nonce of a counter: four zero bytes, then the counter, little-endian (C9).
-fn nonce(counter: u64) -> [u8; 12] {
-    let mut nonce = [0; 12];
-    let (_, low) = nonce.split_at_mut(4);
-    low.copy_from_slice(&counter.to_le_bytes());
-    nonce
-}
-
 /// The first `need` bytes of a buffer, or the error that says how many it has.
 fn prefix(buffer: &mut [u8], need: usize) -> Result<&mut [u8], AeadError> {
     let have = buffer.len();
     buffer.get_mut(..need).ok_or(AeadError::BufferTooSmall { need, have })
-}
-
-/// Splits ciphertext from tag space.
-fn split_tag(buffer: &mut [u8]) -> Result<(&mut [u8], &mut [u8; TAG_LEN]), AeadError> {
-    let have = buffer.len();
-    buffer.split_last_chunk_mut().ok_or(AeadError::BufferTooSmall { need: TAG_LEN, have })
 }
 
 #[cfg(test)]

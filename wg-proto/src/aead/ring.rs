@@ -6,7 +6,8 @@
 use ring::aead::{self, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Aead, AeadError, nonce, prefix, split_tag};
+use super::layout::{nonce, split_tag};
+use super::{Aead, AeadError, prefix};
 use crate::wire::TAG_LEN;
 
 /// A key of the `ring` backend, wiped on drop.

@@ -3,7 +3,8 @@
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 
-use super::{Aead, AeadError, nonce, prefix, split_tag};
+use super::layout::{nonce, split_tag};
+use super::{Aead, AeadError, prefix};
 use crate::wire::TAG_LEN;
 
 /// A key of the RustCrypto backend; the cipher wipes itself on drop.

@@ -1,54 +1,62 @@
-//! Installing what tests and demo need, where the machine lets us.
+//! Installs what a task needs, where that is possible without asking: as root, from the packages of the system.
 
 use std::process::{Command, Stdio};
 
 use wg_netns::requirements::find_program;
 
-/// Installs what is missing of these Debian packages and of the toolchain. Says what it cannot do; whoever needs the thing
-/// then says so again.
-pub(crate) fn prepare(packages: &[&str]) {
-    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
-        if !works(program) {
-            println!("installing the toolchain component {component}");
-            run(Command::new("rustup").args(["component", "add", component]));
-        }
-    }
-    let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
+use crate::cargo;
+
+/// A program and the Debian package that holds it.
+pub(crate) type Program = (&'static str, &'static str);
+
+/// What makes and joins namespaces.
+pub(crate) const NAMESPACES: [Program; 2] = [("ip", "iproute2"), ("ping", "iputils-ping")];
+/// What to configure and compare with.
+pub(crate) const WIREGUARD: [Program; 2] = [("wg", "wireguard-tools"), ("wireguard-go", "wireguard-go")];
+/// What to measure and look with.
+pub(crate) const TRAFFIC: [Program; 3] = [("iperf3", "iperf3"), ("tcpdump", "tcpdump"), ("tshark", "tshark")];
+
+/// Installs those programs that are missing. What cannot be installed is told here, and by whoever needs it.
+pub(crate) fn programs(wanted: &[&[Program]]) {
+    let missing: Vec<&str> = wanted
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|(program, _)| find_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return;
     }
-    if find_program("apt-get").is_none() {
-        println!("please install: {}", missing.join(" "));
+    if !rustix::process::geteuid().is_root() || find_program("apt-get").is_none() {
+        println!("missing, and not installed for want of root or apt-get: {}", missing.join(" "));
         return;
     }
     println!("installing {}", missing.join(" "));
-    run(apt().arg("update"));
-    run(apt().args(["install", "--yes", "--no-install-recommends"]).args(missing));
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "Dpkg::Use-Pty=0"]).args(arguments);
+        // Hundreds of lines for one package; what goes wrong is on standard error.
+        tell(cargo::run(apt.stdout(Stdio::null())));
+    };
+    apt(&["update"]);
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(missing);
+    apt(&install);
 }
 
-fn apt() -> Command {
-    let mut command = Command::new("apt-get");
-    command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet=2");
-    command
+/// Installs the components of the toolchain that the checks need.
+pub(crate) fn components() {
+    for (task, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let works = cargo::command(&[task, "--version"]).output().is_ok_and(|output| output.status.success());
+        if !works {
+            println!("installing the component {component}");
+            tell(cargo::run(Command::new("rustup").args(["component", "add", component])));
+        }
+    }
 }
 
-fn is_installed(package: &str) -> bool {
-    let query = Command::new("dpkg-query")
-        .args(["--show", "--showformat=${db:Status-Status}", package])
-        .stderr(Stdio::null())
-        .output();
-    query.is_ok_and(|output| output.stdout == b"installed")
-}
-
-fn works(program: &str) -> bool {
-    let tried = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    tried.is_ok_and(|status| status.success())
-}
-
-fn run(command: &mut Command) {
-    match command.status() {
-        Ok(status) if status.success() => {}
-        Ok(status) => println!("{command:?}: {status}"),
-        Err(error) => println!("{command:?}: {error}"),
+fn tell(result: Result<(), String>) {
+    if let Err(error) = result {
+        println!("{error}");
     }
 }

@@ -1,39 +1,45 @@
-//! `cargo xtask`: the tasks of the workspace.
+//! `cargo xtask demo | test | bench`: the tasks of this workspace, each one command.
 
+mod bench;
+mod cargo;
+mod demo;
 mod install;
+mod report;
 mod test;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The tasks of the workspace.
+/// Tasks of the workspace.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask")]
-struct Arguments {
+#[command(bin_name = "cargo xtask", version)]
+struct Cli {
     #[command(subcommand)]
     task: Task,
 }
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Runs every test there is.
-    Test {
-        /// Only these stages.
-        #[arg(long, value_enum)]
-        only: Vec<test::Stage>,
-    },
+    /// Builds the gateway, joins two of them in namespaces, sends traffic through the tunnel and shows what came of it.
+    Demo(demo::Options),
+    /// Runs every check of the workspace, the namespace tests among them; installs what they need where it can.
+    Test(test::Options),
+    /// Measures, prints a table, and writes rows for machines.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().task {
-        Task::Test { only } => test::run(&only),
+    let result = match Cli::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
     };
-    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The root of the workspace.
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new(".")).to_path_buf()
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

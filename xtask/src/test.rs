@@ -1,181 +1,154 @@
-//! `cargo xtask test`: everything that must hold, stage by stage. `.ci/run` calls exactly this.
+//! `cargo xtask test`: every check of the workspace, in stages, each with its time.
+//!
+//! A stage that cannot run says so and counts as skipped; with `CI` in the environment the namespace tests may not be
+//! skipped. The last line is the account of the stages.
 
-use std::path::Path;
-use std::process::Command;
+mod features;
+mod namespaces;
+mod no_std;
+
 use std::time::Instant;
 
-use clap::ValueEnum;
-use wg_netns::requirements::{REQUIRED_VARIABLE, find_program};
+use clap::Args;
 
+use crate::cargo::{self, command};
 use crate::install;
 
-/// The published crates.
-const LIBRARIES: [&str; 4] = ["wg-proto", "wg-sched", "wg-datapath", "wg-sys-linux"];
-
-/// One stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Stage {
-    /// Formatting.
-    Fmt,
-    /// Lints of every target, as errors.
-    Clippy,
-    /// The feature combinations of the libraries.
-    Features,
-    /// Documentation, with every warning an error.
-    Doc,
-    /// Unit, property, vector and documentation tests.
-    Unit,
-    /// The libraries as they would be published.
-    Package,
-    /// Licences, duplicates and sources of the dependencies, where cargo-deny is installed.
-    Deny,
-    /// Tests in network namespaces.
-    Netns,
+/// Which stages to run.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Runs this stage alone; may be given several times.
+    #[arg(long = "only", value_name = "STAGE", value_parser = names())]
+    only: Vec<String>,
 }
 
-/// How a stage ended.
-enum Verdict {
+/// What came of a stage that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It ran, and all was well.
     Passed,
-    Failed,
+    /// It could not run here, for this reason.
     Skipped(String),
 }
 
-/// Runs the stages, or only those named, and tells whether all passed.
-pub(crate) fn run(only: &[Stage]) -> bool {
-    println!("== prepare");
-    install::prepare(&["wireguard-tools", "wireguard-go", "iproute2", "iputils-ping", "iperf3", "tcpdump"]);
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for stage in Stage::value_variants() {
-        if !only.is_empty() && !only.contains(stage) {
-            continue;
-        }
-        let name = stage.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-        println!("== {name}");
-        let began = Instant::now();
-        let verdict = stage.run();
-        let seconds = began.elapsed().as_secs();
-        match verdict {
-            Verdict::Passed => {
-                passed += 1;
-                println!("== {name}: passed in {seconds} s");
-            }
-            Verdict::Failed => {
-                failed += 1;
-                println!("== {name}: FAILED after {seconds} s");
-            }
-            Verdict::Skipped(why) => {
-                skipped += 1;
-                println!("== {name}: skipped, {why}");
-            }
-        }
+type Stage = (&'static str, fn() -> Result<Outcome, String>);
+
+/// The stages in their order: the quick ones first.
+const STAGES: [Stage; 11] = [
+    ("fmt", fmt),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("test", test),
+    ("doctest", doctest),
+    ("benches", benches),
+    ("features", features::run),
+    ("no-std", no_std::run),
+    ("package", package),
+    ("deny", deny),
+    ("netns", namespaces::run),
+];
+
+/// The package whose tests are the stage `netns`.
+const NAMESPACE_PACKAGE: &str = "wg-netns";
+
+fn names() -> Vec<&'static str> {
+    STAGES.iter().map(|(name, _)| *name).collect()
+}
+
+/// Runs the stages and prints their account.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    install::components();
+    if wanted("netns") {
+        install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    failed == 0
-}
-
-impl Stage {
-    fn run(self) -> Verdict {
-        match self {
-            Self::Fmt => all([cargo(["fmt", "--all", "--", "--check"])]),
-            Self::Clippy => {
-                all([cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])])
-            }
-            Self::Features => features(),
-            Self::Doc => {
-                let mut doc = cargo(["doc", "--workspace", "--no-deps", "--quiet"]);
-                doc.env("RUSTDOCFLAGS", "--deny warnings");
-                all([doc])
-            }
-            Self::Unit => all([cargo(["test", "--workspace", "--exclude", "wg-netns"])]),
-            Self::Package => {
-                let mut package = cargo(["package", "--quiet", "--allow-dirty"]);
-                package.args(LIBRARIES.iter().flat_map(|library| ["--package", library]));
-                all([package])
-            }
-            Self::Deny => {
-                if find_program("cargo-deny").is_none() && !home_has("cargo-deny") {
-                    return Verdict::Skipped("cargo-deny is not installed".into());
-                }
-                all([cargo(["deny", "check", "bans", "licenses", "sources"])])
-            }
-            Self::Netns => netns(),
-        }
+    let mut account = Vec::new();
+    for (name, stage) in STAGES.into_iter().filter(|(name, _)| wanted(name)) {
+        println!("\n=== {name}");
+        let start = Instant::now();
+        let result = stage();
+        let line = match &result {
+            Ok(Outcome::Passed) => "passed".to_owned(),
+            Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
+            Err(error) => format!("FAILED: {error}"),
+        };
+        let line = format!("{name:<10} {:>6.1} s  {line}", start.elapsed().as_secs_f64());
+        println!("--- {line}");
+        account.push((line, result));
     }
-}
-
-/// Every combination of the features that a user can choose.
-fn features() -> Verdict {
-    let combinations = [
-        ("wg-proto", ""),
-        ("wg-proto", "rustcrypto"),
-        ("wg-proto", "ring"),
-        ("wg-proto", "rustcrypto,ring,test-util"),
-        ("wg-datapath", ""),
-        ("wg-datapath", "rustcrypto"),
-        ("wg-datapath", "ring"),
-        ("wg-datapath", "rustcrypto,ring,test-util"),
-        ("wg-gateway", ""),
-    ];
-    all(combinations.map(|(package, features)| {
-        let mut check = cargo(["check", "--quiet", "--no-default-features", "--package", package]);
-        check.args(["--features", features]);
-        check
-    }))
-}
-
-/// The namespace tests, with the gateway built as users get it.
-fn netns() -> Verdict {
-    let ci = std::env::var_os("CI").is_some();
-    let requirements = wg_netns::Requirements::check()
-        .and_program("wg", "wireguard-tools")
-        .and_program("ping", "iputils-ping")
-        .and_program("wireguard-go", "wireguard-go");
-    if !requirements.missing().is_empty() {
-        let missing = requirements.missing().join("; ");
-        if !ci {
-            return Verdict::Skipped(format!("missing: {missing}"));
-        }
-        println!("missing: {missing}");
-        return Verdict::Failed;
+    println!("\n=== account");
+    for (line, _) in &account {
+        println!("{line}");
     }
-    let build = cargo(["build", "--release", "--package", "wg-gateway"]);
-    let mut test = cargo(["test", "--release", "--package", "wg-netns"]);
-    test.env(REQUIRED_VARIABLE, "1");
-    all([build, test])
+    let count = |fits: fn(&Result<Outcome, String>) -> bool| account.iter().filter(|(_, r)| fits(r)).count();
+    let (failed, skipped) = (count(Result::is_err), count(|r| matches!(r, Ok(Outcome::Skipped(_)))));
+    let passed = account.len() - failed - skipped;
+    let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+    println!("\n{passed} passed, {failed} failed{skipped}");
+    if failed == 0 { Ok(()) } else { Err("Not every stage passed.".into()) }
 }
 
-/// Runs commands until one fails.
-fn all(commands: impl IntoIterator<Item = Command>) -> Verdict {
-    for mut command in commands {
-        println!("$ {}", show(&command));
-        match command.status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => {
-                println!("{status}");
-                return Verdict::Failed;
-            }
-            Err(error) => {
-                println!("{error}");
-                return Verdict::Failed;
-            }
-        }
+/// Whether this runs for a verdict, and not for somebody who sees what was skipped.
+pub(crate) fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+fn passed(arguments: &[&str]) -> Result<Outcome, String> {
+    cargo::run(&mut command(arguments)).map(|()| Outcome::Passed)
+}
+
+fn fmt() -> Result<Outcome, String> {
+    passed(&["fmt", "--all", "--check"])
+}
+
+fn clippy() -> Result<Outcome, String> {
+    passed(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn doc() -> Result<Outcome, String> {
+    let mut doc = command(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    cargo::run(doc.env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
+}
+
+/// Unit, property and vector tests: all but those in namespaces, whose harness has unit tests of its own.
+fn test() -> Result<Outcome, String> {
+    passed(&[
+        "test",
+        "--workspace",
+        "--exclude",
+        NAMESPACE_PACKAGE,
+        "--lib",
+        "--bins",
+        "--tests",
+        "--examples",
+    ])?;
+    passed(&["test", "--package", NAMESPACE_PACKAGE, "--lib"])
+}
+
+fn doctest() -> Result<Outcome, String> {
+    passed(&["test", "--workspace", "--doc"])
+}
+
+/// Each bench is built and runs once, without measuring.
+fn benches() -> Result<Outcome, String> {
+    passed(&["test", "--package", "wg-benches", "--benches"])
+}
+
+/// What is published can be packed, and what was packed builds.
+fn package() -> Result<Outcome, String> {
+    let packages = cargo::packages()?;
+    let mut package = command(&["package", "--quiet", "--allow-dirty"]);
+    for published in packages.iter().filter(|package| package.published) {
+        package.args(["--package", &published.name]);
     }
-    Verdict::Passed
+    cargo::run(&mut package).map(|()| Outcome::Passed)
 }
 
-/// A cargo command in the workspace.
-pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(crate::workspace()).args(arguments);
-    command
-}
-
-fn show(command: &Command) -> String {
-    let arguments = command.get_args().map(|argument| argument.to_string_lossy().into_owned());
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
-    core::iter::once(program.into_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
-}
-
-fn home_has(program: &str) -> bool {
-    std::env::var_os("HOME").is_some_and(|home| Path::new(&home).join(".cargo/bin").join(program).is_file())
+fn deny() -> Result<Outcome, String> {
+    let installed = command(&["deny", "--version"]).output().is_ok_and(|output| output.status.success());
+    if !installed {
+        return Ok(Outcome::Skipped("cargo-deny is not installed (`cargo install cargo-deny`)".into()));
+    }
+    // The advisories come over the network; the rest is ours to keep.
+    passed(&["deny", "--workspace", "check", "bans", "licenses", "sources"])
 }

@@ -32,10 +32,15 @@ pub fn unique_name() -> String {
         sweep_dead();
         watch_signals();
     });
+    stop_if_ending();
+    format!("{}{}", prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Does not return once a signal ends this process, so that what fails because of it is not told as a failure.
+pub fn stop_if_ending() {
     while ENDING.load(Ordering::SeqCst) {
         std::thread::park();
     }
-    format!("{}{}", prefix(std::process::id()), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A fresh directory that ends with this process.

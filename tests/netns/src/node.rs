@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::key::{Key, KeyPair};
 use crate::ping::Ping;
 use crate::status::PeerStatus;
-use crate::{Namespace, Program, Tunnel, cleanup, wait};
+use crate::{Namespace, Program, Tunnel, uapi, wait};
 
 /// The UDP port of every node; each has a namespace of its own.
 pub const PORT: u16 = 51820;
@@ -68,10 +68,8 @@ impl Node {
 
     #[track_caller]
     fn configure(&self) {
-        self.tunnel.set_with_input(
-            &format!("listen-port {PORT} private-key /dev/stdin"),
-            &self.keys.private.to_string(),
-        );
+        // Through the socket: who only wants two nodes, as the demo does, needs no `wg`.
+        self.set_directly(&format!("private_key={}\nlisten_port={PORT}\n", self.keys.private.hex()));
         self.take_up(&self.namespace);
     }
 
@@ -154,6 +152,41 @@ impl Node {
         ));
     }
 
+    /// What [`Self::add_peer`] does, through the UAPI socket and without `wg`.
+    ///
+    /// # Panics
+    ///
+    /// When the program refuses.
+    #[track_caller]
+    pub fn add_peer_directly(&self, other: &Self, endpoint: SocketAddr) {
+        self.set_directly(&format!(
+            "public_key={}\nendpoint={endpoint}\nreplace_allowed_ips=true\nallowed_ip={}/32\nallowed_ip={}/128\n",
+            other.keys.public.hex(),
+            other.inner(Family::V4),
+            other.inner(Family::V6),
+        ));
+    }
+
+    #[track_caller]
+    fn set_directly(&self, body: &str) {
+        match uapi::set(self.interface(), body) {
+            Ok(0) => {}
+            Ok(errno) => panic!("errno {errno} for:\n{body}"),
+            Err(error) => panic!("the socket of {}: {error}", self.interface()),
+        }
+    }
+
+    /// What the program says about its peer `other`, through the UAPI socket and without `wg`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer or knows no such peer.
+    #[track_caller]
+    pub fn peer_directly(&self, other: &Self) -> PeerStatus {
+        let status = uapi::get(self.interface()).expect("an answer on the socket");
+        status.peer(&other.keys.public).expect("the peer").clone()
+    }
+
     /// Sets the preshared key for `other`, or removes it.
     ///
     /// # Panics
@@ -200,10 +233,5 @@ impl Node {
         self.tunnel.kill();
         let gone = wait::until(crate::tunnel::PATIENCE, || !self.namespace.has_interface(self.interface()));
         assert!(gone, "the interface outlives its program");
-    }
-
-    /// A fresh name for another interface in the namespace.
-    pub fn fresh_name() -> String {
-        cleanup::unique_name()
     }
 }

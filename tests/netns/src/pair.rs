@@ -51,4 +51,15 @@ impl Pair {
         self.a.add_peer(&self.b, Some(self.b.endpoint(outside)));
         self.b.add_peer(&self.a, Some(self.a.endpoint(outside)));
     }
+
+    /// What [`Self::acquaint`] does, through the UAPI sockets and without `wg`.
+    ///
+    /// # Panics
+    ///
+    /// When a program refuses.
+    #[track_caller]
+    pub fn acquaint_directly(&self, outside: Family) {
+        self.a.add_peer_directly(&self.b, self.b.endpoint(outside));
+        self.b.add_peer_directly(&self.a, self.a.endpoint(outside));
+    }
 }

@@ -10,6 +10,8 @@ use crate::requirements::find_program;
 /// Names a ready built gateway; without it the gateway is built when it is first needed.
 pub const GATEWAY_VARIABLE: &str = "WG_GATEWAY";
 
+static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
+
 /// A program that serves one WireGuard interface and takes the command line of `wireguard-go`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Program {
@@ -35,7 +37,6 @@ impl Program {
     /// When the gateway does not build, or `wireguard-go` is not installed.
     #[track_caller]
     pub fn path(self) -> PathBuf {
-        static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
         match self {
             Self::Gateway => match GATEWAY.get_or_init(gateway) {
                 Ok(path) => path.clone(),
@@ -45,6 +46,11 @@ impl Program {
                 find_program("wireguard-go").expect("wireguard-go: `apt-get install wireguard-go`")
             }
         }
+    }
+
+    /// Says where the gateway is. Of no effect once it has been looked for.
+    pub fn gateway_is_at(path: PathBuf) {
+        GATEWAY.set(Ok(path)).ok();
     }
 
     /// How often its start may fail for reasons that are not its tests' matter. The packaged `wireguard-go` sometimes

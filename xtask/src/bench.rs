@@ -1,0 +1,90 @@
+//! `cargo xtask bench NAME`: measures, prints a table and takes `--json FILE`.
+
+mod quick;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use clap::{Args, ValueEnum};
+use wg_netns::{Program, Requirements};
+
+use crate::cargo::{self, Profile};
+use crate::install;
+use crate::report::{self, Row};
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The bench.
+    #[arg(value_enum)]
+    name: Name,
+    /// Also writes the rows to this file, as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How many rounds `quick` takes; the programs take turns in each.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    /// A TCP stream and small packets through two gateways in namespaces, beside wireguard-go.
+    Quick,
+    /// Sealing and opening packets.
+    Crypto,
+    /// The handshake.
+    Handshake,
+    /// Looking up allowed IPs.
+    AllowedIps,
+}
+
+/// Runs a bench.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    if options.name != Name::Quick {
+        return micro(options);
+    }
+    if cfg!(debug_assertions) {
+        return again_in_release(options);
+    }
+    install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC[..1]]);
+    let requirements =
+        Requirements::check().and_program("ping", "iputils-ping").and_program("wireguard-go", "wireguard-go");
+    if !requirements.missing().is_empty() {
+        return Err(format!("The bench needs:\n  {}", requirements.missing().join("\n  ")));
+    }
+    Program::gateway_is_at(cargo::build_gateway(Profile::Release)?);
+    let rows = quick::run(options.rounds)?;
+    finish(&rows, options)
+}
+
+fn finish(rows: &[Row], options: &Options) -> Result<(), String> {
+    quick::print(rows);
+    match &options.json {
+        Some(path) => report::write_json(path, rows),
+        None => Ok(()),
+    }
+}
+
+/// The micro benches are a program of their own, which knows the crates from inside.
+fn micro(options: &Options) -> Result<(), String> {
+    let name = options.name.to_possible_value().ok_or("no name")?;
+    let mut run =
+        cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", "wg-micro"]);
+    run.args(["--", name.get_name()]);
+    if let Some(path) = &options.json {
+        run.arg("--json").arg(std::path::absolute(path).map_err(|error| error.to_string())?);
+    }
+    cargo::run(&mut run)
+}
+
+/// The load generator is in this program, so it must be an optimised one.
+fn again_in_release(options: &Options) -> Result<(), String> {
+    let mut build = cargo::command(&["build", "--release", "--package", "xtask"]);
+    let built = cargo::executables(&mut build)?.pop().ok_or("cargo built no xtask")?;
+    let mut again = Command::new(built.1);
+    again.args(["bench", "quick", "--rounds", &options.rounds.to_string()]);
+    if let Some(path) = &options.json {
+        again.arg("--json").arg(path);
+    }
+    cargo::run(&mut again)
+}

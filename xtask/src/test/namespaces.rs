@@ -1,0 +1,100 @@
+//! The tests in namespaces. They mostly wait, so several of their programs run at once, the longest first.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use wg_netns::requirements::{REQUIRED_VARIABLE, Requirements};
+use wg_netns::{cleanup, program, wait};
+
+use crate::cargo::{self, Profile, command};
+use crate::test::{NAMESPACE_PACKAGE, Outcome, is_ci};
+
+/// Programs that take longest, in the order in which they are started.
+const LONGEST_FIRST: [&str; 4] = ["rekey", "keepalive", "restart", "reconfig"];
+/// Programs at once, and tests at once in each.
+const PROGRAMS: usize = 3;
+const THREADS: &str = "2";
+/// A program that runs longer than this is stuck.
+const PATIENCE: Duration = Duration::from_secs(480);
+
+/// Runs the stage.
+pub(super) fn run() -> Result<Outcome, String> {
+    let requirements = Requirements::check()
+        .and_program("wg", "wireguard-tools")
+        .and_program("ping", "iputils-ping")
+        .and_program("wireguard-go", "wireguard-go");
+    if !requirements.missing().is_empty() {
+        let missing = requirements.missing().join("; ");
+        // Nobody looks at what was skipped there.
+        return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
+    }
+    // Debug assertions and overflow checks are what hostile input is for.
+    let gateway = cargo::build_gateway(Profile::Dev)?;
+    let mut build = command(&["test", "--no-run", "--package", NAMESPACE_PACKAGE, "--tests"]);
+    let mut tests = cargo::executables(&mut build)?;
+    tests.retain(|(name, _)| name.replace('_', "-") != NAMESPACE_PACKAGE);
+    if tests.is_empty() {
+        return Err("no namespace tests were built".into());
+    }
+    tests.sort_by_key(|(name, _)| LONGEST_FIRST.iter().position(|long| long == name).unwrap_or(usize::MAX));
+    let queue = Mutex::new(VecDeque::from(tests));
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..PROGRAMS {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some((name, path)) = next else { return };
+                    if let Err(error) = run_one(&name, &path, &gateway) {
+                        failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push(format!("{name}: {error}"));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if failed.is_empty() { Ok(Outcome::Passed) } else { Err(failed.join("; ")) }
+}
+
+/// Runs one program to its end and then prints, in one piece, what it said.
+fn run_one(name: &str, path: &PathBuf, gateway: &PathBuf) -> Result<(), String> {
+    let directory = cleanup::unique_directory();
+    let log = directory.join("log");
+    let text = |error: io::Error| error.to_string();
+    let output = File::create(&log).map_err(text)?;
+    let start = Instant::now();
+    let mut test = Command::new(path);
+    test.env(REQUIRED_VARIABLE, "1")
+        .env(program::GATEWAY_VARIABLE, gateway)
+        .env("RUST_TEST_THREADS", THREADS);
+    test.stdin(Stdio::null()).stdout(output.try_clone().map_err(text)?).stderr(output).process_group(0);
+    // A process group of its own, but it cleans up after itself on a signal of ours.
+    let mut child = test.spawn().map_err(text)?;
+    let end = wait::find(PATIENCE, || child.try_wait().ok().flatten());
+    let verdict = match end {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(status.to_string()),
+        None => {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                kill_process(pid, Signal::TERM).ok();
+            }
+            child.wait().ok();
+            Err(format!("stuck for {} s", PATIENCE.as_secs()))
+        }
+    };
+    let said = std::fs::read_to_string(&log).unwrap_or_default();
+    println!("\n{name}, {:.1} s{said}", start.elapsed().as_secs_f64());
+    std::fs::remove_dir_all(directory).ok();
+    verdict
+}

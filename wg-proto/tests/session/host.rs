@@ -18,8 +18,8 @@ pub(crate) struct TestRng {
 #[derive(Debug)]
 pub(crate) struct Broken;
 
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for Broken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("entropy source is broken")
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn address(number: u8) -> SocketAddr {
 pub(crate) fn packet(number: u64) -> Vec<u8> {
     let len = 20 + usize::try_from(number * 37 % 1381).unwrap();
     let mut packet: Vec<u8> = number.to_be_bytes().to_vec();
-    packet.extend((8..len as u64).map(|at| u8::try_from((number ^ at * 131) % 251).unwrap()));
+    packet.extend((8..len as u64).map(|at| u8::try_from((number ^ (at * 131)) % 251).unwrap()));
     packet
 }
 

@@ -25,7 +25,7 @@ fn replayed_initiation_is_silence() {
     // C30, C33: at once, later, after the session has gone, after a reset.
     let mut pair = Plain::connected(1);
     let initiation = pair.last(A, Kind::Initiation);
-    let mut replay = |pair: &mut Plain, at| {
+    let replay = |pair: &mut Plain, at| {
         pair.run_until(at);
         let (sent, endpoint) = (pair.sent.len(), *pair[B].peer.endpoint().unwrap());
         pair[B].refused.clear();

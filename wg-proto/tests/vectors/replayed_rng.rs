@@ -10,8 +10,8 @@ pub(crate) struct ReplayedRng(VecDeque<u8>);
 #[derive(Debug)]
 pub(crate) struct UsedUp;
 
-impl std::fmt::Display for UsedUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Display for UsedUp {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("no bytes left to replay")
     }
 }

@@ -37,13 +37,11 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         if self.staged.len(slot) == 0 && self.reserve(batch, slot, now) {
             return Begun::Ready;
         }
-        let Some(peer) = self.peers.at_mut(slot) else {
+        if self.peers.at(slot).is_none() {
             self.drops.count_many(DropReason::StagedRemoved, batch.len() as u64);
             return Begun::Kept;
-        };
-        // Without a private key packets are staged, as one may be set at any time (C48); with one, a peer that cannot
-        // handshake has a public key of low order and never will (C21).
-        if !peer.control.can_handshake() && self.identity.is_some() {
+        }
+        if !self.may_handshake(slot) {
             self.drops.count_many(DropReason::LowOrderPeer, batch.len() as u64);
             return Begun::Kept;
         }
@@ -53,6 +51,12 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         self.staged_waits(slot, now);
         Begun::Kept
+    }
+
+    /// Tells whether packets for a peer are worth staging. Without a private key they are, as one may be set at any time
+    /// (C48); with one, a peer that cannot handshake has a public key of low order and never will (C21).
+    pub(crate) fn may_handshake(&self, slot: PeerSlot) -> bool {
+        self.identity.is_none() || self.peers.at(slot).is_some_and(|peer| peer.control.can_handshake())
     }
 
     /// Fills an empty batch with staged packets of a peer that has a session again, oldest first.

@@ -117,7 +117,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
                 }
             };
             self.free_index(pending);
-            self.staged_waits(id.slot(), now);
+            if !self.may_handshake(id.slot()) {
+                self.drop_staged(id.slot(), DropReason::LowOrderPeer);
+            }
+            self.start_peer(id.slot(), now);
         }
     }
 
@@ -170,6 +173,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
     }
 
+    /// A peer may have become able to talk: its staged packets want a session, or its persistent keepalive does.
     fn start_peer(&mut self, slot: PeerSlot, now: Now) {
         let persistent =
             self.peers.at(slot).is_some_and(|peer| !peer.sessions.persistent_keepalive().is_zero());

@@ -25,13 +25,16 @@ use wg_sched::CoreIo;
 
 use crate::allowed_ips::PeerSlot;
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
-use crate::device::{Device, Now};
+use crate::device::{Device, Now, Work};
 use crate::encap::Begun;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::slab::{SlabClass, SlabPool};
 
 /// Datagrams taken in by one call.
 const RECV_SLOTS: usize = BATCH_SEGMENTS;
+/// Cheap handshake messages handled in one piece of control work: as many as come in by one call, so that under load the
+/// queue does not grow, and those who come back with a cookie find a place in it.
+const CHEAP_AT_ONCE: usize = RECV_SLOTS;
 /// Peers that one drain of the TUN queue collects batches for, before it sends them on.
 const OPEN_BATCHES: usize = 8;
 /// Packets read in one drain.
@@ -178,11 +181,20 @@ where
     }
 
     fn poll_control(&mut self) -> bool {
-        let (any, datagram) = self.device.control_work(self.now);
-        if let Some(datagram) = datagram {
-            self.send_control(&datagram);
+        for done in 0..CHEAP_AT_ONCE {
+            let (datagram, dear) = match self.device.control_work(self.now) {
+                Work::None => return done > 0,
+                Work::Cheap(datagram) => (datagram, false),
+                Work::Dear(datagram) => (datagram, true),
+            };
+            if let Some(datagram) = datagram {
+                self.send_control(&datagram);
+            }
+            if dear {
+                break;
+            }
         }
-        any
+        true
     }
 }
 

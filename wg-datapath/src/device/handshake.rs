@@ -27,9 +27,6 @@ use crate::peer_table::PeerId;
 /// The TOS byte of initiations and responses: AF41, not ECN-capable (C98).
 const HANDSHAKE_TOS: u8 = 0x88;
 
-/// Messages handled in one piece of control work, as long as none needs public-key work.
-const CHEAP_MESSAGES_AT_ONCE: usize = 32;
-
 /// A datagram of control: handshake message, cookie reply or keepalive.
 #[derive(Debug)]
 pub(crate) struct ControlDatagram {
@@ -49,15 +46,14 @@ impl ControlDatagram {
     }
 }
 
-/// What one queued message came to.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one message")]
-enum Step {
-    /// It is done with, at little cost.
-    Cheap,
-    /// It took public-key work.
-    Dear,
-    /// It is to be answered.
-    Answer(ControlDatagram),
+/// What a piece of control work came to. Its datagram is to be sent at once.
+pub(crate) enum Work {
+    /// There was none.
+    None,
+    /// A message that cost little, so that more may be done in its place.
+    Cheap(Option<ControlDatagram>),
+    /// Public-key work, or what this side does on its own.
+    Dear(Option<ControlDatagram>),
 }
 
 /// A message that waits, with where it came from.
@@ -122,29 +118,21 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         Ok(())
     }
 
-    /// Does one piece of control work, and tells whether there was any. A datagram that comes of it is to be sent at once.
-    pub(crate) fn control_work(&mut self, now: Now) -> (bool, Option<ControlDatagram>) {
-        let mut any = self.handle_timeouts(now);
+    /// Does one piece of control work.
+    pub(crate) fn control_work(&mut self, now: Now) -> Work {
+        let due = self.handle_timeouts(now);
         if let Some(datagram) = self.next_own_datagram(now) {
-            return (true, Some(datagram));
+            return Work::Dear(Some(datagram));
         }
-        for _ in 0..CHEAP_MESSAGES_AT_ONCE {
-            let load = self.handshakes.load(now.instant);
-            let Some(waiting) = self.handshakes.waiting.pop_front() else { break };
-            any = true;
-            match self.consume(&waiting, load, now) {
-                Ok(Step::Cheap) => {}
-                Ok(Step::Dear) => break,
-                Ok(Step::Answer(datagram)) => return (true, Some(datagram)),
-                Err(reason) => {
-                    self.drops.count(reason);
-                    if !is_cheap(reason) {
-                        break;
-                    }
-                }
-            }
+        if due {
+            return Work::Dear(None);
         }
-        (any, None)
+        let load = self.handshakes.load(now.instant);
+        let Some(waiting) = self.handshakes.waiting.pop_front() else { return Work::None };
+        self.consume(&waiting, load, now).unwrap_or_else(|reason| {
+            self.drops.count(reason);
+            if is_cheap(reason) { Work::Cheap(None) } else { Work::Dear(None) }
+        })
     }
 
     // --- what this side begins ---
@@ -228,21 +216,25 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
 
     // --- what the other side began ---
 
-    fn consume(&mut self, waiting: &Waiting, load: Load, now: Now) -> Result<Step, DropReason> {
+    fn consume(&mut self, waiting: &Waiting, load: Load, now: Now) -> Result<Work, DropReason> {
         match Message::parse(&waiting.bytes).map_err(|_| DropReason::WrongMessageLength)? {
             Message::Initiation(message) => {
                 match self.admit(&HandshakeMessage::Initiation(message), waiting.from, load, now)? {
-                    Some(cookie) => Ok(Step::Answer(cookie)),
-                    None => self.consume_initiation(&message, waiting.from, now).map(Step::Answer),
+                    Some(cookie) => Ok(Work::Cheap(Some(cookie))),
+                    None => self
+                        .consume_initiation(&message, waiting.from, now)
+                        .map(|answer| Work::Dear(Some(answer))),
                 }
             }
             Message::Response(message) => {
                 match self.admit(&HandshakeMessage::Response(message), waiting.from, load, now)? {
-                    Some(cookie) => Ok(Step::Answer(cookie)),
-                    None => self.consume_response(&message, waiting.from, now).map(|()| Step::Dear),
+                    Some(cookie) => Ok(Work::Cheap(Some(cookie))),
+                    None => self.consume_response(&message, waiting.from, now).map(|()| Work::Dear(None)),
                 }
             }
-            Message::CookieReply(message) => self.consume_cookie_reply(&message, now).map(|()| Step::Cheap),
+            Message::CookieReply(message) => {
+                self.consume_cookie_reply(&message, now).map(|()| Work::Cheap(None))
+            }
             Message::TransportData(_) => Err(DropReason::WrongMessageLength),
         }
     }

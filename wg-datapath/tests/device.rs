@@ -1,0 +1,19 @@
+//! Devices over an in-memory network and a virtual time: the rules that need a whole device, or several, to see.
+//!
+//! Everything is seeded: the same code gives the same run, to the byte.
+
+#[path = "device/edges.rs"]
+mod edges;
+#[path = "device/forge.rs"]
+mod forge;
+#[path = "device/rig.rs"]
+mod rig;
+
+#[path = "device/handshake.rs"]
+mod handshake;
+#[path = "device/identity.rs"]
+mod identity;
+#[path = "device/load.rs"]
+mod load;
+#[path = "device/pair.rs"]
+mod pair;

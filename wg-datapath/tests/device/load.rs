@@ -1,0 +1,365 @@
+//! Under load: when it is, cookies both ways, the limiter, and what a flood may not do (C104-C115).
+
+use core::net::SocketAddr;
+
+use wg_datapath::proto::wire::{CookieReply, MessageType};
+use wg_datapath::proto::{CookieJar, Mac1Key, PrivateKey, UnixTime};
+use wg_datapath::{Config, DropReason};
+
+use crate::edges::Raw;
+use crate::forge::{datagram, initiation, junk_initiation, junk_response, stranger};
+use crate::rig::{A, B, Rig, inner, kind, millis, outer, packet, private_key, public_key, seconds};
+
+/// A device is under load when this many messages wait: an eighth of its queue.
+const LOAD: u32 = 10;
+const QUEUE: usize = 8 * LOAD as usize;
+
+fn rig() -> Rig {
+    Rig::with_config(2, Config { handshake_queue: QUEUE, ..Config::default() })
+}
+
+/// Lets this many messages with a right MAC1 wait at `B`.
+fn flood(rig: &mut Rig, messages: u32) {
+    for number in 0..messages {
+        let message = junk_initiation(&public_key(B), number);
+        rig.network.inject(datagram(stranger(), outer(B), &message));
+    }
+}
+
+/// Brings `B` under load, for a second.
+fn load(rig: &mut Rig) {
+    flood(rig, LOAD);
+    rig.run(B);
+    let sent = rig.sent();
+    assert_eq!(sent.len(), LOAD as usize);
+    assert!(sent.iter().all(|datagram| kind(datagram) == MessageType::CookieReply));
+}
+
+/// Somebody at an address of his own who asks for cookies and uses them; no peer, so he never gets further than that.
+struct Prober {
+    at: SocketAddr,
+    jar: CookieJar,
+    number: u32,
+}
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    Challenged,
+    /// It was worked on, and turned out to be of nobody.
+    Admitted,
+    Limited,
+}
+
+impl Prober {
+    fn at(at: SocketAddr) -> Self {
+        Self { at, jar: CookieJar::default(), number: 0 }
+    }
+
+    fn v4(last: u8) -> Self {
+        Self::at(([203, 0, 113, last], 500).into())
+    }
+
+    fn v6(network: u16, host: u16) -> Self {
+        Self::at(([0x2001, 0xdb8, 0, network, 0, 0, 0, host], 500).into())
+    }
+
+    /// Sends a message with whatever cookie he holds, and takes in a cookie that comes back.
+    fn knock(&mut self, rig: &mut Rig) -> Fate {
+        self.number += 1;
+        let key = PrivateKey::from_bytes([99; 32]);
+        let stamp = UnixTime::new(rig.now.wall.secs(), 0);
+        let mut message = initiation(&key, &public_key(B), stamp, self.number);
+        self.jar.write_macs(&Mac1Key::new(&public_key(B)), &mut message, rig.now.instant);
+        let (unknown, limited) =
+            (rig[B].dropped(DropReason::UnknownPeer), rig[B].dropped(DropReason::RateLimited));
+        rig.network.inject(datagram(self.at, outer(B), &message));
+        rig.run(B);
+        let sent = rig.sent();
+        if let [reply] = &*sent {
+            assert_eq!((reply.from, reply.to, reply.tos), (outer(B), self.at, 0), "C109");
+            let reply = CookieReply::parse(&reply.bytes).expect("a cookie reply");
+            assert_eq!(reply.receiver_index().get(), self.number, "the index of the message answered");
+            self.jar.consume_reply(&public_key(B), &reply, rig.now.instant).expect("a valid cookie");
+            return Fate::Challenged;
+        }
+        assert!(sent.is_empty(), "{sent:?}");
+        let fate = (
+            rig[B].dropped(DropReason::UnknownPeer) - unknown,
+            rig[B].dropped(DropReason::RateLimited) - limited,
+        );
+        match fate {
+            (1, 0) => Fate::Admitted,
+            (0, 1) => Fate::Limited,
+            fate => panic!("{fate:?}"),
+        }
+    }
+}
+
+#[test]
+fn load_begins_at_an_eighth_of_the_queue_and_lasts_a_second() {
+    // C104
+    let mut rig = rig();
+    flood(&mut rig, LOAD - 1);
+    rig.settle();
+    assert!(rig.sent().is_empty());
+    assert_eq!(rig[B].dropped(DropReason::HandshakeDecrypt), u64::from(LOAD) - 1, "each was worked on");
+
+    load(&mut rig);
+    assert_eq!(rig[B].dropped(DropReason::CookieSent), u64::from(LOAD));
+    rig.advance(millis(999));
+    assert_eq!(Prober::v4(1).knock(&mut rig), Fate::Challenged);
+    rig.advance(millis(1));
+    assert_eq!(Prober::v4(1).knock(&mut rig), Fate::Admitted);
+}
+
+#[test]
+fn responses_count_and_are_challenged_as_initiations_are() {
+    // C104, C106
+    let mut rig = rig();
+    for number in 0..LOAD {
+        let message = junk_response(&public_key(B), number);
+        rig.network.inject(datagram(stranger(), outer(B), &message));
+    }
+    rig.settle();
+    assert_eq!(rig.sent_lengths(), [64; LOAD as usize]);
+}
+
+#[test]
+fn without_load_the_second_mac_does_not_matter() {
+    // C105
+    let mut rig = rig();
+    let mut message = initiation(&private_key(A), &public_key(B), rig.now.wall, 1);
+    message[132..].fill(0xee);
+    rig.network.inject(datagram(outer(A), outer(B), &message));
+    rig.settle();
+    assert_eq!(rig.sent_lengths(), [92]);
+}
+
+#[test]
+fn under_load_a_wrong_first_mac_is_silence() {
+    // C106
+    let mut rig = rig();
+    load(&mut rig);
+    let mut message = junk_initiation(&public_key(B), 1);
+    message[116] ^= 1;
+    rig.network.inject(datagram(stranger(), outer(B), &message));
+    rig.settle();
+    assert!(rig.sent().is_empty());
+    assert_eq!(rig[B].dropped(DropReason::InvalidMac1), 1);
+}
+
+#[test]
+fn challenged_peer_comes_back_with_the_cookie_and_not_before_its_time() {
+    // C106, C109, C110: no immediate retransmission, no counter, no endpoint; the next scheduled message is admitted.
+    let mut rig = rig();
+    load(&mut rig);
+    rig.send(A, B, 84);
+    rig.settle();
+    let sent = rig.sent();
+    assert_eq!(
+        sent.iter().map(kind).collect::<Vec<_>>(),
+        [MessageType::Initiation, MessageType::CookieReply]
+    );
+    assert_eq!(sent[0].bytes[4..8], sent[1].bytes[4..8], "receiver index of the answer");
+    assert_eq!(sent[0].bytes[132..], [0; 16], "no cookie yet");
+    assert_eq!((rig.traffic(A, B), rig.traffic(B, A)), ((0, 148), (0, 0)));
+    assert_eq!(rig.status(B, A).endpoint, Some(outer(A)));
+
+    rig.pass(millis(4999));
+    assert!(rig.sent().is_empty());
+    load(&mut rig);
+    rig.pass(millis(334));
+    let sent = rig.sent();
+    assert_eq!(
+        sent.iter().map(kind).collect::<Vec<_>>(),
+        [MessageType::Initiation, MessageType::Response, MessageType::TransportData]
+    );
+    assert_ne!(sent[0].bytes[132..], [0; 16], "with the cookie");
+    assert_eq!(rig[B].delivered(), [packet(inner(A), inner(B), 84)]);
+}
+
+#[test]
+fn challenged_responder_answers_the_next_initiation_with_its_cookie() {
+    // C112: the initiator is the one under load.
+    let mut rig = rig();
+    rig.send(B, A, 84);
+    rig.run(B);
+    rig.run(A);
+    rig.sent();
+    flood(&mut rig, LOAD);
+    rig.run(B);
+    let challenges: Vec<_> = rig.sent().into_iter().filter(|reply| reply.to == outer(A)).collect();
+    assert!(matches!(&*challenges, [reply] if kind(reply) == MessageType::CookieReply), "{challenges:?}");
+    rig.settle();
+    assert!(rig[A].delivered().is_empty());
+
+    rig.pass(millis(4999));
+    load(&mut rig);
+    rig.pass(millis(334));
+    let sent = rig.sent();
+    let response = sent.iter().find(|datagram| kind(datagram) == MessageType::Response).expect("a response");
+    assert_ne!(response.bytes[76..], [0; 16], "with the cookie");
+    assert_eq!(rig[A].delivered().len(), 1);
+}
+
+#[test]
+fn a_cookie_is_good_for_one_address_and_port() {
+    // C107
+    let mut rig = rig();
+    load(&mut rig);
+    let mut prober = Prober::v4(1);
+    assert_eq!(prober.knock(&mut rig), Fate::Challenged);
+    for elsewhere in [([203, 0, 113, 1], 501), ([203, 0, 113, 2], 500)] {
+        let moved = Prober { at: elsewhere.into(), ..prober };
+        prober = moved;
+        assert_eq!(prober.knock(&mut rig), Fate::Challenged, "{elsewhere:?}");
+    }
+    assert_eq!(prober.knock(&mut rig), Fate::Admitted);
+}
+
+#[test]
+fn cookies_die_with_their_secret_after_two_minutes() {
+    // C108
+    let mut rig = rig();
+    load(&mut rig);
+    let mut early = Prober::v4(1);
+    assert_eq!(early.knock(&mut rig), Fate::Challenged);
+    rig.advance(seconds(114));
+    load(&mut rig);
+    let mut late = Prober::v4(2);
+    assert_eq!(late.knock(&mut rig), Fate::Challenged);
+    assert_eq!((early.knock(&mut rig), late.knock(&mut rig)), (Fate::Admitted, Fate::Admitted));
+    rig.advance(seconds(6));
+    load(&mut rig);
+    assert_eq!(late.knock(&mut rig), Fate::Challenged, "its cookie is fresh, the secret is not");
+    assert_eq!(late.knock(&mut rig), Fate::Admitted);
+}
+
+#[test]
+fn each_source_has_its_own_tokens() {
+    // C113, C114
+    let mut rig = rig();
+    load(&mut rig);
+    let (mut greedy, mut modest) = (Prober::v4(1), Prober::v4(2));
+    assert_eq!((greedy.knock(&mut rig), modest.knock(&mut rig)), (Fate::Challenged, Fate::Challenged));
+    let fates: Vec<_> = (0..7).map(|_| greedy.knock(&mut rig)).collect();
+    assert_eq!(fates.iter().filter(|fate| **fate == Fate::Admitted).count(), 5, "{fates:?}");
+    assert_eq!(fates[5..], [Fate::Limited, Fate::Limited]);
+    assert_eq!(modest.knock(&mut rig), Fate::Admitted);
+    rig.advance(millis(50));
+    assert_eq!((greedy.knock(&mut rig), greedy.knock(&mut rig)), (Fate::Admitted, Fate::Limited));
+}
+
+#[test]
+fn an_ipv6_network_has_one_bucket() {
+    // C113
+    let mut rig = rig();
+    load(&mut rig);
+    for host in 0..7 {
+        let mut prober = Prober::v6(1, host);
+        assert_eq!(prober.knock(&mut rig), Fate::Challenged);
+        let expected = if host < 5 { Fate::Admitted } else { Fate::Limited };
+        assert_eq!(prober.knock(&mut rig), expected, "host {host} of the /64");
+    }
+    let mut other = Prober::v6(2, 0);
+    assert_eq!((other.knock(&mut rig), other.knock(&mut rig)), (Fate::Challenged, Fate::Admitted));
+}
+
+#[test]
+fn a_verified_source_of_its_own_does_not_use_up_that_of_others() {
+    // C114: however many sources spend their tokens, a new one has its own.
+    let mut rig = rig();
+    load(&mut rig);
+    for last in 0..100 {
+        let mut prober = Prober::v4(last);
+        assert_eq!((prober.knock(&mut rig), prober.knock(&mut rig)), (Fate::Challenged, Fate::Admitted));
+    }
+}
+
+#[test]
+fn the_queue_is_bounded_and_what_does_not_fit_is_counted() {
+    // C72, C116
+    let mut rig = Rig::with_config(2, Config { handshake_queue: 8, ..Config::default() });
+    flood(&mut rig, 300);
+    rig.settle();
+    let full = rig[B].dropped(DropReason::HandshakeQueueFull);
+    let answered = rig[B].dropped(DropReason::CookieSent);
+    assert_eq!((full + answered, rig.drops(B)), (300, 300), "{:?}", rig[B].device.drops());
+    assert_eq!(rig.sent().len() as u64, answered);
+    assert!(full > 200, "eight of each call's worth fit: {full}");
+}
+
+#[test]
+fn a_flood_of_strangers_does_not_keep_a_verified_peer_out() {
+    // C115, and 60 of the known defects: cookies are handed out faster than messages come in.
+    let mut rig = Rig::new(2);
+    let junk: Vec<_> = (0..1500)
+        .map(|number| datagram(stranger(), outer(B), &junk_initiation(&public_key(B), number)))
+        .collect();
+    rig.send(A, B, 84);
+    let mut delivered = 0;
+    for _ in 0..3 {
+        // The peer's message comes behind so many that the queue would be full.
+        junk.iter().for_each(|datagram| rig.network.inject(datagram.clone()));
+        rig.run(A);
+        junk.iter().for_each(|datagram| rig.network.inject(datagram.clone()));
+        rig.settle();
+        delivered += rig[B].delivered().len();
+        rig.advance(millis(5334));
+    }
+    assert_eq!(delivered, 1, "{:?}", rig[B].device.drops());
+}
+
+#[test]
+fn traffic_goes_on_during_a_flood() {
+    // C115
+    let mut rig = Rig::with_session();
+    for round in 0..4 {
+        flood(&mut rig, 400);
+        rig.send(A, B, 84);
+        rig.run(A);
+        flood(&mut rig, 400);
+        rig.send(B, A, 84);
+        let now = rig.now;
+        let mut steps = 0;
+        while rig[B].tun.inner.delivered.is_empty() {
+            rig[B].step(now);
+            steps += 1;
+            assert!(steps < 20, "round {round}");
+        }
+        rig.settle();
+        assert_eq!((rig[A].delivered().len(), rig[B].delivered().len()), (1, 1));
+    }
+}
+
+#[test]
+fn without_entropy_there_is_no_cookie_and_no_answer() {
+    // C27, C106
+    let mut rig = rig();
+    rig[B].entropy.run_dry(true);
+    flood(&mut rig, LOAD);
+    rig.settle();
+    assert!(rig.sent().is_empty());
+    assert_eq!(rig[B].dropped(DropReason::CookieFailed), u64::from(LOAD));
+}
+
+#[test]
+fn a_cookie_reply_moves_no_endpoint_and_counts_no_byte() {
+    // C87, C110
+    let mut rig = rig();
+    load(&mut rig);
+    rig.send(A, B, 84);
+    rig.run(A);
+    rig.run(B);
+    let mut reply = rig.sent().pop().unwrap();
+    reply.from = stranger();
+    let source = rig[A].udp.received;
+    let endpoint = wg_datapath::proto::Endpoint::new(stranger());
+    rig[A].udp.raw.push_back(Raw::new(&reply.bytes, endpoint));
+    rig.settle();
+    assert_eq!(rig[A].udp.received, source + 2, "the one of the network, too");
+    assert_eq!(rig[A].dropped(DropReason::InvalidCookieReply), 1, "one reply for each message");
+    assert_eq!(rig.status(A, B).endpoint, Some(outer(B)));
+    assert_eq!(rig.traffic(A, B), (0, 148));
+}

@@ -9,19 +9,15 @@ use core::time::Duration;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use wg_netns::capture::Capture;
 use wg_netns::ping::{self, Ping};
 use wg_netns::requirements::find_program;
 use wg_netns::tcp::{self, Limit};
-use wg_netns::{Family, Node, Pair, Program, Requirements, cleanup, iperf, process};
+use wg_netns::{Family, Pair, Program, Requirements, cleanup, iperf, process};
 
 use crate::cargo::{self, Profile};
 use crate::install;
 use crate::report::{self, bytes, figure};
 
-/// Payload lengths of the two messages of a handshake.
-const INITIATION: usize = 148;
-const RESPONSE: usize = 92;
 const PINGS: u32 = 20;
 
 /// What the demo shows.
@@ -100,27 +96,17 @@ fn show(options: &Options) -> Result<(), String> {
     pair.acquaint_directly(Family::V4);
     say("each knows the key and the endpoint of the other; the first packet starts the handshake");
 
-    let capture = Capture::start(&pair.a.namespace);
     let first = Ping::to(pair.b.inner(Family::V4)).run(&pair.a.namespace);
-    let handshake = time_of_handshake(&pair, &capture).filter(|_| first.received == 1);
-    let handshake = handshake.ok_or("The first ping was not answered.")?;
-    drop(capture);
-    say(&format!("handshake done in {} ms", figure(handshake.as_secs_f64() * 1e3)));
+    let Some([first, ..]) = first.round_trip_ms else {
+        return Err("The first ping was not answered.".into());
+    };
+    say(&format!("answered after {} ms, the handshake included", figure(first)));
 
     say(&format!("{PINGS} pings through the tunnel with IPv4, {PINGS} with IPv6"));
     let pings = Family::BOTH.map(|family| Ping::to(pair.b.inner(family)).count(PINGS).run(&pair.a.namespace));
     let stream = send(&pair, options.seconds)?;
-    print_result(&pair, handshake, pings, &stream);
+    print_result(&pair, first, pings, &stream);
     Ok(())
-}
-
-/// From the initiation on the wire to the response.
-fn time_of_handshake(pair: &Pair, capture: &Capture) -> Option<Duration> {
-    let sent = |from: &Node, length: usize| {
-        let source = from.endpoint(Family::V4);
-        capture.find(Duration::from_secs(1), move |seen| seen.source == source && seen.length == length)
-    };
-    Some(sent(&pair.b, RESPONSE)?.at - sent(&pair.a, INITIATION)?.at)
 }
 
 /// Sends TCP for a while and tells each second what the receiving gateway has counted.
@@ -158,13 +144,14 @@ fn send(pair: &Pair, seconds: u64) -> Result<Stream, String> {
     Ok(Stream { source, gigabits_per_second, memory_kib })
 }
 
-fn print_result(pair: &Pair, handshake: Duration, pings: [ping::Report; 2], stream: &Stream) {
-    let (first, second) = (pair.a.tunnel.program().name(), pair.b.tunnel.program().name());
-    println!("\n{first} <-> {second}, everything on this machine\n");
+fn print_result(pair: &Pair, first: f64, pings: [ping::Report; 2], stream: &Stream) {
+    let (one, other) = (pair.a.tunnel.program().name(), pair.b.tunnel.program().name());
+    println!("\n{one} <-> {other}, everything on this machine\n");
     let line = |name: &str, value: f64, unit: &str, remark: &str| {
         println!("{name:<18}{:>8} {unit:<8}{remark}", figure(value));
     };
-    line("handshake", handshake.as_secs_f64() * 1e3, "ms", "from the initiation to the response");
+    let usual = pings[0].round_trip_ms.map_or(0.0, |[_, average, _]| average);
+    line("handshake", (first - usual).max(0.0), "ms", "the first ping, less a usual round trip");
     for (report, family) in pings.iter().zip(["IPv4", "IPv6"]) {
         let [shortest, average, longest] = report.round_trip_ms.unwrap_or([f64::NAN; 3]);
         let range = format!("{} to {} ms", figure(shortest), figure(longest));

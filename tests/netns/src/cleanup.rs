@@ -71,7 +71,11 @@ pub fn sweep_dead() {
 /// Removes one namespace and every process in it.
 pub(crate) fn remove_namespace(name: &str) {
     kill_inhabitants(name);
-    if let Err(failure) = try_run(Command::new("ip").args(["netns", "del", name])) {
+    let removed = try_run(Command::new("ip").args(["netns", "del", name]));
+    // A sweep may have been quicker.
+    if let Err(failure) = removed
+        && Path::new(NAMESPACES).join(name).exists()
+    {
         eprintln!("left behind: {failure}");
     }
 }
@@ -155,6 +159,7 @@ fn watch_signals() {
             // Once more for what another thread was just making.
             std::thread::sleep(Duration::from_millis(200));
             sweep_own();
+            eprintln!("interrupted; everything that was made is removed");
             signal_hook::low_level::emulate_default_handler(signal).ok();
             std::process::exit(1);
         }

@@ -38,8 +38,9 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, seconds: u64) -> R
         client.args(["--client", &address.to_string(), "--time", &seconds.to_string(), "--json"]);
         client.args(["--connect-timeout", "3000"]);
         match command::try_run(&mut client) {
-            // The server may not listen yet.
-            Err(failure) if failure.output.contains("unable to connect") => None,
+            // Which exit status comes with that depends on the version.
+            Ok(json) if is_too_early(&json) => None,
+            Err(failure) if is_too_early(&failure.output) => None,
             result => Some(result),
         }
     });
@@ -47,6 +48,11 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, seconds: u64) -> R
     server.wait().ok();
     let json = result.ok_or_else(|| failure("the server does not answer".into()))??;
     parse(&json).ok_or_else(|| failure(format!("no result in: {json}")))
+}
+
+/// Whether the server did not listen yet.
+fn is_too_early(output: &str) -> bool {
+    output.contains("unable to connect")
 }
 
 fn failure(output: String) -> Failure {

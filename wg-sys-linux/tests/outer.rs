@@ -1,8 +1,6 @@
 //! The outer packets as they stand on the wire, read from a TUN that plays the network. Skipped without root.
 
-use core::time::Duration;
 use std::path::Path;
-use std::thread;
 
 use rustix::event::PollFlags;
 use wg_datapath::io::{IoError, Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};

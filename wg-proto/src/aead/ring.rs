@@ -1,7 +1,7 @@
 //! The `ring` backend: assembly for x86-64 and aarch64.
 //!
 //! `ring` neither wipes its keys nor lets others do it, so the bytes are kept here, in memory that is wiped, and the
-//! key object is made for each packet: measured, that costs nothing.
+//! key object is made for each packet. What it leaves on the stack the next packet overwrites.
 
 use ring::aead::{self, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::{Zeroize, ZeroizeOnDrop};

@@ -70,6 +70,8 @@ pub(crate) fn executables(build: &mut Command) -> Result<Vec<(String, PathBuf)>,
 pub(crate) struct Package {
     /// Its name.
     pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
     /// Its features, without `default`.
     pub(crate) features: Vec<String>,
     /// Whether it may be published.
@@ -80,13 +82,12 @@ pub(crate) struct Package {
 
 /// The packages of the workspace.
 pub(crate) fn packages() -> Result<Vec<Package>, String> {
-    let mut metadata = command(&["metadata", "--no-deps", "--format-version", "1"]);
-    let output = metadata.output().map_err(|error| format!("cargo metadata: {error}"))?;
-    let value: Value = serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
+    let value = metadata()?;
     let read = |package: &Value| {
         let features = package["features"].as_object()?.keys().filter(|name| *name != "default").cloned();
         Some(Package {
             name: package["name"].as_str()?.to_owned(),
+            version: package["version"].as_str()?.to_owned(),
             features: features.collect(),
             // Absent: anywhere. An empty list: nowhere.
             published: package["publish"].is_null(),
@@ -95,4 +96,22 @@ pub(crate) fn packages() -> Result<Vec<Package>, String> {
     };
     let packages = value["packages"].as_array().and_then(|all| all.iter().map(read).collect());
     packages.ok_or_else(|| "cargo metadata: not as expected".to_owned())
+}
+
+/// Where `cargo` puts what it builds.
+pub(crate) fn target_directory() -> Result<PathBuf, String> {
+    let value = metadata()?;
+    value["target_directory"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| "cargo metadata: not as expected".into())
+}
+
+fn metadata() -> Result<Value, String> {
+    let mut metadata = command(&["metadata", "--no-deps", "--format-version", "1"]);
+    let output = metadata.output().map_err(|error| format!("cargo metadata: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
 }

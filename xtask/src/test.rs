@@ -6,6 +6,7 @@
 mod features;
 mod namespaces;
 mod no_std;
+mod package;
 
 use std::time::Instant;
 
@@ -43,7 +44,7 @@ const STAGES: [Stage; 11] = [
     ("benches", benches),
     ("features", features::run),
     ("no-std", no_std::run),
-    ("package", package),
+    ("package", package::run),
     ("deny", deny),
     ("netns", namespaces::run),
 ];
@@ -132,16 +133,6 @@ fn doctest() -> Result<Outcome, String> {
 /// Each bench is built and runs once, without measuring.
 fn benches() -> Result<Outcome, String> {
     passed(&["test", "--package", "wg-benches", "--benches"])
-}
-
-/// What is published can be packed, and what was packed builds.
-fn package() -> Result<Outcome, String> {
-    let packages = cargo::packages()?;
-    let mut package = command(&["package", "--quiet", "--allow-dirty"]);
-    for published in packages.iter().filter(|package| package.published) {
-        package.args(["--package", &published.name]);
-    }
-    cargo::run(&mut package).map(|()| Outcome::Passed)
 }
 
 fn deny() -> Result<Outcome, String> {

@@ -31,7 +31,7 @@ pub(super) fn run() -> Result<Outcome, String> {
 }
 
 fn prove(name: &str, folder: &Path, features: &[&str], has_alloc: bool) -> Result<(), String> {
-    let target = cargo::root().join("target/no-std");
+    let target = cargo::target_directory()?.join("no-std");
     let proof = target.join("proof");
     fs::create_dir_all(proof.join("src")).map_err(|e| e.to_string())?;
     let manifest = format!(

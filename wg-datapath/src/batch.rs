@@ -53,7 +53,6 @@ pub struct OutBatch<A> {
     pub(crate) peer: Option<PeerId>,
     pub(crate) key: Option<Arc<SendKey<A>>>,
     pub(crate) first_counter: u64,
-    pub(crate) endpoint: Option<Endpoint>,
     /// How many the socket has taken or refused.
     pub(crate) sent: usize,
     /// How many, at the end, could not be sealed.
@@ -69,7 +68,6 @@ impl<A> Default for OutBatch<A> {
             peer: None,
             key: None,
             first_counter: 0,
-            endpoint: None,
             sent: 0,
             failed: 0,
         }

@@ -84,7 +84,7 @@ drop_reasons! {
     StagedZeroed, "staged_zeroed", Public;
     /// Staged when the device went down (C129).
     StagedDown, "staged_down", Public;
-    /// Staged when its peer was removed (C137).
+    /// Waiting, here or for the socket, when its peer was removed (C137).
     StagedRemoved, "staged_removed", Public;
     /// The device is down.
     DeviceDown, "device_down", Public;

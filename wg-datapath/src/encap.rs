@@ -1,9 +1,9 @@
 //! Packets out. The walk, each step marked sequential (on the peer's home, in order) or parallel:
 //!
 //! 1. route: version, destination, longest prefix (sequential)
-//! 2. begin: session, one range of counters for the batch, endpoint; or stage and ask for a handshake (sequential)
+//! 2. begin: session, one range of counters for the batch; or stage and ask for a handshake (sequential)
 //! 3. seal: header, padding, AEAD (parallel; [`crate::OutBatch::seal`])
-//! 4. send, and count what the socket took (sequential)
+//! 4. send to where the peer is by then, and count what the socket took (sequential)
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
@@ -14,6 +14,7 @@ use crate::batch::OutBatch;
 use crate::device::{Device, Now};
 use crate::drop::DropReason;
 use crate::ip;
+use crate::peer_table::PeerId;
 
 /// What became of a batch in its begin phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +33,15 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     }
 
     /// Reserves counters for the packets of a batch, or stages them if there is no session (C55, C69, C70).
-    pub(crate) fn begin_out(&mut self, batch: &mut OutBatch<A>, slot: PeerSlot, now: Now) -> Begun {
+    pub(crate) fn begin_out(&mut self, batch: &mut OutBatch<A>, now: Now) -> Begun {
+        // The peer may have gone since the packets were read, and its slot may be another's by now (C137).
+        let Some(slot) = batch.peer.filter(|id| self.peers.get(*id).is_some()).map(PeerId::slot) else {
+            self.drops.count_many(DropReason::StagedRemoved, batch.len() as u64);
+            return Begun::Kept;
+        };
         // What waits longer goes first; the flush of a new session brings it out in order.
         if self.staged.len(slot) == 0 && self.reserve(batch, slot, now) {
             return Begun::Ready;
-        }
-        if self.peers.at(slot).is_none() {
-            self.drops.count_many(DropReason::StagedRemoved, batch.len() as u64);
-            return Begun::Kept;
         }
         if !self.may_handshake(slot) {
             self.drops.count_many(DropReason::LowOrderPeer, batch.len() as u64);
@@ -87,7 +89,9 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
 
     fn reserve(&mut self, batch: &mut OutBatch<A>, slot: PeerSlot, now: Now) -> bool {
         let Some(peer) = self.peers.at_mut(slot) else { return false };
-        let Some(endpoint) = peer.sessions.endpoint().copied() else { return false };
+        if peer.sessions.endpoint().is_none() {
+            return false;
+        }
         let Ok(count) = u32::try_from(batch.len()) else { return false };
         match peer.sessions.begin_send(now.instant, Outgoing::Data, count) {
             Err(NoSession) => false,
@@ -95,7 +99,6 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
                 batch.key = Some(alloc::sync::Arc::clone(grant.key));
                 batch.first_counter = grant.first_counter;
                 let rekey_due = grant.rekey_due;
-                batch.endpoint = Some(endpoint);
                 batch.peer = Some(peer.id);
                 if rekey_due {
                     self.want_handshake(slot, Trigger::Wanted, now);

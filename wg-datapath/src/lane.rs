@@ -57,6 +57,8 @@ pub struct Lane<A> {
     /// The TUN queue was read to its end since the executor last saw it readable.
     tun_drained: bool,
     udp_drained: bool,
+    /// Something was taken in of which no batch came: the turn was not idle, and there may be more behind it.
+    busy: bool,
     /// The error that ended the lane.
     fatal: Option<IoError>,
 }
@@ -73,6 +75,7 @@ impl<A> Default for Lane<A> {
             spare_out: Vec::with_capacity(OPEN_BATCHES),
             tun_drained: false,
             udp_drained: false,
+            busy: false,
             fatal: None,
         }
     }
@@ -144,7 +147,7 @@ where
         // What is overdue comes first: after a suspend, keys that should be gone must not meet packets that just came.
         while self.device.handle_timeouts(self.now) {}
         if self.lane.ready_in.is_empty() && !self.lane.udp_drained && self.lane.fatal.is_none() {
-            self.receive();
+            self.lane.busy |= self.receive() && self.lane.ready_in.is_empty();
         }
         self.lane.ready_in.pop_front().map(Batch::In)
     }
@@ -157,12 +160,15 @@ where
             return Some(Batch::Out(batch));
         }
         if self.lane.ready_out.is_empty() && !self.lane.tun_drained && self.lane.fatal.is_none() {
-            self.drain_tun();
+            self.lane.busy |= self.drain_tun() && self.lane.ready_out.is_empty();
         }
-        while let Some((slot, mut batch)) = self.lane.ready_out.pop_front() {
-            match self.device.begin_out(&mut batch, slot, self.now) {
+        while let Some((_, mut batch)) = self.lane.ready_out.pop_front() {
+            match self.device.begin_out(&mut batch, self.now) {
                 Begun::Ready => return Some(Batch::Out(batch)),
-                Begun::Kept => self.recycle_out(batch),
+                Begun::Kept => {
+                    self.lane.busy = true;
+                    self.recycle_out(batch);
+                }
             }
         }
         None
@@ -181,9 +187,10 @@ where
     }
 
     fn poll_control(&mut self) -> bool {
+        let busy = core::mem::take(&mut self.lane.busy);
         for done in 0..CHEAP_AT_ONCE {
             let (datagram, dear) = match self.device.control_work(self.now) {
-                Work::None => return done > 0,
+                Work::None => return busy || done > 0,
                 Work::Cheap(datagram) => (datagram, false),
                 Work::Dear(datagram) => (datagram, true),
             };

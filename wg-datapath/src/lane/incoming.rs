@@ -20,20 +20,21 @@ where
     T: TunIo,
     U: UdpIo,
 {
-    /// Takes in one call's worth of datagrams and sorts them: data into batches by keypair, the rest to its queue.
-    pub(super) fn receive(&mut self) {
+    /// Takes in one call's worth of datagrams and sorts them: data into batches by keypair, the rest to its queue. Tells
+    /// whether there was any.
+    pub(super) fn receive(&mut self) -> bool {
         self.refill_slots();
         let received = match self.udp.recv(&mut self.lane.slots) {
             Ok(received) => received,
             Err(IoError::WouldBlock) => {
                 self.lane.udp_drained = true;
-                return;
+                return false;
             }
             // A pending error of an earlier send, or a lack of memory: the next call may do better.
-            Err(IoError::Transient(_)) => return,
+            Err(IoError::Transient(_)) => return false,
             Err(error) => {
                 self.lane.fatal = Some(error);
-                return;
+                return false;
             }
         };
         for at in 0..received.min(self.lane.slots.len()) {
@@ -41,6 +42,7 @@ where
                 self.device.drops.count(reason);
             }
         }
+        received > 0
     }
 
     /// Puts a slab into every slot whose own went into a batch.

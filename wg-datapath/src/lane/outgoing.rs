@@ -21,9 +21,10 @@ where
     T: TunIo,
     U: UdpIo,
 {
-    /// Reads the TUN queue to its end, or until the batches that may be open are full.
-    pub(super) fn drain_tun(&mut self) {
+    /// Reads the TUN queue to its end, or until the batches that may be open are full, and tells whether it read anything.
+    pub(super) fn drain_tun(&mut self) -> bool {
         let mut last = None;
+        let mut any = false;
         for _ in 0..DRAIN {
             let Some(at) = self.open_batch(last) else { break };
             let mtu = self.device.mtu;
@@ -32,7 +33,9 @@ where
                 break;
             };
             let whole = room.len();
-            let len = match self.tun.read(room) {
+            let read = self.tun.read(room);
+            any |= read.is_ok();
+            let len = match read {
                 Ok(len) if len < whole => len,
                 // It filled the buffer to the last byte, so there was more of it.
                 Ok(_) => {
@@ -56,6 +59,7 @@ where
             }
         }
         self.drop_empty_batches();
+        any
     }
 
     /// The room a read must have: more than the MTU, so that a packet that fills it is known to be cut, and more than was
@@ -99,6 +103,7 @@ where
     /// Only the newest batch of a peer takes packets, and batches stand in the order of their first packets, so that the
     /// packets of a peer stay in order.
     fn place(&mut self, at: usize, slot: PeerSlot, len: usize, mtu: usize) -> Option<usize> {
+        let owner = self.device.peers.at(slot).map(|peer| peer.id);
         let newest =
             self.lane.ready_out.iter().rposition(|(owner, batch)| *owner == slot && !batch.is_empty());
         let newest = newest.filter(|newest| {
@@ -108,6 +113,7 @@ where
             Some(newest) => newest,
             None if self.lane.ready_out.get(at).is_some_and(|(_, batch)| batch.is_empty()) => {
                 let (_, mut batch) = self.lane.ready_out.remove(at)?;
+                batch.peer = owner;
                 if !batch.push_in_place(len, mtu) {
                     self.device.drops.count(DropReason::OutTooLong);
                 }
@@ -119,6 +125,9 @@ where
                     self.device.drops.count(DropReason::NoBuffer);
                     return Some(at);
                 };
+                if let Some((_, batch)) = self.lane.ready_out.back_mut() {
+                    batch.peer = owner;
+                }
                 to
             }
         };
@@ -212,24 +221,32 @@ where
         }
     }
 
-    /// Hands the rest of a batch to the socket, and tells whether all of it is done with.
+    /// Hands the rest of a batch to the socket, and tells whether all of it is done with. It goes to where its peer is now:
+    /// much may have happened while the socket pushed back.
     fn push_out(&mut self, batch: &mut OutBatch<A>) -> bool {
-        let Some(mut endpoint) = batch.endpoint else {
-            self.device.drops.count_many(DropReason::NoEndpoint, batch.segments.len() as u64);
+        let rest = batch.segments.len().saturating_sub(batch.sent) as u64;
+        if !self.device.is_up() {
+            self.device.drops.count_many(DropReason::DeviceDown, rest);
+            return true;
+        }
+        let Some(peer) = batch.peer.and_then(|id| self.device.peers.get_mut(id)) else {
+            self.device.drops.count_many(DropReason::StagedRemoved, rest);
+            return true;
+        };
+        let Some(mut endpoint) = peer.sessions.endpoint().copied() else {
+            self.device.drops.count_many(DropReason::NoEndpoint, rest);
             return true;
         };
         while let Some(segments) = batch.segments.get(batch.sent..).filter(|rest| !rest.is_empty()) {
             let transmit = Transmit { endpoint: &endpoint, tos: 0, buffer: &batch.slab, segments };
             let SendReport { sent, status } = self.udp.send(&transmit);
             let taken = segments.get(..sent).unwrap_or(segments);
-            if let Some(peer) = batch.peer.and_then(|id| self.device.peers.get_mut(id)) {
-                for segment in taken {
-                    peer.stats.sent(segment.len as usize);
-                }
-                if self.udp.take_stale_source() {
-                    peer.sessions.forget_source();
-                    endpoint.source = None;
-                }
+            for segment in taken {
+                peer.stats.sent(segment.len as usize);
+            }
+            if self.udp.take_stale_source() {
+                peer.sessions.forget_source();
+                endpoint.source = None;
             }
             batch.sent += taken.len();
             match status {

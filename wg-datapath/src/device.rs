@@ -18,6 +18,7 @@ use core::fmt;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::wire::TRANSPORT_OVERHEAD;
 use wg_proto::{
     DhError, Guard, Instant, PrivateKey, PublicKey, RateLimiter, SessionIndex, SharedSecret, StaticIdentity,
     Trigger, UnixTime,
@@ -63,6 +64,13 @@ impl Default for Config {
 /// The limiter knows 4,096 sources, in this many parts of [`SOURCES_PER_SHARD`].
 const LIMITER_SHARDS: usize = 16;
 const SOURCES_PER_SHARD: usize = 256;
+
+/// The longest packet there is room for in a datagram (C99).
+const MAX_MTU: usize = 65_535 - TRANSPORT_OVERHEAD;
+
+const fn capped_mtu(mtu: usize) -> usize {
+    if mtu > MAX_MTU { MAX_MTU } else { mtu }
+}
 
 /// The static key of the device: here, or held elsewhere.
 enum LocalKey {
@@ -140,7 +148,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             allowed_ips: AllowedIps::new(),
             staged: StagedPool::new(config.staged_bytes),
             drops: DropCounters::default(),
-            mtu: config.mtu,
+            mtu: capped_mtu(config.mtu),
             rng,
             up: false,
             max_peers: config.max_peers,

@@ -104,7 +104,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(&own)) {
             self.remove_peer(own);
         }
-        self.handshakes.clear();
+        // Their MAC1 was for the key before.
+        let waiting = self.handshakes.clear();
+        let reason = if self.identity.is_some() { DropReason::InvalidMac1 } else { DropReason::NoPrivateKey };
+        self.drops.count_many(reason, waiting);
         for id in self.peers.ids() {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             peer.sessions.expire_sending();
@@ -130,9 +133,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         self.mtu
     }
 
-    /// Sets the MTU that padding must not exceed, with the next packet (C99).
+    /// Sets the MTU that padding must not exceed, with the next packet; more than fits a datagram is taken as the most
+    /// that does (C99).
     pub const fn set_mtu(&mut self, mtu: usize) {
-        self.mtu = mtu;
+        self.mtu = super::capped_mtu(mtu);
     }
 
     /// Brings the device up or down (C129).
@@ -151,7 +155,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             }
         }
         if !up {
-            self.handshakes.clear();
+            let waiting = self.handshakes.clear();
+            self.drops.count_many(DropReason::DeviceDown, waiting);
         }
     }
 

@@ -81,8 +81,11 @@ impl HandshakeQueue {
         self.waiting.is_empty()
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Drops all that waits and returns how many there were.
+    pub(super) fn clear(&mut self) -> u64 {
+        let waiting = self.waiting.len() as u64;
         self.waiting.clear();
+        waiting
     }
 
     /// Decides, with a message still in the queue, whether the device is under load; it stays so for a second (C104).

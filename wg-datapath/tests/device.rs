@@ -9,11 +9,15 @@ mod forge;
 #[path = "device/rig.rs"]
 mod rig;
 
+#[path = "device/config.rs"]
+mod config;
 #[path = "device/handshake.rs"]
 mod handshake;
 #[path = "device/identity.rs"]
 mod identity;
 #[path = "device/load.rs"]
 mod load;
+#[path = "device/order.rs"]
+mod order;
 #[path = "device/pair.rs"]
 mod pair;

@@ -1,8 +1,8 @@
 //! The static key: none, one that comes later, one held elsewhere, a peer with a point of low order; and entropy that fails.
 
 use core::cell::Cell;
-use std::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::{

@@ -4,10 +4,10 @@
 //! no counter is used twice with an index (C59); when a run has come to rest, no work waits, and the next deadline lies
 //! ahead (C131).
 
-use std::collections::HashSet;
 use core::net::SocketAddr;
 use core::ops::{Index, IndexMut};
 use core::time::Duration;
+use std::collections::HashSet;
 
 use wg_datapath::memory::{Datagram, MemoryNetwork};
 use wg_datapath::proto::aead::RingAead;
@@ -330,9 +330,4 @@ pub(crate) fn numbered(from: [u8; 4], to: [u8; 4], len: usize, number: u32) -> V
     let mut packet = packet(from, to, len);
     packet[20..24].copy_from_slice(&number.to_be_bytes());
     packet
-}
-
-/// The number in a packet.
-pub(crate) fn number_of(packet: &[u8]) -> u32 {
-    u32::from_be_bytes(packet[20..24].try_into().unwrap())
 }

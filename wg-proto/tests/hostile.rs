@@ -238,7 +238,7 @@ fn forged(rng: &mut ChaCha20Rng, template: &[u8], mac1: &Mac1Key, expensive: boo
     };
     let mut datagram = vec![0; len];
     rng.fill_bytes(&mut datagram);
-    if rng.next_u32() % 8 != 0 {
+    if !rng.next_u32().is_multiple_of(8) {
         for (byte, template) in datagram.iter_mut().zip(&template[..8]) {
             *byte = *template;
         }
@@ -259,7 +259,7 @@ fn flood_of_forged_datagrams_gets_no_answer() {
     let before = scene.pair.sent.len();
     for number in 0..100_000 {
         let (side, template) = &messages[number % messages.len()];
-        let datagram = forged(&mut rng, template, &macs[*side as usize], number % 200 < 1);
+        let datagram = forged(&mut rng, template, &macs[*side as usize], number.is_multiple_of(200));
         scene.pair.inject(*side, &datagram, elsewhere());
     }
     assert_eq!(scene.pair.sent.len(), before);
@@ -282,7 +282,7 @@ fn flood_under_load_gets_cookie_replies_and_nothing_else() {
     scene.pair.sent.clear();
     for number in 0..20_000 {
         let (side, template) = &messages[number % messages.len()];
-        let datagram = forged(&mut rng, template, &macs[*side as usize], number % 2 == 0);
+        let datagram = forged(&mut rng, template, &macs[*side as usize], number.is_multiple_of(2));
         scene.pair[*side].refused.clear();
         scene.pair.inject(*side, &datagram, elsewhere());
         if scene.pair[*side].refused == [ReceiveError::Challenged] {

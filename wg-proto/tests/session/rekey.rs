@@ -113,13 +113,15 @@ fn keys_are_used_until_exactly_180_seconds() {
     let flight = Duration::from_millis(10);
     pair.run_until(B_BORN + secs(180) - NANO - flight);
     pair.send(A);
-    pair.run_for(flight);
+    pair.run_for(NANO);
+    pair.send(A);
+    pair.run_for(flight - NANO);
     assert_eq!(pair[B].delivered, [0, 1], "arrives a nanosecond before B's key is too old");
+    pair.run_for(NANO);
+    assert_eq!(pair[B].refused, [ReceiveError::Open(OpenError::Expired)], "exactly 180 s");
     pair.run_until(A_BORN + secs(180) - NANO);
     pair.send(A);
     assert_eq!(pair[A].staged.len(), 0, "A may still send");
-    pair.run_for(flight);
-    assert_eq!(pair[B].refused, [ReceiveError::Open(OpenError::Expired)]);
     let at = |pair: &Plain, side: Side| pair[side].clock.now(A_BORN + secs(180));
     let now = at(&pair, A);
     assert_eq!(pair[A].peer.seal(&[1; 20], &mut [0; 64], now), Err(SealError::NoSession));

@@ -32,7 +32,7 @@ fn rounds(pair: &Plain) -> usize {
 #[test]
 fn simultaneous_initiations_converge_in_the_second_round() {
     let mut latencies = Vec::new();
-    for seed in 0..120 {
+    for seed in 0..80 {
         let (mut pair, delay) = crossed(seed, Pair::send);
         pair.run_until(Duration::from_secs(12));
         for side in [A, B] {
@@ -45,13 +45,13 @@ fn simultaneous_initiations_converge_in_the_second_round() {
         latencies.push(last.unwrap() + delay);
     }
     latencies.sort_unstable();
-    assert!(latencies[latencies.len() / 2] <= Duration::from_secs(11), "median {:?}", latencies[60]);
+    assert!(latencies[latencies.len() / 2] <= Duration::from_secs(11), "median {:?}", latencies[40]);
 }
 
 #[test]
 fn simultaneous_initiations_converge_without_traffic() {
     // Nothing but the timers moves them, and nothing goes on afterwards.
-    for seed in 1000..1060 {
+    for seed in 1000..1040 {
         let (mut pair, delay) = crossed(seed, Pair::initiate);
         pair.run_until(Duration::from_secs(12));
         let sent = pair.sent.len();
@@ -67,7 +67,7 @@ fn simultaneous_initiations_converge_without_traffic() {
 #[test]
 fn simultaneous_initiations_converge_through_loss() {
     // A quarter of everything is lost, so there may be more rounds, but never a stall.
-    for seed in 2000..2040 {
+    for seed in 2000..2024 {
         let (mut pair, delay) = crossed(seed, Pair::send);
         pair.net.impairment.loss = 0.25;
         pair.run_until(Duration::from_secs(90));

@@ -73,10 +73,10 @@ fn only_expected_refusals<C: Aead>(pair: &Pair<C>, side: Side) {
 
 #[test]
 fn sessions_survive_a_bad_network() {
-    for seed in 1..7 {
+    for seed in 1..3 {
         survives::<RustCryptoAead>(seed);
     }
-    for seed in 7..10 {
+    for seed in 3..9 {
         survives::<RingAead>(seed);
     }
 }
@@ -86,7 +86,7 @@ fn every_packet_is_accounted_for() {
     // 5.1: over a network that only delays, less than the interval of packets, nothing is lost across many rekeys.
     let mut pair = Pair::<RingAead>::connected(20);
     pair.net.impairment.delay = Duration::from_millis(1)..Duration::from_millis(90);
-    for tenth in 20..12_000 {
+    for tenth in 20..8_000 {
         pair.run_until(Duration::from_millis(tenth * 100));
         pair.send(A);
         pair.send(B);
@@ -95,7 +95,7 @@ fn every_packet_is_accounted_for() {
     assert_eq!(pair[B].delivered, Vec::from_iter(0..pair[A].next_packet));
     assert_eq!(pair[A].delivered, Vec::from_iter(0..pair[B].next_packet));
     assert_eq!((pair[A].refused.len(), pair[B].refused.len()), (0, 0));
-    assert_eq!(pair.sent_by(A, Kind::Initiation).len(), 10);
+    assert_eq!(pair.sent_by(A, Kind::Initiation).len(), 7);
 }
 
 #[test]

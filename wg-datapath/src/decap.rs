@@ -67,9 +67,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             peer.control.session_confirmed(now.wall);
             peer.initiation_wanted = false;
         }
-        if let Some(retired) = received.retired {
-            self.indices.free(retired.local_index());
-        }
+        self.free_index(received.retired);
         if received.confirmed {
             self.queue_flush(id.slot());
         }

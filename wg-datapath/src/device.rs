@@ -28,7 +28,7 @@ use crate::allowed_ips::{AllowedIps, PeerSlot};
 use crate::deadlines::Deadlines;
 use crate::drop::DropReason;
 use crate::index_table::IndexTable;
-use crate::peer_table::{PeerTable, SessionKeypair};
+use crate::peer_table::PeerTable;
 use crate::staged::StagedPool;
 use crate::stats::DropCounters;
 use handshake::HandshakeQueue;
@@ -251,10 +251,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         self.drops.count_many(reason, dropped as u64);
     }
 
-    /// Frees the indices of keypairs that were pushed out, and drops their keys.
-    pub(crate) fn free_keypairs(&mut self, retired: wg_proto::Retired<SessionKeypair<A>>) {
-        for keypair in &retired {
-            self.indices.free(keypair.local_index());
+    /// Frees the indices of keypairs that were pushed out.
+    pub(crate) fn free_keypairs(&mut self, retired: &wg_proto::Retired) {
+        for index in retired {
+            self.indices.free(*index);
         }
     }
 

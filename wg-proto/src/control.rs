@@ -340,7 +340,10 @@ impl Control {
 
     /// Drops a pending handshake and returns its index, to be freed.
     pub fn clear_handshake(&mut self) -> Option<SessionIndex> {
-        self.pending.take().map(|sent| sent.sender_index())
+        let index = self.pending_index();
+        // Wiped in its place: `take` would leave its secrets there.
+        self.pending = None;
+        index
     }
 
     /// There is nowhere to send an initiation to: retransmission ends until someone asks anew (C49).

@@ -446,7 +446,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         Ok(self.control.consume_cookie_reply(message, now)?)
     }
 
-    fn install(&mut self, keys: &TransportKeys, now: Instant) -> Retired<Inline<Pair<A>>> {
+    fn install(&mut self, keys: &TransportKeys, now: Instant) -> Retired {
         let (send, recv) =
             (SendKey::new(keys.send_key(), keys.remote_index()), RecvKey::new(keys.recv_key()));
         self.sessions.install(Inline::new(Keypair::new(keys, send, recv, now)))

@@ -13,7 +13,7 @@
 //!
 //! Only `current` sends; all three receive (C50-C54). White paper, sections 5.4.5, 5.4.6 and 6.
 
-use core::ops::DerefMut;
+use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
 use crate::endpoint::Endpoint;
@@ -61,11 +61,11 @@ pub struct SendGrant<'a, S> {
 
 /// What a committed packet brought about.
 #[derive(Debug)]
-pub struct Received<K> {
+pub struct Received {
     /// It confirmed the session: the handshake is complete, staged packets may go (C53).
     pub confirmed: bool,
-    /// The keypair that fell out of `previous` by the confirmation; its index is free now.
-    pub retired: Option<K>,
+    /// The index of the keypair that fell out of `previous` by the confirmation: it is free now.
+    pub retired: Option<SessionIndex>,
     /// Whether to ask for a new handshake (C122). Said once for each session.
     pub rekey_due: bool,
     /// Whether the endpoint changed its address.
@@ -88,8 +88,11 @@ pub struct Sessions<K> {
     last_minute_rekey: bool,
 }
 
-/// The keypairs that an installation or a wipe pushed out; their indices are free now.
-pub type Retired<K> = heapless::Vec<K, 3>;
+/// The indices of keypairs that an installation or a wipe pushed out: they are free now.
+///
+/// The keypairs themselves were dropped where they stood. One that is moved out of its place leaves a copy of its keys
+/// behind, which nobody wipes.
+pub type Retired = heapless::Vec<SessionIndex, 3>;
 
 impl<K, S, R> Sessions<K>
 where
@@ -177,22 +180,23 @@ where
         content: usize,
         from: Option<Endpoint>,
         now: Instant,
-    ) -> Result<Received<K>, OpenError> {
+    ) -> Result<Received, OpenError> {
         let keypair = self.keypair_mut(index).ok_or(OpenError::UnknownIndex)?;
         keypair.commit_recv(counter, now)?;
         let roamed = from.is_some_and(|from| self.roam(from));
         let confirmed = self.next.as_deref().is_some_and(|next| next.local_index() == index);
-        let mut retired = None;
+        let mut retired = Retired::new();
         if confirmed {
-            retired = self.previous.take();
-            self.previous = self.current.take();
-            self.current = self.next.take();
+            retire(&mut retired, &mut self.previous);
+            core::mem::swap(&mut self.previous, &mut self.current);
+            core::mem::swap(&mut self.current, &mut self.next);
             self.session_began();
         }
         self.timers.any_authenticated_packet_received(now);
         if content > 0 {
             self.timers.data_received(now);
         }
+        let retired = retired.first().copied();
         Ok(Received { confirmed, retired, rekey_due: self.rekey_due_on_receive(now), roamed })
     }
 
@@ -209,24 +213,25 @@ where
 
     // --- keypairs ---
 
-    /// Puts a keypair in its place and returns those it pushed out (C51, C52).
-    pub fn install(&mut self, keypair: K) -> Retired<K> {
+    /// Puts a keypair in its place and drops those it pushes out (C51, C52).
+    pub fn install(&mut self, keypair: K) -> Retired {
         let mut retired = Retired::new();
         match keypair.role() {
             Role::Initiator => {
-                if let Some(unconfirmed) = self.next.take() {
-                    retire(&mut retired, self.previous.replace(unconfirmed));
-                    retire(&mut retired, self.current.take());
+                retire(&mut retired, &mut self.previous);
+                if self.next.is_some() {
+                    core::mem::swap(&mut self.previous, &mut self.next);
+                    retire(&mut retired, &mut self.current);
                 } else {
-                    retire(&mut retired, self.previous.take());
-                    self.previous = self.current.take();
+                    core::mem::swap(&mut self.previous, &mut self.current);
                 }
                 self.current = Some(keypair);
                 self.session_began();
             }
             Role::Responder => {
-                retire(&mut retired, self.next.replace(keypair));
-                retire(&mut retired, self.previous.take());
+                retire(&mut retired, &mut self.next);
+                retire(&mut retired, &mut self.previous);
+                self.next = Some(keypair);
             }
         }
         retired
@@ -237,12 +242,12 @@ where
         self.last_minute_rekey = false;
     }
 
-    /// Removes every keypair, for the caller to free their indices and drop them.
-    pub fn zero_keys(&mut self) -> Retired<K> {
+    /// Drops every keypair.
+    pub fn zero_keys(&mut self) -> Retired {
         let mut retired = Retired::new();
-        retire(&mut retired, self.previous.take());
-        retire(&mut retired, self.current.take());
-        retire(&mut retired, self.next.take());
+        for slot in [&mut self.previous, &mut self.current, &mut self.next] {
+            retire(&mut retired, slot);
+        }
         retired
     }
 
@@ -366,11 +371,16 @@ where
     }
 }
 
-fn retire<K>(retired: &mut Retired<K>, keypair: Option<K>) {
-    if let Some(keypair) = keypair {
-        let pushed = retired.push(keypair);
+/// Drops a keypair in its place and notes its index.
+fn retire<K: Deref<Target = Keypair<S, R>>, S: 'static, R: 'static>(
+    retired: &mut Retired,
+    slot: &mut Option<K>,
+) {
+    if let Some(keypair) = slot.as_deref() {
+        let pushed = retired.push(keypair.local_index());
         debug_assert!(pushed.is_ok(), "a peer has three keypairs at most");
     }
+    *slot = None;
 }
 
 #[cfg(test)]

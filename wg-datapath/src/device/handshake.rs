@@ -342,7 +342,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         // A session that can send makes an initiation that still waits unnecessary.
         peer.initiation_wanted &= keys.role() == Role::Responder;
         let retired = peer.sessions.install(Box::new(Keypair::new(keys, send, recv, now.instant)));
-        self.free_keypairs(retired);
+        self.free_keypairs(&retired);
     }
 
     /// Counts a control datagram that the socket took (C73).

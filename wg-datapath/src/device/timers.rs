@@ -106,6 +106,6 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         let pending = peer.control.clear_handshake();
         let keypairs = peer.sessions.zero_keys();
         self.free_index(pending);
-        self.free_keypairs(keypairs);
+        self.free_keypairs(&keypairs);
     }
 }

@@ -2,6 +2,8 @@
 
 extern crate std;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
 
@@ -30,8 +32,8 @@ fn slots(sessions: &Sessions<Slot>) -> [Option<u32>; 3] {
         .map(|slot| slot.as_deref().map(|keypair| keypair.local_index().get()))
 }
 
-fn indices(retired: &Retired<Slot>) -> Vec<u32> {
-    let mut indices: Vec<u32> = retired.iter().map(|keypair| keypair.local_index().get()).collect();
+fn indices(retired: &Retired) -> Vec<u32> {
+    let mut indices: Vec<u32> = retired.iter().map(|index| index.get()).collect();
     indices.sort_unstable();
     indices
 }
@@ -217,4 +219,40 @@ fn zeroing_returns_every_keypair() {
     assert_eq!(sessions.local_indices().count(), 3);
     assert_eq!(indices(&sessions.zero_keys()), [1, 2, 3]);
     assert_eq!(sessions.local_indices().count(), 0);
+}
+
+/// A key that tells where it was dropped.
+struct Located(Rc<RefCell<Vec<usize>>>);
+
+impl Drop for Located {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push(core::ptr::from_ref(self).addr());
+    }
+}
+
+#[test]
+fn keys_are_wiped_where_they_stand() {
+    // C25: a keypair that is moved out and dropped elsewhere leaves its keys in the place it had.
+    let dropped = Rc::new(RefCell::new(Vec::new()));
+    let mut sessions = Sessions::new(1);
+    let install = |sessions: &mut Sessions<Inline<Keypair<Located, ()>>>, role, index| {
+        let keys = TransportKeys::for_tests(role, SessionIndex::new(index), SessionIndex::new(0));
+        sessions.install(Inline::new(Keypair::new(&keys, Located(Rc::clone(&dropped)), (), at(0))));
+    };
+    for index in 0..3 {
+        install(&mut sessions, Role::Initiator, index);
+    }
+    for index in 10..13 {
+        install(&mut sessions, Role::Responder, index);
+    }
+    let confirmed = sessions.commit_recv(SessionIndex::new(12), 0, 0, None, at(1)).unwrap();
+    assert!(confirmed.confirmed);
+    install(&mut sessions, Role::Responder, 13);
+    install(&mut sessions, Role::Initiator, 14);
+    sessions.zero_keys();
+    let start = core::ptr::from_ref(&sessions).addr();
+    let within = start..start + size_of_val(&sessions);
+    let dropped = dropped.borrow();
+    assert_eq!(dropped.len(), 8);
+    assert!(dropped.iter().all(|place| within.contains(place)), "{dropped:x?} in {within:x?}");
 }

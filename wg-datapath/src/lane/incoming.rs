@@ -80,15 +80,16 @@ where
         let message = TransportData::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
         let (index, counter) = (message.receiver_index(), message.counter());
         let (peer, key) = self.device.begin_in(index, counter, self.now)?;
-        // The newest batch of this keypair, among the last few.
+        // The newest batch of this peer, among the last few, if it is of this keypair: the packets of two sessions of a peer
+        // keep their order too (C68).
         let batch = self
             .lane
             .ready_in
             .iter_mut()
             .rev()
             .take(OPEN_BATCHES)
-            .find(|batch| batch.index == index)
-            .filter(|batch| !batch.segments.is_full());
+            .find(|batch| batch.peer == Some(peer))
+            .filter(|batch| batch.index == index && !batch.segments.is_full());
         let batch = match batch {
             Some(batch) => batch,
             None => {

@@ -296,6 +296,32 @@ fn traffic_both_ways_passes_every_rekey_without_loss() {
 }
 
 #[test]
+fn packets_of_two_sessions_of_a_peer_are_delivered_as_they_arrive() {
+    let mut rig = Rig::with_session();
+    let lost = |rig: &mut Rig, numbers: &[u32]| {
+        rig.network.cut(true);
+        for number in numbers {
+            rig[A].tun.inner.outgoing.push_back(numbered(inner(A), inner(B), 84, *number));
+        }
+        rig.run(A);
+        rig.network.cut(false);
+        let sent = rig.sent();
+        assert_eq!(sent.len(), numbers.len());
+        sent
+    };
+    let old = lost(&mut rig, &[1, 3]);
+    rig.pass(seconds(120));
+    rig.connect(A, B);
+    let new = lost(&mut rig, &[2, 4]);
+    for datagram in [&old[0], &new[0], &old[1], &new[1]] {
+        rig.network.inject(datagram.clone());
+    }
+    rig.run(B);
+    let numbers: Vec<u8> = rig[B].delivered().iter().map(|packet| packet[23]).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+}
+
+#[test]
 fn a_session_may_change_between_any_two_turns() {
     // One batch a turn, so that the new session comes between the batches of one burst.
     let mut rig = star(1420);

@@ -10,6 +10,8 @@
 //! * [`Node`] and [`Pair`] put one tunnel into each of two namespaces, with keys and addresses.
 //! * [`ping`], [`tcp`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and disturb the wire.
 //!
+//! How to run it is said in the README of the package.
+//!
 //! This is a test harness: what cannot be set up ends in a panic that names the command and its output, at the line of
 //! the caller. Nothing here needs `unsafe` but the one `ioctl` of [`tun_fd`].
 

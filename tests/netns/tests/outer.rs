@@ -10,7 +10,8 @@ const HANDSHAKE_CLASS: u8 = 0x88;
 const DATA: u8 = 4;
 
 for_each_pair! {
-    /// C98: handshake messages are marked AF41; data carries the ECN field of its inner packet, and CE goes out as ECT(0).
+    /// C98: handshake messages are marked AF41. Data never shows the DSCP of its inner packet; of its ECN field it shows
+    /// nothing or, by RFC 6040, the field itself, CE as ECT(0).
     fn traffic_class_of_what_the_gateway_sends(programs: [Program; 2]) {
         for outside in Family::BOTH {
             let pair = Pair::acquainted(programs, outside);
@@ -29,9 +30,13 @@ for_each_pair! {
                         let sent = capture.matching(|datagram| datagram.source == node.endpoint(outside));
                         assert!(sent.iter().any(is_data), "{sent:?}");
                         for datagram in &sent {
-                            let expected = if is_data(datagram) { outer } else { HANDSHAKE_CLASS };
-                            // An answer to a ping of ours carries the class of the ping.
-                            assert_eq!(datagram.traffic_class, expected, "{inside:?} {inner:#x}: {datagram:?}");
+                            // An answer to a ping carries the class of the ping.
+                            let good = if is_data(datagram) {
+                                [0, outer].contains(&datagram.traffic_class)
+                            } else {
+                                datagram.traffic_class == HANDSHAKE_CLASS
+                            };
+                            assert!(good, "{inside:?} {inner:#x}: {datagram:?}");
                         }
                     }
                 }

@@ -471,9 +471,12 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         self.want_initiation(Trigger::Wanted, now);
     }
 
-    /// Sets where the peer is reached.
-    pub const fn set_endpoint(&mut self, remote: SocketAddr) {
+    /// Sets where the peer is reached. A persistent keepalive that had nowhere to go until now begins.
+    pub fn set_endpoint(&mut self, remote: SocketAddr) {
+        let first = self.sessions.endpoint().is_none();
         self.sessions.set_endpoint(Some(Endpoint::new(remote)));
+        self.initiation_wanted |=
+            first && !self.sessions.persistent_keepalive().is_zero() && self.control.can_handshake();
     }
 
     /// Sets the pre-shared key, from the next handshake on.

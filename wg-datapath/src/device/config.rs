@@ -317,9 +317,14 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     }
 
     /// Sends what is staged for a peer, or asks for the session it needs; to be called after a peer was configured (U14).
+    ///
+    /// A peer with a persistent keepalive that has no session asks for one too: what it lacked until now may have been an
+    /// endpoint (C119).
     pub fn peer_configured(&mut self, id: PeerId, now: Now) {
-        if self.peers.get(id).is_some() {
-            self.staged_waits(id.slot(), now);
+        match self.peers.get(id) {
+            Some(peer) if peer.sessions.can_send(now.instant) => self.staged_waits(id.slot(), now),
+            Some(_) => self.start_peer(id.slot(), now),
+            None => {}
         }
     }
 

@@ -258,6 +258,28 @@ fn a_preshared_key_reaches_a_handshake_that_is_under_way() {
 }
 
 #[test]
+fn persistent_keepalive_begins_when_its_endpoint_comes() {
+    // C49, C119: and a change to a peer that has a session sends nothing.
+    let mut rig = Rig::strangers(2, Config::default());
+    rig[B].add(A);
+    let now = rig.now;
+    let peer = rig[A].device.add_peer(public_key(B)).unwrap();
+    rig[A].device.set_persistent_keepalive(peer, 25, now);
+    rig[A].device.peer_configured(peer, now);
+    rig.pass(seconds(60));
+    assert!(rig.sent().is_empty());
+    let now = rig.now;
+    rig[A].device.set_endpoint(peer, outer(B));
+    rig[A].device.peer_configured(peer, now);
+    rig.settle();
+    assert_eq!(rig.sent_lengths(), [148, 92, 32]);
+    rig[A].device.set_endpoint(peer, outer(B));
+    rig[A].device.peer_configured(peer, now);
+    rig.settle();
+    assert!(rig.sent().is_empty());
+}
+
+#[test]
 fn an_allowed_ip_moves_with_everything_that_hangs_on_it() {
     // C81, C136
     let mut rig = Rig::new(3);

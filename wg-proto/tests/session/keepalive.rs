@@ -118,6 +118,25 @@ fn persistent_keepalive_opens_the_session_by_itself() {
 }
 
 #[test]
+fn persistent_keepalive_begins_when_its_endpoint_comes() {
+    // C49, C119
+    let mut pair = Plain::with(8, |side, config| {
+        if side == A {
+            config.persistent_keepalive = secs(25);
+            config.endpoint = None;
+        }
+    });
+    pair.start();
+    pair.run_until(secs(60));
+    assert!(pair.sent.is_empty());
+    let address = pair[B].address;
+    pair[A].peer.set_endpoint(address);
+    pair.start();
+    pair.run_until(secs(61));
+    assert_eq!(pair.transcript(), [(A, Kind::Initiation), (B, Kind::Response), (A, Kind::Keepalive)]);
+}
+
+#[test]
 fn persistent_keepalive_comes_after_its_interval_of_silence() {
     // C127
     let mut pair = persistent(8, 25, 0);

@@ -131,6 +131,8 @@ pub struct Device<A, R> {
     work: VecDeque<PeerSlot>,
     /// Peers whose staged packets may go; each at most once.
     flush: VecDeque<PeerSlot>,
+    /// The last piece of control work was one of `work`: a handshake message that waits is next.
+    own_was_last: bool,
 }
 
 impl<A: Aead, R: TryCryptoRng> Device<A, R> {
@@ -158,6 +160,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             deadlines: Deadlines::default(),
             work: VecDeque::new(),
             flush: VecDeque::new(),
+            own_was_last: false,
         })
     }
 

@@ -124,7 +124,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     /// Does one piece of control work.
     pub(crate) fn control_work(&mut self, now: Now) -> Work {
         let due = self.handle_timeouts(now);
-        if let Some(datagram) = self.next_own_datagram(now) {
+        // By turns, so that a device that comes up with thousands of peers hears the first of them answer.
+        let others_turn = core::mem::take(&mut self.own_was_last) && !self.handshakes.is_empty();
+        if !others_turn && let Some(datagram) = self.next_own_datagram(now) {
+            self.own_was_last = true;
             return Work::Dear(Some(datagram));
         }
         if due {

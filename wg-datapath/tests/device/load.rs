@@ -334,6 +334,31 @@ fn traffic_goes_on_during_a_flood() {
 }
 
 #[test]
+fn own_initiations_take_turns_with_the_messages_of_others() {
+    // C115: as when a device comes up with many peers.
+    let mut rig = Rig::new(2);
+    let now = rig.now;
+    for number in 0..100 {
+        let key = PrivateKey::from_bytes([number + 100; 32]).public_key();
+        let peer = rig[A].device.add_peer(key).unwrap();
+        rig[A].device.set_endpoint(peer, stranger());
+        rig[A].device.initiate(peer, now);
+    }
+    rig.send(B, A, 84);
+    rig.run(B);
+    rig.sent();
+    rig[A].budget.batches = 1;
+    for _ in 0..4 {
+        rig[A].step(now);
+    }
+    let lengths = rig.sent_lengths();
+    assert_eq!(lengths.iter().filter(|len| **len == 92).count(), 1, "{lengths:?}");
+    assert!(lengths.contains(&148), "nor do the others starve: {lengths:?}");
+    rig.settle();
+    assert_eq!(rig[A].delivered().len(), 1);
+}
+
+#[test]
 fn without_entropy_there_is_no_cookie_and_no_answer() {
     // C27, C106
     let mut rig = rig();

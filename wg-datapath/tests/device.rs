@@ -6,6 +6,8 @@
 mod edges;
 #[path = "device/forge.rs"]
 mod forge;
+#[path = "device/insider.rs"]
+mod insider;
 #[path = "device/rig.rs"]
 mod rig;
 
@@ -13,6 +15,8 @@ mod rig;
 mod config;
 #[path = "device/handshake.rs"]
 mod handshake;
+#[path = "device/hostile.rs"]
+mod hostile;
 #[path = "device/identity.rs"]
 mod identity;
 #[path = "device/load.rs"]
@@ -21,3 +25,7 @@ mod load;
 mod order;
 #[path = "device/pair.rs"]
 mod pair;
+#[path = "device/roaming.rs"]
+mod roaming;
+#[path = "device/timers.rs"]
+mod timers;

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use wg_datapath::io::IoError;
+use wg_datapath::proto::wire::MessageType;
 use wg_datapath::sched::Budget;
 use wg_datapath::{Config, DropReason};
 
-use crate::rig::{A, B, C, Rig, inner, numbered, packet, seconds};
+use crate::forge::{datagram, junk_initiation, stranger};
+use crate::rig::{A, B, C, Rig, initiations, inner, kind, numbered, outer, packet, public_key, seconds};
 
 const D: usize = 3;
 
@@ -417,4 +419,66 @@ fn junk_from_the_host_hides_no_packet_behind_it() {
     rig[A].step(now);
     assert_eq!(rig.sent_lengths(), [128]);
     assert_eq!(rig[A].dropped(DropReason::NoPeerForDestination), 1000);
+}
+
+#[test]
+fn a_handshake_leaves_before_the_data_that_keeps_the_socket_full() {
+    let mut rig = Rig::with_session();
+    rig.pass(seconds(121));
+    rig.sent();
+    rig[A].udp.inner.capacity = 0;
+    rig.send(A, B, 1000);
+    rig.run(A);
+    rig.send(A, B, 1000);
+    // The retransmission takes the place of the initiation that waits.
+    rig.advance(seconds(6));
+    rig.run(A);
+    assert!(rig[A].lane.wants_writable());
+    rig[A].udp.inner.capacity = 1;
+    rig.run(A);
+    assert_eq!(kind(&rig.sent_one()), MessageType::Initiation);
+    assert!(rig[A].lane.wants_writable());
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.settle();
+    assert_eq!(initiations(&rig.sent()), 0);
+    assert_eq!((rig[B].delivered().len(), rig[A].dropped(DropReason::SendQueueFull)), (2, 1));
+    assert!(!rig[A].lane.wants_writable());
+}
+
+#[test]
+fn control_that_waits_for_the_socket_does_not_outlast_its_peer_or_the_interface() {
+    let waiting = || {
+        let mut rig = Rig::new(2);
+        rig[A].udp.inner.capacity = 0;
+        rig.send(A, B, 100);
+        rig.run(A);
+        assert!(rig[A].lane.wants_writable());
+        rig
+    };
+    let mut rig = waiting();
+    let peer = rig.peer(A, B);
+    rig[A].device.remove_peer(peer);
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.settle();
+    assert_eq!(rig.sent().len(), 0);
+
+    let mut rig = waiting();
+    let now = rig.now;
+    rig[A].device.set_up(false, now);
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.settle();
+    assert_eq!(rig.sent().len(), 0);
+    assert!(!rig[A].lane.wants_writable());
+}
+
+#[test]
+fn cookie_replies_do_not_wait_for_the_socket() {
+    let mut rig = Rig::new(2);
+    rig[A].udp.inner.capacity = 0;
+    for number in 0..500 {
+        rig.network.inject(datagram(stranger(), outer(A), &junk_initiation(&public_key(A), number)));
+    }
+    rig.run(A);
+    assert!(rig[A].dropped(DropReason::SendQueueFull) > 0);
+    assert!(!rig[A].lane.wants_writable(), "nothing of a flood is kept");
 }

@@ -12,6 +12,7 @@
 //!
 //! After the first packets nothing here allocates: slabs come from a bounded pool and batches are used again.
 
+mod control;
 mod incoming;
 mod outgoing;
 
@@ -25,7 +26,7 @@ use wg_sched::CoreIo;
 
 use crate::allowed_ips::PeerSlot;
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
-use crate::device::{Device, Now, Work};
+use crate::device::{ControlDatagram, Device, Now, Work};
 use crate::encap::Begun;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::slab::{SlabClass, SlabPool};
@@ -51,6 +52,8 @@ pub struct Lane<A> {
     ready_out: VecDeque<(PeerSlot, Box<OutBatch<A>>)>,
     /// Sealed, and not yet taken by the socket.
     blocked: Option<Box<OutBatch<A>>>,
+    /// Control datagrams that the socket did not take.
+    held: VecDeque<ControlDatagram>,
     spare_in: Vec<Box<InBatch<A>>>,
     #[expect(clippy::vec_box, reason = "boxes are moved as batches; making new ones is what this avoids")]
     spare_out: Vec<Box<OutBatch<A>>>,
@@ -71,6 +74,7 @@ impl<A> Default for Lane<A> {
             ready_in: VecDeque::with_capacity(RECV_SLOTS),
             ready_out: VecDeque::with_capacity(OPEN_BATCHES),
             blocked: None,
+            held: VecDeque::with_capacity(control::HELD),
             spare_in: Vec::with_capacity(RECV_SLOTS),
             spare_out: Vec::with_capacity(OPEN_BATCHES),
             tun_drained: false,
@@ -90,8 +94,8 @@ impl<A> Lane<A> {
 
     /// Tells whether the lane waits for the socket to become writable.
     #[must_use]
-    pub const fn wants_writable(&self) -> bool {
-        self.blocked.is_some()
+    pub fn wants_writable(&self) -> bool {
+        self.blocked.is_some() || !self.held.is_empty()
     }
 
     /// Tells whether the TUN device is to be read again: after the executor saw it readable. A lane that met the end of a
@@ -153,7 +157,7 @@ where
     }
 
     fn poll_tun(&mut self) -> Option<Batch<A>> {
-        if self.lane.blocked.is_some() && !self.resume() {
+        if self.lane.wants_writable() && !self.resume() {
             return None;
         }
         if let Some(batch) = self.flush_staged() {
@@ -195,7 +199,7 @@ where
                 Work::Dear(datagram) => (datagram, true),
             };
             if let Some(datagram) = datagram {
-                self.send_control(&datagram);
+                self.send_control(datagram);
             }
             if dear {
                 break;

@@ -44,6 +44,11 @@ impl ControlDatagram {
         debug_assert!(fits.is_ok(), "no control message is longer than an initiation");
         Self { bytes, endpoint, tos, peer }
     }
+
+    /// Tells whether this makes an earlier datagram pointless: it is of the same kind and for the same peer.
+    pub(crate) fn replaces(&self, earlier: &Self) -> bool {
+        self.peer.is_some() && self.peer == earlier.peer && self.bytes.first() == earlier.bytes.first()
+    }
 }
 
 /// What a piece of control work came to. Its datagram is to be sent at once.

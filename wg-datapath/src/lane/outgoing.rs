@@ -8,7 +8,6 @@ use wg_proto::aead::Aead;
 use super::{DRAIN, LaneIo, OPEN_BATCHES};
 use crate::allowed_ips::PeerSlot;
 use crate::batch::OutBatch;
-use crate::device::ControlDatagram;
 use crate::drop::DropReason;
 use crate::encap::Begun;
 use crate::io::{IoError, Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
@@ -209,8 +208,11 @@ where
         }
     }
 
-    /// Goes on with the batch that the socket did not take, and tells whether it is gone now.
+    /// Goes on with what the socket did not take, control before data, and tells whether all of it is gone now.
     pub(super) fn resume(&mut self) -> bool {
+        if !self.resume_control() {
+            return false;
+        }
         let Some(mut batch) = self.lane.blocked.take() else { return true };
         if self.push_out(&mut batch) {
             self.recycle_out(batch);
@@ -265,29 +267,6 @@ where
         self.lane.slabs.put(batch.recycle());
         if self.lane.spare_out.len() < self.lane.spare_out.capacity() {
             self.lane.spare_out.push(batch);
-        }
-    }
-
-    pub(super) fn send_control(&mut self, datagram: &ControlDatagram) {
-        let segments = [Segment { offset: 0, len: u32::try_from(datagram.bytes.len()).unwrap_or_default() }];
-        let transmit = Transmit {
-            endpoint: &datagram.endpoint,
-            tos: datagram.tos,
-            buffer: &datagram.bytes,
-            segments: &segments,
-        };
-        let report = self.udp.send(&transmit);
-        if self.udp.take_stale_source()
-            && let Some(peer) = datagram.peer.and_then(|id| self.device.peers.get_mut(id))
-        {
-            peer.sessions.forget_source();
-        }
-        match report {
-            SendReport { sent: 1, .. } => self.device.control_sent(datagram),
-            SendReport { status: SendStatus::WouldBlock, .. } => {
-                self.device.drops.count(DropReason::SendQueueFull);
-            }
-            SendReport { .. } => self.device.drops.count(DropReason::SendRefused),
         }
     }
 }

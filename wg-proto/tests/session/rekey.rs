@@ -81,12 +81,13 @@ fn initiator_rekeys_when_it_receives_at_165_seconds() {
     let mut pair = Plain::connected(4);
     pair.run_until(A_BORN + secs(165) - NANO - Duration::from_millis(10));
     pair.send(B);
-    pair.run_for(Duration::from_millis(10));
+    pair.run_for(NANO);
+    pair.send(B);
+    pair.run_for(Duration::from_millis(10) - NANO);
     assert_eq!(pair[A].delivered, [0]);
     assert_eq!(pair.sent_by(A, Kind::Initiation).len(), 1, "a nanosecond too young");
-    pair.send(B);
-    pair.run_for(Duration::from_millis(10));
-    assert_eq!(pair.times(A, Kind::Initiation).last(), Some(&pair.time));
+    pair.run_for(NANO);
+    assert_eq!(pair.times(A, Kind::Initiation).last(), Some(&(A_BORN + secs(165))));
     pair.run_for(secs(1));
     assert_eq!(pair[A].delivered, [0, 1]);
 }
@@ -216,6 +217,19 @@ fn pending_handshake_is_wiped_540_seconds_after_giving_up() {
     assert_eq!(pair[A].count(Event::Expired), 1);
     pair.inject(A, &response, "192.0.2.2:51820".parse().unwrap());
     assert_eq!(pair[A].refused, [ReceiveError::Handshake(HandshakeError::Unexpected)]);
+}
+
+#[test]
+fn giving_up_does_not_put_off_the_wiping_of_a_session() {
+    // C60: the timer runs already, from the derivation.
+    let mut pair = Plain::connected(16);
+    pair.run_until(secs(121));
+    pair.passes = Box::new(|_| false);
+    pair.send(A);
+    pair.run_until(A_BORN + secs(540) - NANO);
+    assert_eq!((pair[A].count(Event::GaveUp), pair[A].count(Event::Expired)), (1, 0));
+    pair.run_for(NANO);
+    assert_eq!((pair[A].count(Event::Expired), pair[A].keypairs()), (1, 0));
 }
 
 fn set_counter(pair: &mut Plain, side: Side, counter: u64) {

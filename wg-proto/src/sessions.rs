@@ -364,6 +364,10 @@ where
     /// Takes what is due.
     pub fn handle_timeout(&mut self, now: Instant) -> TrafficDue {
         let due = self.timers.handle_timeout(now);
+        if due.keepalive && !self.can_send(now) {
+            // The handshake that takes its place calls for no second one.
+            self.timers.keepalive_not_sent();
+        }
         if due.no_answer {
             self.forget_source();
         }

@@ -256,3 +256,17 @@ fn keys_are_wiped_where_they_stand() {
     assert_eq!(dropped.len(), 8);
     assert!(dropped.iter().all(|place| within.contains(place)), "{dropped:x?} in {within:x?}");
 }
+
+#[test]
+fn keepalive_without_a_session_is_not_repeated() {
+    // C117: the initiation that goes out instead cancels the timer, as anything sent does.
+    let mut sessions = sessions();
+    sessions.install(keypair(Role::Initiator, 1, at(0)));
+    sessions.expire_sending();
+    for second in [1, 2] {
+        sessions.commit_recv(SessionIndex::new(1), second, 9, None, at(second)).unwrap();
+    }
+    assert!(sessions.handle_timeout(at(11)).keepalive);
+    sessions.handshake_sent(at(11));
+    assert_eq!(sessions.poll_timeout(), None);
+}

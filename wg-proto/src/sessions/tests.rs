@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;

@@ -200,6 +200,8 @@ fn secrets_are_wiped_when_dropped() {
     wiped::<RingAead>();
     wiped::<chacha20poly1305::ChaCha20Poly1305>();
     wiped::<chacha20poly1305::XChaCha20Poly1305>();
+    wiped::<blake2::Blake2sVarCore>();
+    wiped::<blake2::Blake2sMac<blake2::digest::consts::U16>>();
     assert!(core::mem::needs_drop::<RustCryptoAead>());
     assert!(core::mem::needs_drop::<TransportKeys>());
     assert!(core::mem::needs_drop::<InitiationSent>());

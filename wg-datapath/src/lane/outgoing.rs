@@ -10,7 +10,7 @@ use crate::allowed_ips::PeerSlot;
 use crate::batch::OutBatch;
 use crate::drop::DropReason;
 use crate::encap::Begun;
-use crate::io::{IoError, Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::io::{IoError, SendReport, SendStatus, Transmit, TunIo, UdpIo};
 use crate::slab::SlabClass;
 
 impl<A, R, T, U> LaneIo<'_, A, R, T, U>

@@ -46,6 +46,8 @@ impl Token {
 /// What to be told about a descriptor. Errors and hang-ups are always told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
+    /// Nothing else.
+    Errors,
     /// That it can be read.
     Readable,
     /// That it can be written.
@@ -57,6 +59,7 @@ pub enum Interest {
 impl Interest {
     const fn flags(self) -> epoll::EventFlags {
         match self {
+            Self::Errors => epoll::EventFlags::empty(),
             Self::Readable => epoll::EventFlags::IN,
             Self::Writable => epoll::EventFlags::OUT,
             Self::ReadableOrWritable => epoll::EventFlags::IN.union(epoll::EventFlags::OUT),
@@ -234,6 +237,7 @@ fn data(token: Token) -> epoll::EventData {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -307,11 +311,16 @@ mod tests {
     }
 
     #[test]
-    fn writability_is_told_only_when_asked_for() {
-        let (here, there) = UnixStream::pair().unwrap();
+    fn what_is_told_is_what_was_asked_for_and_errors() {
+        let (here, mut there) = UnixStream::pair().unwrap();
         let mut poller = Poller::new().unwrap();
         let mut events = Events::with_capacity(4);
-        poller.add(&here, Token::new(3), Interest::Readable).unwrap();
+        poller.add(&here, Token::new(3), Interest::Errors).unwrap();
+        there.write_all(b"x").unwrap();
+        poller.wait(&mut events, Some(soon(0))).unwrap();
+        assert_eq!(events.iter().count(), 0);
+        (&here).read_exact(&mut [0]).unwrap();
+        poller.modify(&here, Token::new(3), Interest::Readable).unwrap();
         poller.wait(&mut events, Some(soon(0))).unwrap();
         assert_eq!(events.iter().count(), 0);
         poller.modify(&here, Token::new(3), Interest::ReadableOrWritable).unwrap();
@@ -319,9 +328,11 @@ mod tests {
         let event = events.iter().next().unwrap();
         assert!(event.writable && !event.readable && !event.closed);
         drop(there);
-        poller.modify(&here, Token::new(3), Interest::Readable).unwrap();
-        poller.wait(&mut events, None).unwrap();
-        let event = events.iter().next().unwrap();
-        assert!(event.readable && event.closed && !event.writable);
+        for interest in [Interest::Readable, Interest::Errors] {
+            poller.modify(&here, Token::new(3), interest).unwrap();
+            poller.wait(&mut events, None).unwrap();
+            let event = events.iter().next().unwrap();
+            assert!(event.readable && event.closed && !event.writable);
+        }
     }
 }

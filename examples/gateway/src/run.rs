@@ -24,8 +24,9 @@ const ROUTES: Token = Token::new(6);
 const MAX_MTU: usize = 65_535 - 32;
 /// Batches between two readings of the clock.
 const BUDGET: Budget = Budget { batches: 16 };
-/// Lines of configuration applied between two turns of the datapath.
-const CONFIG_LINES: usize = 1024;
+/// Lines of configuration applied between two turns of the datapath. A line that makes a peer costs a multiplication on
+/// the curve, and packets must not wait for a thousand of them.
+const CONFIG_LINES: usize = 64;
 
 /// Runs the gateway until a signal, the end of the interface or the end of its socket.
 ///
@@ -64,8 +65,9 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     ready();
 
     let mut events = Events::with_capacity(16);
+    let mut link_changed = true;
     loop {
-        while let Some(event) = link.next_event() {
+        while link_changed && let Some(event) = link.next_event() {
             match event {
                 TunEvent::Up => tunnel.up(),
                 TunEvent::Down => tunnel.down(),
@@ -79,6 +81,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
                 }
             }
         }
+        link_changed = false;
         let configuring = server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
 
         let mut io = LaneIo {
@@ -95,14 +98,11 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             return Ok(());
         }
 
-        // While the sockets push back the TUN is not read, so it must not wake the loop either.
+        // While the sockets push back the TUN is not read, so packets there must not wake the loop; its end still does.
         if reads_tun == lane.wants_writable() {
             reads_tun = !reads_tun;
-            if reads_tun {
-                poller.add(&tun, TUN, Interest::Readable)?;
-            } else {
-                poller.remove(&tun)?;
-            }
+            let interest = if reads_tun { Interest::Readable } else { Interest::Errors };
+            poller.modify(&tun, TUN, interest)?;
         }
         tunnel.sockets.register(&poller, UDP)?;
         let busy = configuring || outcome.more || (tunnel.device.has_work() && !lane.wants_writable());
@@ -116,6 +116,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
                     return Ok(());
                 }
                 TUN => lane.readable(true, false),
+                LINK => link_changed = true,
                 UDP => {
                     lane.readable(false, event.readable);
                     if event.writable {

@@ -1,0 +1,118 @@
+//! Edges that allocate nothing once they are made: a host that makes packets up as they are read, and a wire of fixed
+//! places.
+
+use core::cell::RefCell;
+use core::net::SocketAddr;
+use std::rc::Rc;
+
+use wg_datapath::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use wg_datapath::proto::Endpoint;
+
+/// Room for a datagram of an ordinary MTU.
+const PLACE: usize = 1600;
+
+/// A host with packets to send, and a count of those it got.
+#[derive(Debug, Default)]
+pub(crate) struct Host {
+    pub(crate) from: [u8; 4],
+    pub(crate) to: Vec<[u8; 4]>,
+    pub(crate) waiting: usize,
+    pub(crate) delivered: usize,
+}
+
+impl TunIo for Host {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, IoError> {
+        self.waiting = self.waiting.checked_sub(1).ok_or(IoError::WouldBlock)?;
+        // Lengths from 64 to 1420, receivers in turn.
+        let len = 64 + self.waiting * 397 % 1357;
+        let packet = &mut buf[..len];
+        packet.fill(0x5a);
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+        packet[12..16].copy_from_slice(&self.from);
+        packet[16..20].copy_from_slice(&self.to[self.waiting / 3 % self.to.len()]);
+        Ok(len)
+    }
+
+    fn write(&mut self, _packet: &[u8]) -> Result<(), IoError> {
+        self.delivered += 1;
+        Ok(())
+    }
+}
+
+/// The datagrams on their way to one end.
+#[derive(Debug)]
+struct Mailbox {
+    address: SocketAddr,
+    places: Vec<([u8; PLACE], usize, SocketAddr)>,
+    first: usize,
+    len: usize,
+}
+
+/// Who is connected.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wire(Rc<RefCell<Vec<Mailbox>>>);
+
+impl Wire {
+    pub(crate) fn socket(&self, address: SocketAddr) -> Socket {
+        let place = ([0; PLACE], 0, address);
+        let mailbox = Mailbox { address, places: vec![place; 4096], first: 0, len: 0 };
+        self.0.borrow_mut().push(mailbox);
+        Socket { wire: self.clone(), address, sent: 0, last: [0; PLACE], last_len: 0 }
+    }
+
+    /// Puts a datagram into the mailbox of its receiver; one that nobody receives is lost.
+    pub(crate) fn inject(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let mut mailboxes = self.0.borrow_mut();
+        let Some(mailbox) = mailboxes.iter_mut().find(|mailbox| mailbox.address == to) else { return };
+        assert!(mailbox.len < mailbox.places.len(), "the wire is full");
+        let at = (mailbox.first + mailbox.len) % mailbox.places.len();
+        let (place, len, sender) = &mut mailbox.places[at];
+        place[..bytes.len()].copy_from_slice(bytes);
+        (*len, *sender) = (bytes.len(), from);
+        mailbox.len += 1;
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    wire: Wire,
+    address: SocketAddr,
+    pub(crate) sent: usize,
+    /// The datagram sent last.
+    last: [u8; PLACE],
+    last_len: usize,
+}
+
+impl Socket {
+    pub(crate) fn last(&self) -> &[u8] {
+        &self.last[..self.last_len]
+    }
+}
+
+impl UdpIo for Socket {
+    fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
+        let mut mailboxes = self.wire.0.borrow_mut();
+        let mailbox = mailboxes.iter_mut().find(|mailbox| mailbox.address == self.address).unwrap();
+        let received = slots.len().min(mailbox.len);
+        for slot in &mut slots[..received] {
+            let (place, len, from) = &mailbox.places[mailbox.first];
+            slot.slab[..*len].copy_from_slice(&place[..*len]);
+            (slot.len, slot.truncated, slot.endpoint) = (*len, false, Some(Endpoint::new(*from)));
+            mailbox.first = (mailbox.first + 1) % mailbox.places.len();
+            mailbox.len -= 1;
+        }
+        if received == 0 { Err(IoError::WouldBlock) } else { Ok(received) }
+    }
+
+    fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {
+        for segment in transmit.segments {
+            let bytes = &transmit.buffer[segment.offset as usize..][..segment.len as usize];
+            self.wire.inject(self.address, transmit.endpoint.remote, bytes);
+            self.last[..bytes.len()].copy_from_slice(bytes);
+            self.last_len = bytes.len();
+        }
+        self.sent += transmit.segments.len();
+        SendReport { sent: transmit.segments.len(), status: SendStatus::Done }
+    }
+}

@@ -261,6 +261,9 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
 
     /// Removes all peers.
     pub fn remove_all_peers(&mut self) {
+        // Emptied once, so that no removal searches them.
+        self.work.clear();
+        self.flush.clear();
         for id in self.peers.ids() {
             self.remove_peer(id);
         }

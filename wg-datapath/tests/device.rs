@@ -10,6 +10,8 @@ mod forge;
 mod insider;
 #[path = "device/rig.rs"]
 mod rig;
+#[path = "device/traffic.rs"]
+mod traffic;
 
 #[path = "device/config.rs"]
 mod config;
@@ -25,6 +27,8 @@ mod load;
 mod order;
 #[path = "device/pair.rs"]
 mod pair;
+#[path = "device/pressure.rs"]
+mod pressure;
 #[path = "device/roaming.rs"]
 mod roaming;
 #[path = "device/timers.rs"]

@@ -391,6 +391,26 @@ fn packets_read_for_a_removed_peer_do_not_go_to_its_successor() {
 }
 
 #[test]
+fn datagrams_read_from_a_removed_peer_are_not_delivered() {
+    // They were sorted by session, the turn ended, and the peer went.
+    let mut rig = Rig::with_config(6, Config::default());
+    (B..6).for_each(|other| rig.connect(A, other));
+    rig[A].budget = Budget { batches: 4 };
+    for other in B..6 {
+        rig.send(other, A, 84);
+        rig.run(other);
+    }
+    let now = rig.now;
+    assert!(rig[A].step(now).more, "one batch is left");
+    let last = rig.peer(A, 5);
+    rig[A].device.remove_peer(last);
+    rig[A].device.add_peer(public_key(7)).unwrap();
+    rig.settle();
+    assert_eq!(rig[A].delivered().len(), 4);
+    assert_eq!((rig[A].dropped(DropReason::SessionRetired), rig.drops(A)), (1, 1));
+}
+
+#[test]
 fn sealed_packets_that_the_socket_did_not_take_follow_the_configuration() {
     // C129, C137, C140
     let blocked = || {

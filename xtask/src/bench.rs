@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if cfg!(debug_assertions) {
         return again_in_release(options);
     }
-    install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC[..1]]);
+    install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     let requirements =
         Requirements::check().and_program("ping", "iputils-ping").and_program("wireguard-go", "wireguard-go");
     if !requirements.missing().is_empty() {

@@ -13,8 +13,8 @@ pub(crate) type Program = (&'static str, &'static str);
 pub(crate) const NAMESPACES: [Program; 2] = [("ip", "iproute2"), ("ping", "iputils-ping")];
 /// What to configure and compare with.
 pub(crate) const WIREGUARD: [Program; 2] = [("wg", "wireguard-tools"), ("wireguard-go", "wireguard-go")];
-/// What to measure and look with.
-pub(crate) const TRAFFIC: [Program; 3] = [("iperf3", "iperf3"), ("tcpdump", "tcpdump"), ("tshark", "tshark")];
+/// What to measure with.
+pub(crate) const TRAFFIC: [Program; 1] = [("iperf3", "iperf3")];
 
 /// Installs those programs that are missing. What cannot be installed is told here, and by whoever needs it.
 pub(crate) fn programs(wanted: &[&[Program]]) {

@@ -3,7 +3,7 @@
 //! Only the owner may connect. A socket file that nobody listens on is replaced, one with a listener is respected. The
 //! file is removed at the end only if it is still the one this process made: a successor may have put its own there.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
@@ -42,8 +42,17 @@ struct FileId {
 impl FileId {
     /// Returns the socket file at `path`, if there is one.
     fn of_socket(path: &Path) -> Option<Self> {
-        let metadata = fs::symlink_metadata(path).ok()?;
+        Self::of(&fs::symlink_metadata(path).ok()?)
+    }
+
+    fn of(metadata: &Metadata) -> Option<Self> {
         metadata.file_type().is_socket().then(|| Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// As [`of`](Self::of), and its name is not just being taken away: the kernel reports that first, and for a moment
+    /// after the report the name still leads to the file. There is no second report.
+    fn of_named(metadata: &Metadata) -> Option<Self> {
+        Self::of(metadata).filter(|_| metadata.nlink() > 0)
     }
 }
 
@@ -128,7 +137,8 @@ impl UapiSocket {
     pub fn removed(&mut self) -> bool {
         let mut events = [0; 4096];
         while matches!(rustix::io::read(&self.watch, &mut events), Ok(1..)) {}
-        self.file.is_none() || FileId::of_socket(&self.path) != self.file
+        let found = fs::symlink_metadata(&self.path).ok();
+        self.file.is_none() || found.as_ref().and_then(FileId::of_named) != self.file
     }
 
     /// Returns a descriptor that becomes readable when something happens to the socket file.

@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use std::io::{Read, Write};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 
 use super::*;
 
@@ -157,4 +158,16 @@ fn names_that_leave_the_directory_are_refused() {
     let scratch = Scratch::new();
     assert!(UapiSocket::bind_in(&scratch.0, "../x").is_err());
     assert!(UapiSocket::bind_in(&scratch.0, "").is_err());
+}
+
+#[test]
+fn file_that_is_losing_its_only_name_counts_as_removed() {
+    // U4: what a look at the path finds in the moment between the report of an unlink and its end.
+    let scratch = Scratch::new();
+    let socket = scratch.bind().unwrap();
+    let file = rustix::fs::open(socket.path(), OFlags::PATH, Mode::empty()).map(fs::File::from).unwrap();
+    assert_eq!(FileId::of_named(&file.metadata().unwrap()), socket.file);
+    fs::remove_file(socket.path()).unwrap();
+    let metadata = file.metadata().unwrap();
+    assert_eq!((FileId::of(&metadata), FileId::of_named(&metadata)), (socket.file, None));
 }

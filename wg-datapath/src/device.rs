@@ -120,6 +120,8 @@ pub struct Device<A, R> {
     pub(crate) staged: StagedPool,
     pub(crate) drops: DropCounters,
     pub(crate) mtu: usize,
+    /// How often the static key changed: what was made under an older one must not leave any more.
+    pub(crate) key_changes: u32,
     rng: R,
     up: bool,
     max_peers: usize,
@@ -151,6 +153,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             staged: StagedPool::new(config.staged_bytes),
             drops: DropCounters::default(),
             mtu: capped_mtu(config.mtu),
+            key_changes: 0,
             rng,
             up: false,
             max_peers: config.max_peers,
@@ -185,8 +188,12 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         let Some(peer) = self.peers.at_mut(slot) else { return };
         if peer.sessions.endpoint().is_none() {
-            // Nowhere to send to: it is wanted again when there is (C49).
-            peer.control.stop_retransmission();
+            // Nowhere to send to: it is wanted again when there is, and what waits for it does not wait for ever (C49).
+            if self.staged.len(slot) > 0 {
+                peer.control.initiation_unsendable(now.instant);
+            } else {
+                peer.control.stop_retransmission();
+            }
         } else if peer.control.want_initiation(trigger, now.instant) {
             peer.initiation_wanted = true;
             self.queue_work(slot);

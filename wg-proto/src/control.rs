@@ -346,6 +346,14 @@ impl Control {
         index
     }
 
+    /// An initiation is wanted for packets that wait, and there is nowhere to send it to (C49). It is tried again like one
+    /// that was lost, so that what waits is given up in the end, and may be sent at once when there is somewhere.
+    pub fn initiation_unsendable(&mut self, now: Instant) {
+        if !self.timers.is_retransmitting() {
+            self.timers.handshake_initiated(now);
+        }
+    }
+
     /// There is nowhere to send an initiation to: retransmission ends until someone asks anew (C49).
     pub const fn stop_retransmission(&mut self) {
         self.timers.stop_retransmission();

@@ -57,11 +57,14 @@ impl Tun {
     pub fn adopt(fd: OwnedFd) -> Result<Self, Error> {
         const OPERATION: &str = "adopt the TUN descriptor";
         let attached = ioctl::attached(&fd).map_err(Error::during(OPERATION))?;
-        if !gives_bare_packets(attached.flags) {
+        rustix::io::ioctl_fionbio(&fd, true).map_err(Error::during(OPERATION))?;
+        let mut tun = Self::with(fd)?;
+        let information =
+            tun.query.has_packet_information(tun.fd.as_fd()).map_err(Error::during(OPERATION))?;
+        if information || !is_plain_tun(attached.flags) {
             return Err(Error::new(OPERATION, Errno::INVAL));
         }
-        rustix::io::ioctl_fionbio(&fd, true).map_err(Error::during(OPERATION))?;
-        Self::with(fd)
+        Ok(tun)
     }
 
     fn with(fd: OwnedFd) -> Result<Self, Error> {
@@ -134,9 +137,9 @@ impl TunIo for Tun {
     }
 }
 
-/// Whether it is a TUN rather than a TAP, with nothing in front of the packets.
-const fn gives_bare_packets(flags: u16) -> bool {
-    flags & (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR) == IFF_TUN | IFF_NO_PI
+/// Whether it is a TUN rather than a TAP, without the header of offloads.
+const fn is_plain_tun(flags: u16) -> bool {
+    flags & (IFF_TUN | IFF_VNET_HDR) == IFF_TUN
 }
 
 /// Sorts an error of the TUN by what to do about it. Whatever is not known to be the end is transient.
@@ -176,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn headers_in_front_of_packets_are_refused() {
-        assert!(gives_bare_packets(IFF_TUN | IFF_NO_PI));
-        for flags in [IFF_TUN, IFF_NO_PI, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 2 | IFF_NO_PI] {
-            assert!(!gives_bare_packets(flags), "{flags:#x}");
+    fn taps_and_offload_headers_are_refused() {
+        assert!(is_plain_tun(IFF_TUN) && is_plain_tun(IFF_TUN | IFF_NO_PI));
+        for flags in [IFF_NO_PI, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 2 | IFF_NO_PI] {
+            assert!(!is_plain_tun(flags), "{flags:#x}");
         }
     }
 

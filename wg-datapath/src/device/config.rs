@@ -101,6 +101,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
 
     fn set_local_key(&mut self, key: Option<LocalKey>, now: Now) {
         self.identity = key.map(Identity::new);
+        self.key_changes = self.key_changes.wrapping_add(1);
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(&own)) {
             self.remove_peer(own);
         }

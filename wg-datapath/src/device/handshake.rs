@@ -35,14 +35,16 @@ pub(crate) struct ControlDatagram {
     pub(crate) tos: u8,
     /// Whose counters it goes to; none for a cookie reply.
     pub(crate) peer: Option<PeerId>,
+    /// How often the static key had changed when it was made.
+    pub(crate) key_changes: u32,
 }
 
 impl ControlDatagram {
-    fn new(message: &[u8], endpoint: Endpoint, tos: u8, peer: Option<PeerId>) -> Self {
+    fn new(message: &[u8], endpoint: Endpoint, tos: u8, peer: Option<PeerId>, key_changes: u32) -> Self {
         let mut bytes = heapless::Vec::new();
         let fits = bytes.extend_from_slice(message);
         debug_assert!(fits.is_ok(), "no control message is longer than an initiation");
-        Self { bytes, endpoint, tos, peer }
+        Self { bytes, endpoint, tos, peer, key_changes }
     }
 
     /// Tells whether this makes an earlier datagram pointless: it is of the same kind and for the same peer.
@@ -191,7 +193,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         match created {
             Ok((message, replaced)) => {
                 peer.sessions.handshake_sent(now.instant);
-                let datagram = ControlDatagram::new(&message, endpoint, HANDSHAKE_TOS, Some(peer.id));
+                let datagram =
+                    ControlDatagram::new(&message, endpoint, HANDSHAKE_TOS, Some(peer.id), self.key_changes);
                 self.free_index(replaced);
                 self.touch(slot);
                 Ok(Some(datagram))
@@ -222,7 +225,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             self.drops.count(DropReason::SealFailed);
             return None;
         }
-        Some(ControlDatagram::new(&message, endpoint, 0, Some(id)))
+        Some(ControlDatagram::new(&message, endpoint, 0, Some(id), self.key_changes))
     }
 
     // --- what the other side began ---
@@ -269,7 +272,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             Verdict::NoEntropy => Err(DropReason::CookieFailed),
             Verdict::Challenge(reply) => {
                 self.drops.count(DropReason::CookieSent);
-                Ok(Some(ControlDatagram::new(&reply, from, 0, None)))
+                Ok(Some(ControlDatagram::new(&reply, from, 0, None, self.key_changes)))
             }
         }
     }
@@ -311,7 +314,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         self.install(slot, &keys, now);
         self.free_index(superseded);
         self.touch(slot);
-        Ok(ControlDatagram::new(&response, from, HANDSHAKE_TOS, Some(id)))
+        Ok(ControlDatagram::new(&response, from, HANDSHAKE_TOS, Some(id), self.key_changes))
     }
 
     fn consume_response(

@@ -46,6 +46,9 @@ where
                 self.device.drops.count(DropReason::DeviceDown);
             } else if datagram.peer.is_none_or(|id| self.device.peers.get(id).is_none()) {
                 self.device.drops.count(DropReason::StagedRemoved);
+            } else if datagram.key_changes != self.device.key_changes {
+                // Made under a key that is no longer ours: the peer would begin a session that this side forgot (C133).
+                self.device.drops.count(DropReason::SendQueueFull);
             } else if !self.push_control(&datagram) {
                 self.lane.held.push_front(datagram);
                 return false;

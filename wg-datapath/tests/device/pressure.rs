@@ -309,3 +309,20 @@ fn a_refused_handshake_is_counted_and_tried_again_in_its_time() {
     rig.pass(millis(5334));
     assert_eq!(rig[B].delivered().len(), 1);
 }
+
+#[test]
+fn an_initiation_that_waited_for_the_socket_does_not_survive_a_change_of_the_key() {
+    // C133
+    let mut rig = Rig::new(2);
+    rig[A].udp.inner.capacity = 0;
+    rig.send(A, B, 84);
+    rig.run(A);
+    assert!(rig.sent().is_empty() && rig[A].lane.wants_writable());
+    let now = rig.now;
+    rig[A].device.set_private_key(Some(PrivateKey::from_bytes([77; 32])), now);
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.run(A);
+    let sent = rig.sent();
+    assert_eq!(initiations(&sent), 1, "only that of the new key leaves");
+    assert_eq!(rig[A].dropped(DropReason::SendQueueFull), 1);
+}

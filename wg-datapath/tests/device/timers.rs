@@ -534,3 +534,26 @@ fn endpoint_that_comes_late_starts_nothing_by_itself_and_everything_with_the_nex
     assert_eq!(initiations(&rig.sent()), 1);
     assert_eq!(rig[B].delivered().len(), 1);
 }
+
+#[test]
+fn packets_for_a_peer_without_an_endpoint_are_given_up_too() {
+    // C49, C118: they do not wait for ever, to come out hours later.
+    let mut rig = Rig::strangers(1, Config::default());
+    let peer = rig[A].device.add_peer(public_key(B)).unwrap();
+    rig[A].device.add_allowed_ip(peer, prefix(inner(B), 32)).unwrap();
+    rig.send(A, B, 84);
+    rig.settle();
+    rig.pass(seconds(99));
+    assert_eq!(rig[A].dropped(DropReason::StagedGiveUp), 0);
+    rig.pass(seconds(9));
+    assert_eq!(rig[A].dropped(DropReason::StagedGiveUp), 1);
+    assert!(rig.sent().is_empty(), "there was nowhere to send to");
+
+    rig.send(A, B, 84);
+    rig.settle();
+    rig[A].device.set_endpoint(peer, outer(B));
+    let now = rig.now;
+    rig[A].device.peer_configured(peer, now);
+    rig.settle();
+    assert_eq!(initiations(&rig.sent()), 1, "once there is somewhere, at once");
+}

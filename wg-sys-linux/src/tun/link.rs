@@ -26,6 +26,11 @@ const RTM_GETNSID: u16 = 90;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_TUN_PI: u16 = 4;
+/// The bits of an attribute's kind that are its number; the others are flags.
+const NLA_TYPE_MASK: u16 = 0x3fff;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_TARGET_NETNSID: u16 = 46;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
@@ -61,6 +66,16 @@ impl LinkQuery {
     ///
     /// A namespace that was foreign until now has an id here afterwards, so that its broadcasts are heard from then on.
     pub(super) fn read(&mut self, tun: BorrowedFd<'_>) -> Result<Link, Errno> {
+        self.read_with(tun, parse_link)
+    }
+
+    /// Reads whether each packet has a protocol number in front. TUNGETIFF does not tell: it says `IFF_NOFILTER`, of any
+    /// descriptor without a filter, by the very bit that is `IFF_NO_PI`.
+    pub(super) fn has_packet_information(&mut self, tun: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.read_with(tun, parse_packet_information)
+    }
+
+    fn read_with<T>(&mut self, tun: BorrowedFd<'_>, parse: impl Fn(&[u8]) -> Option<T>) -> Result<T, Errno> {
         // The interface may be renamed or moved between the questions; then it is not found, and asked for anew.
         for _ in 0..8 {
             let name = ioctl::attached(tun)?.name;
@@ -70,7 +85,7 @@ impl LinkQuery {
             };
             match self.get_link(&name, id) {
                 Err(Errno::NODEV) => {}
-                answer => return answer,
+                answer => return parse(&answer?).ok_or(Errno::PROTO),
             }
         }
         Err(Errno::NODEV)
@@ -125,14 +140,14 @@ impl LinkQuery {
         Err(Errno::SRCH)
     }
 
-    fn get_link(&mut self, name: &str, namespace: Option<u32>) -> Result<Link, Errno> {
+    fn get_link(&mut self, name: &str, namespace: Option<u32>) -> Result<Vec<u8>, Errno> {
         let mut request = Request::query(RTM_GETLINK, &interface_header())
             .attribute(IFLA_IFNAME, &name_bytes(name))
             .attribute(IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
         if let Some(id) = namespace {
             request = request.attribute(IFLA_TARGET_NETNSID, &id.to_ne_bytes());
         }
-        parse_link(&self.socket.ask(request)?).ok_or(Errno::PROTO)
+        self.socket.ask(request)
     }
 }
 
@@ -161,6 +176,15 @@ fn parse_link(message: &[u8]) -> Option<Link> {
     Some(Link { up: flags & IFF_UP != 0, mtu: u32_at(mtu, 0)? })
 }
 
+/// Reads from an RTM_NEWLINK whether the TUN puts a protocol number in front of each packet.
+fn parse_packet_information(message: &[u8]) -> Option<bool> {
+    let nested = |outer, number| {
+        attributes(outer).find(|&(kind, _)| kind & NLA_TYPE_MASK == number).map(|(_, value)| value)
+    };
+    let data = nested(nested(message.get(16..)?, IFLA_LINKINFO)?, IFLA_INFO_DATA)?;
+    nested(data, IFLA_TUN_PI)?.first().map(|&present| present != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +192,7 @@ mod tests {
     #[test]
     fn loopback_is_read_by_name() {
         let mut query = LinkQuery::open().unwrap();
-        let link = query.get_link("lo", None).unwrap();
+        let link = parse_link(&query.get_link("lo", None).unwrap()).unwrap();
         let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
         assert_eq!(link.mtu.to_string(), mtu.trim());
         assert_eq!(query.get_link("nosuchdevice", None), Err(Errno::NODEV));

@@ -4,7 +4,10 @@
 //! reach it by whole requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next
 //! deadline of the device has come.
 
+use core::time::Duration;
+
 use wg_datapath::{Lane, LaneIo};
+use wg_proto::Instant;
 use wg_sched::{Budget, CoreId, Strategy};
 use wg_sys_linux::{Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, Waker, clock};
 
@@ -20,6 +23,8 @@ const UAPI: Token = Token::new(4);
 const SOCKET_FILE: Token = Token::new(5);
 const ROUTES: Token = Token::new(6);
 
+/// The time between two looks at the routes: each asks the kernel once for every peer with a sticky source.
+const ROUTES_PAUSE: Duration = Duration::from_secs(1);
 /// The largest MTU that still fits a datagram with everything around it (C99).
 const MAX_MTU: usize = 65_535 - 32;
 /// Batches between two readings of the clock.
@@ -66,6 +71,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
 
     let mut events = Events::with_capacity(16);
     let mut link_changed = true;
+    let (mut look_at_routes, mut looked_at_routes) = (None::<Instant>, Instant::default());
     loop {
         while link_changed && let Some(event) = link.next_event() {
             match event {
@@ -82,6 +88,12 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             }
         }
         link_changed = false;
+        let now = clock::now();
+        if look_at_routes.take_if(|at| *at <= now).is_some() {
+            looked_at_routes = now;
+            let mark = tunnel.sockets.mark();
+            tunnel.device.forget_sources_if(|endpoint| routes.is_stale(endpoint, mark));
+        }
         let configuring = server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
 
         let mut io = LaneIo {
@@ -106,7 +118,11 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         }
         tunnel.sockets.register(&poller, UDP)?;
         let busy = configuring || outcome.more || (tunnel.device.has_work() && !lane.wants_writable());
-        let deadline = if busy { Some(clock::now()) } else { tunnel.device.poll_timeout() };
+        let deadline = if busy {
+            Some(clock::now())
+        } else {
+            [tunnel.device.poll_timeout(), look_at_routes].into_iter().flatten().min()
+        };
         poller.wait(&mut events, deadline)?;
 
         for event in events.iter() {
@@ -135,8 +151,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
                     waker.clear();
                 }
                 ROUTES if routes.changed() => {
-                    let mark = tunnel.sockets.mark();
-                    tunnel.device.forget_sources_if(|endpoint| routes.is_stale(endpoint, mark));
+                    look_at_routes.get_or_insert_with(|| looked_at_routes.saturating_add(ROUTES_PAUSE));
                 }
                 _ => {}
             }

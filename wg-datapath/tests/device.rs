@@ -13,6 +13,8 @@ mod rig;
 #[path = "device/traffic.rs"]
 mod traffic;
 
+#[path = "device/chaos.rs"]
+mod chaos;
 #[path = "device/config.rs"]
 mod config;
 #[path = "device/handshake.rs"]

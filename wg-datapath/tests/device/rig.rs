@@ -58,7 +58,12 @@ pub(crate) struct End {
 impl End {
     /// A device that is up and has its key, and knows nobody.
     pub(crate) fn new(end: usize, network: &MemoryNetwork, config: Config, now: Now) -> Self {
-        let entropy = Entropy::new(end as u64);
+        Self::seeded(end, end as u64, network, config, now)
+    }
+
+    /// The same with entropy of its own, as after a restart.
+    pub(crate) fn seeded(end: usize, seed: u64, network: &MemoryNetwork, config: Config, now: Now) -> Self {
+        let entropy = Entropy::new(seed);
         let mut device = Device::new(config, entropy.clone()).unwrap();
         device.set_private_key(Some(private_key(end)), now);
         device.set_up(true, now);

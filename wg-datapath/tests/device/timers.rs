@@ -289,15 +289,23 @@ fn keys_and_what_waits_go_after_nine_minutes() {
     // C60
     let mut rig = Rig::with_session();
     rig.network.cut(true);
+    rig.send(B, A, 84);
+    rig.run(B);
+    let old = rig.sent_one();
     rig.pass(seconds(500));
     rig.sent();
     rig.send(A, B, 84);
     rig.settle();
     assert_eq!(rig.sent_lengths(), [148]);
     rig.pass(millis(39_999));
-    assert_eq!(rig.drops(A), 0);
+    rig.network.inject(old.clone());
+    rig.run(A);
+    assert_eq!((rig[A].dropped(DropReason::KeyExpired), rig.drops(A)), (1, 1), "known by its index still");
     rig.pass(millis(1));
-    assert_eq!((rig[A].dropped(DropReason::StagedZeroed), rig.drops(A)), (1, 1));
+    assert_eq!((rig[A].dropped(DropReason::StagedZeroed), rig.drops(A)), (1, 2));
+    rig.network.inject(old);
+    rig.run(A);
+    assert_eq!((rig[A].dropped(DropReason::UnknownIndex), rig.drops(A)), (1, 3), "the index is free");
     assert!(rig.status(A, B).last_handshake.is_some(), "the time of the handshake stays");
 }
 
@@ -350,6 +358,23 @@ fn down_stops_everything_and_up_begins_anew() {
     rig.send(A, B, 84);
     rig.settle();
     assert_eq!(rig.sent_lengths(), [148, 92, 128]);
+}
+
+#[test]
+fn what_was_due_before_the_device_went_down_is_due_no_more() {
+    // C129: else the silence of before would count the attempts of a new handshake anew.
+    let mut rig = Rig::with_session();
+    rig.network.cut(true);
+    rig.send(A, B, 84);
+    rig.pass(seconds(1));
+    let now = rig.now;
+    rig[A].device.set_up(false, now);
+    rig[A].device.set_up(true, now);
+    rig.sent();
+    rig.send(A, B, 84);
+    rig.pass(seconds(110));
+    let sent: Vec<_> = rig.sent().into_iter().filter(|datagram| datagram.from == outer(A)).collect();
+    assert_eq!((sent.len(), initiations(&sent)), (20, 20));
 }
 
 #[test]
@@ -416,7 +441,7 @@ fn keys_that_are_overdue_meet_no_packet() {
     rig.advance(seconds(541));
     rig.run(A);
     assert!(rig[A].delivered().is_empty());
-    assert_eq!(rig.drops(A), 1);
+    assert_eq!((rig[A].dropped(DropReason::UnknownIndex), rig.drops(A)), (1, 1));
 }
 
 #[test]

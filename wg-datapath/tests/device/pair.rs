@@ -1,6 +1,8 @@
 //! The whole walk of a packet, both ways, between two devices.
 
-use wg_datapath::DropReason;
+use core::net::{Ipv6Addr, SocketAddr};
+
+use wg_datapath::{DropReason, IpPrefix};
 
 use crate::rig::{A, B, Rig, inner, packet};
 
@@ -50,6 +52,39 @@ fn packets_of_a_burst_arrive_in_order_and_staged_ones_first() {
     let lengths: Vec<usize> = rig[B].delivered().iter().map(Vec::len).collect();
     assert_eq!(lengths, (272..700).collect::<Vec<_>>(), "the last 128 before the session, then all");
     assert_eq!(rig[A].dropped(DropReason::StagedOverflow), 172);
+}
+
+#[test]
+fn ipv6_passes_within_and_without() {
+    let mut rig = Rig::new(2);
+    let inside = |end: usize| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::try_from(end).unwrap());
+    let outside = |end: usize| SocketAddr::from((inside(end + 0x100), 51820));
+    let packet = |from: usize, to: usize, payload: u16| {
+        let mut packet = vec![0; 40 + usize::from(payload)];
+        packet[0] = 0x60;
+        packet[4..6].copy_from_slice(&payload.to_be_bytes());
+        packet[8..24].copy_from_slice(&inside(from).octets());
+        packet[24..40].copy_from_slice(&inside(to).octets());
+        packet
+    };
+    for (end, other) in [(A, B), (B, A)] {
+        let peer = rig.peer(end, other);
+        let prefix = IpPrefix::new(inside(other).into(), 128).unwrap();
+        rig[end].device.add_allowed_ip(peer, prefix).unwrap();
+        rig[end].device.set_endpoint(peer, outside(other));
+        rig[end].udp.inner = rig.network.socket(outside(end));
+    }
+    for payload in [0, 1, 44, 1380] {
+        for (from, to) in [(A, B), (B, A)] {
+            rig[from].tun.inner.outgoing.push_back(packet(from, to, payload));
+            rig.settle();
+            assert_eq!(rig[to].delivered(), [packet(from, to, payload)]);
+        }
+    }
+    assert_eq!(rig.status(A, B).endpoint, Some(outside(B)));
+    rig[A].tun.inner.outgoing.push_back(packet(5, B, 10));
+    rig.settle();
+    assert_eq!(rig[B].dropped(DropReason::BadSource), 1);
 }
 
 #[test]

@@ -15,6 +15,21 @@ use crate::allowed_ips::PeerSlot;
 /// The least number of places; always a power of two.
 const MIN_PLACES: usize = 16;
 
+/// Draws before the entropy source is taken to be broken.
+const MAX_DRAWS: usize = 64;
+
+/// No index could be drawn: the entropy source failed, or gave nothing but what was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoIndex;
+
+impl core::fmt::Display for NoIndex {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the entropy source gives no fresh index")
+    }
+}
+
+impl core::error::Error for NoIndex {}
+
 /// The table of live indices.
 #[derive(Debug)]
 pub struct IndexTable {
@@ -38,18 +53,18 @@ impl IndexTable {
     ///
     /// # Errors
     ///
-    /// The error of the entropy source; nothing was inserted.
+    /// [`NoIndex`] if the entropy source fails or only repeats itself; nothing was inserted.
     pub fn allocate<R: TryCryptoRng + ?Sized>(
         &mut self,
         peer: PeerSlot,
         rng: &mut R,
-    ) -> Result<SessionIndex, R::Error> {
+    ) -> Result<SessionIndex, NoIndex> {
         if self.len.saturating_mul(2) >= self.places.len() {
             self.grow_to(self.places.len().saturating_mul(2));
         }
-        loop {
-            // At most half of a few million of 2^32 are taken, so this ends after very few rounds.
-            let index = SessionIndex::new(rng.try_next_u32()?);
+        // A few million of 2^32 are taken at most, so that a good source is asked twice once in a lifetime.
+        for _ in 0..MAX_DRAWS {
+            let index = SessionIndex::new(rng.try_next_u32().map_err(|_| NoIndex)?);
             let place = self.find(index);
             if self.places[place].is_none() {
                 self.places[place] = Some((index, peer));
@@ -57,6 +72,7 @@ impl IndexTable {
                 return Ok(index);
             }
         }
+        Err(NoIndex)
     }
 
     /// Returns whose index this is.
@@ -169,6 +185,16 @@ mod tests {
         let mut draw = |peer| table.allocate(PeerSlot::new(peer), &mut rng).unwrap().get();
         assert_eq!([draw(1), draw(2), draw(3)], [7, 0, u32::MAX]);
         assert_eq!(table.lookup(SessionIndex::new(0)), Some(PeerSlot::new(2)));
+    }
+
+    #[test]
+    fn a_source_that_only_repeats_itself_is_given_up() {
+        let mut table = IndexTable::default();
+        let stuck = [7; MAX_DRAWS + 1];
+        let mut rng = Numbers(&stuck);
+        assert_eq!(table.allocate(PeerSlot::new(1), &mut rng), Ok(SessionIndex::new(7)));
+        assert_eq!(table.allocate(PeerSlot::new(2), &mut rng), Err(NoIndex));
+        assert_eq!(table.len(), 1);
     }
 
     #[test]

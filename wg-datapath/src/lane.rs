@@ -76,7 +76,8 @@ impl<A> Default for Lane<A> {
             blocked: None,
             held: VecDeque::with_capacity(control::HELD),
             spare_in: Vec::with_capacity(RECV_SLOTS),
-            spare_out: Vec::with_capacity(OPEN_BATCHES),
+            // Those being collected, the one the socket pushed back, and the one at work.
+            spare_out: Vec::with_capacity(OPEN_BATCHES + 2),
             tun_drained: false,
             udp_drained: false,
             busy: false,

@@ -28,7 +28,7 @@ pub use batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 pub use deadlines::Deadlines;
 pub use device::{Config, ConfigError, Device, Now, PeerStatus};
 pub use drop::{DropReason, Exposure};
-pub use index_table::IndexTable;
+pub use index_table::{IndexTable, NoIndex};
 pub use lane::{Lane, LaneIo};
 pub use padding::padded_len;
 pub use peer_table::PeerId;

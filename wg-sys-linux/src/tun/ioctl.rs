@@ -95,6 +95,7 @@ unsafe impl Ioctl for OpenNamespace {
         core::ptr::null_mut()
     }
 
+    // SAFETY: the caller promises that `output` is what the kernel returned for `opcode`: a new descriptor.
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> Result<OwnedFd, Errno> {
         let fd: RawFd = output;
         // SAFETY: the kernel has just opened this descriptor for us; nobody else knows its number.

@@ -35,7 +35,7 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
@@ -45,6 +45,7 @@ const STAGES: [Stage; 11] = [
     ("features", features::run),
     ("no-std", no_std::run),
     ("package", package::run),
+    ("oldest", package::oldest),
     ("deny", deny),
     ("netns", namespaces::run),
 ];

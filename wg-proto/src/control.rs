@@ -8,6 +8,8 @@
 use rand_core::TryCryptoRng;
 
 use crate::cookie::{CookieJar, InvalidCookieReply};
+#[cfg(feature = "test-util")]
+use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity};
 use crate::limits::{INITIATION_INTERVAL, REKEY_TIMEOUT};
@@ -30,6 +32,7 @@ pub enum Trigger {
 }
 
 /// The handshake state of one peer. All secrets in it are wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Control {
     remote_static: PublicKey,
@@ -365,5 +368,27 @@ impl Control {
         self.timers.stop();
         self.last_sent = None;
         self.clear_handshake()
+    }
+
+    // --- for tests ---
+
+    /// Makes all jitter from now on the same, so many thousandths of its maximum, for tests.
+    #[cfg(feature = "test-util")]
+    pub const fn fix_jitter(&mut self, thousandths: u16) {
+        self.timers.fix_jitter(thousandths);
+    }
+
+    /// Writes what the future depends on, for tests.
+    #[cfg(feature = "test-util")]
+    pub fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.flag(self.can_handshake());
+        into.flag(self.yields);
+        into.option(self.pending_index(), |into, index| into.named(Named::LocalIndex(index)));
+        self.cookies.fingerprint(into);
+        self.timers.fingerprint(into);
+        into.since(self.last_sent, REKEY_TIMEOUT);
+        into.option(self.last_stamp_sent, |into, stamp| into.named(Named::StampSent(stamp)));
+        into.option(self.greatest_stamp_received, |into, stamp| into.named(Named::GreatestStamp(stamp)));
+        into.since(self.last_initiation_accepted, INITIATION_INTERVAL);
     }
 }

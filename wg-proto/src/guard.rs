@@ -9,6 +9,8 @@ use core::net::SocketAddr;
 use rand_core::TryCryptoRng;
 
 use crate::cookie::CookieChecker;
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::index::SessionIndex;
 use crate::key::PublicKey;
 use crate::mac::Mac1Key;
@@ -42,6 +44,7 @@ pub enum Verdict {
 }
 
 /// The checks of MAC1 and MAC2 for one static key.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Guard {
     mac1: Mac1Key,
@@ -136,5 +139,10 @@ impl Guard {
     #[cfg(feature = "test-util")]
     pub const fn cookies_mut(&mut self) -> &mut CookieChecker {
         &mut self.cookies
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        self.cookies.fingerprint(into);
     }
 }

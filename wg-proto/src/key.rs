@@ -36,6 +36,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// A Curve25519 private key, clamped when made (C23).
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct PrivateKey([u8; KEY_LEN]);
 
@@ -113,6 +114,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 /// The result of a Diffie-Hellman: never all zero, by construction.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SharedSecret([u8; KEY_LEN]);
 
@@ -147,6 +149,7 @@ impl fmt::Debug for SharedSecret {
 }
 
 /// A pre-shared key; all zero means none (C16).
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
 pub struct PresharedKey([u8; KEY_LEN]);
 

@@ -3,6 +3,8 @@
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
+#[cfg(feature = "test-util")]
+use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
 use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
 use crate::noise::{Role, TransportKeys};
@@ -11,6 +13,7 @@ use crate::time::Instant;
 use crate::transport::OpenError;
 
 /// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to them.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Keypair<S, R> {
     send: S,
@@ -122,9 +125,21 @@ impl<S, R> Keypair<S, R> {
     pub const fn set_next_counter(&mut self, counter: u64) {
         self.next_counter = counter;
     }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.named(Named::LocalIndex(self.local_index));
+        into.named(Named::RemoteIndex(self.remote_index));
+        into.flag(self.role == Role::Initiator);
+        into.age(self.derived, REJECT_AFTER_TIME);
+        into.number(self.next_counter);
+        into.flag(self.may_send);
+        self.window.fingerprint(into);
+    }
 }
 
 /// Keeps a keypair in place: the storage for [`crate::Sessions`] where there is no allocator.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Inline<T>(T);
 

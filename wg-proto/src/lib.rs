@@ -6,6 +6,8 @@ pub mod aead;
 mod control;
 mod cookie;
 mod endpoint;
+#[cfg(feature = "test-util")]
+mod fingerprint;
 mod guard;
 mod index;
 mod key;
@@ -20,11 +22,15 @@ mod sessions;
 mod time;
 mod timers;
 mod transport;
+#[cfg(not(feature = "test-util"))]
+mod unclonable;
 pub mod wire;
 
 pub use control::{Control, Trigger};
 pub use cookie::{CookieChecker, CookieJar, InvalidCookieReply};
 pub use endpoint::{Endpoint, Source};
+#[cfg(feature = "test-util")]
+pub use fingerprint::{Fingerprint, Named};
 pub use guard::{Guard, HandshakeMessage, Load, Verdict};
 pub use index::SessionIndex;
 pub use key::{

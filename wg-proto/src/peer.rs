@@ -25,6 +25,8 @@ use crate::aead::{Aead, AeadError};
 use crate::control::{Control, Trigger};
 use crate::cookie::InvalidCookieReply;
 use crate::endpoint::Endpoint;
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::guard::{Guard, HandshakeMessage, Load, Verdict};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PublicKey, StaticIdentity};
@@ -190,7 +192,7 @@ pub struct Transmit {
 }
 
 /// What happened at a [`Peer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// A session can be sent with: packets kept back may go now.
@@ -204,6 +206,7 @@ pub enum Event {
 }
 
 /// An answer on its way out: to where its question came from, and from where it came to.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 enum Reply {
     Response([u8; RESPONSE_LEN]),
     CookieReply([u8; COOKIE_REPLY_LEN]),
@@ -212,6 +215,7 @@ enum Reply {
 /// A peer, with the static key of this side, for a single thread.
 ///
 /// `I` holds the private key, `A` is the backend of transport data.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 pub struct Peer<I, A> {
     identity: I,
     local_static: PublicKey,
@@ -522,6 +526,45 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     #[cfg(feature = "test-util")]
     pub const fn sessions_mut(&mut self) -> &mut Sessions<Inline<Pair<A>>> {
         &mut self.sessions
+    }
+
+    /// Returns the sessions half, for tests that only look.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions<Inline<Pair<A>>> {
+        &self.sessions
+    }
+
+    /// Makes all jitter from now on the same, so many thousandths of its maximum, for tests.
+    #[cfg(feature = "test-util")]
+    pub const fn fix_jitter(&mut self, thousandths: u16) {
+        self.control.fix_jitter(thousandths);
+        self.sessions.fix_jitter(thousandths);
+    }
+
+    /// Writes what the future depends on, for tests: two peers of the same configuration that write the same do the same
+    /// from now on.
+    #[cfg(feature = "test-util")]
+    pub fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        self.guard.fingerprint(into);
+        self.limiter.fingerprint(into);
+        self.control.fingerprint(into);
+        self.sessions.fingerprint(into);
+        into.number(self.mtu as u64);
+        into.number(self.replies.len() as u64);
+        for (reply, endpoint) in &self.replies {
+            match reply {
+                Reply::Response(message) => into.bytes(message),
+                Reply::CookieReply(message) => into.bytes(message),
+            }
+            into.hashed(endpoint);
+        }
+        into.flag(self.initiation_wanted);
+        into.flag(self.keepalive_wanted);
+        into.number(self.events.len() as u64);
+        for event in &self.events {
+            into.hashed(event);
+        }
     }
 
     // --- what the peer wants ---

@@ -10,6 +10,8 @@
 //! A ring of 128 words of 64 bits; a counter's word is `counter / 64 mod 128`. Moving ahead clears the words between,
 //! all of them for a jump of 8192 or more. `check` looks, `commit` moves: only an authenticated packet may commit (C76).
 
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::limits::REPLAY_WINDOW;
 
 const WORDS: usize = 128;
@@ -86,6 +88,16 @@ impl ReplayWindow {
             *word |= bit;
         }
         Ok(())
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.number(self.end);
+        for (place, word) in self.words.iter().enumerate().filter(|(_, word)| **word != 0) {
+            into.number(place as u64);
+            into.number(*word);
+        }
+        into.number(WORDS as u64);
     }
 
     /// Clears the words that the newest counter moves over.

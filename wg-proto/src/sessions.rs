@@ -17,6 +17,8 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
 use crate::endpoint::Endpoint;
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::index::SessionIndex;
 use crate::keypair::Keypair;
 use crate::limits::{REKEY_ON_RECEIVE_AFTER, REKEY_TIMEOUT};
@@ -75,6 +77,7 @@ pub struct Received {
 /// The keypairs, endpoint and traffic timers of one peer.
 ///
 /// `K` is where a [`Keypair`] is kept: in place for a single thread, boxed where idle peers shall cost nothing.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Sessions<K> {
     previous: Option<K>,
@@ -372,6 +375,26 @@ where
             self.forget_source();
         }
         due
+    }
+
+    // --- for tests ---
+
+    /// Makes all jitter from now on the same, so many thousandths of its maximum, for tests.
+    #[cfg(feature = "test-util")]
+    pub const fn fix_jitter(&mut self, thousandths: u16) {
+        self.timers.fix_jitter(thousandths);
+    }
+
+    /// Writes what the future depends on, for tests.
+    #[cfg(feature = "test-util")]
+    pub fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        for slot in [&self.previous, &self.current, &self.next] {
+            into.option(slot.as_deref(), |into, keypair| keypair.fingerprint(into));
+        }
+        into.hashed(&self.endpoint);
+        self.timers.fingerprint(into);
+        into.since(self.rekey_asked, REKEY_TIMEOUT);
+        into.flag(self.last_minute_rekey);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::time::Tai64n;
 use crate::wire::{INITIATION_LEN, Initiation, Response, TAG_LEN};
 
 /// A sent initiation that waits for its response. Wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 pub struct InitiationSent {
     state: SymmetricState,
     ephemeral: PrivateKey,

@@ -4,15 +4,18 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
 use crate::index::SessionIndex;
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{
+    REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REPLAY_WORDS,
+};
 use crate::noise::{Role, TransportKeys};
 use crate::replay::ReplayWindow;
 use crate::time::Instant;
 use crate::transport::OpenError;
 
-/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to them.
+/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to
+/// them, `WORDS` is the size of its [`ReplayWindow`].
 #[derive(Debug)]
-pub struct Keypair<S, R> {
+pub struct Keypair<S, R, const WORDS: usize = REPLAY_WORDS> {
     send: S,
     recv: R,
     role: Role,
@@ -22,10 +25,10 @@ pub struct Keypair<S, R> {
     /// The next counter to send: 64 bits on every target (C59).
     next_counter: u64,
     may_send: bool,
-    window: ReplayWindow,
+    window: ReplayWindow<WORDS>,
 }
 
-impl<S, R> Keypair<S, R> {
+impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
     /// Makes a keypair of what a handshake ended in, derived `now`; `send` and `recv` are made from `keys` by the caller.
     #[must_use]
     pub const fn new(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {

@@ -29,6 +29,7 @@ use crate::guard::{Guard, HandshakeMessage, Load, Verdict};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PublicKey, StaticIdentity};
 use crate::keypair::{Inline, Keypair};
+use crate::limits::REPLAY_WORDS;
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
 use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
@@ -40,7 +41,7 @@ use crate::wire::{
     RESPONSE_LEN, Response, TRANSPORT_OVERHEAD,
 };
 
-type Pair<A> = Keypair<SendKey<A>, RecvKey<A>>;
+type Slot<A, const WORDS: usize> = Inline<Keypair<SendKey<A>, RecvKey<A>, WORDS>>;
 
 /// How to make a [`Peer`].
 #[derive(Debug)]
@@ -211,14 +212,15 @@ enum Reply {
 
 /// A peer, with the static key of this side, for a single thread.
 ///
-/// `I` holds the private key, `A` is the backend of transport data.
-pub struct Peer<I, A> {
+/// `I` holds the private key, `A` is the backend of transport data. `WORDS` is the size of the three replay windows, see
+/// [`ReplayWindow`](crate::ReplayWindow): 8 bytes each a word, most of the memory of a peer.
+pub struct Peer<I, A, const WORDS: usize = REPLAY_WORDS> {
     identity: I,
     local_static: PublicKey,
     guard: Guard,
     limiter: RateLimiter<16>,
     control: Control,
-    sessions: Sessions<Inline<Pair<A>>>,
+    sessions: Sessions<Slot<A, WORDS>>,
     mtu: usize,
     /// Answers; when it is full the new one is lost, as on the wire.
     replies: Deque<(Reply, Endpoint), 4>,
@@ -227,7 +229,7 @@ pub struct Peer<I, A> {
     events: Deque<Event, 8>,
 }
 
-impl<I: StaticIdentity, A: Aead> Peer<I, A> {
+impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
     /// Makes a peer that has no session yet.
     ///
     /// # Errors
@@ -520,7 +522,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Returns the sessions half, for tests near the limits.
     #[cfg(feature = "test-util")]
-    pub const fn sessions_mut(&mut self) -> &mut Sessions<Inline<Pair<A>>> {
+    pub const fn sessions_mut(&mut self) -> &mut Sessions<Slot<A, WORDS>> {
         &mut self.sessions
     }
 
@@ -659,7 +661,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     }
 }
 
-impl<I, A> core::fmt::Debug for Peer<I, A> {
+impl<I, A, const WORDS: usize> core::fmt::Debug for Peer<I, A, WORDS> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Peer").field("control", &self.control).finish_non_exhaustive()
     }

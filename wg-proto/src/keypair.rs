@@ -6,16 +6,19 @@ use core::time::Duration;
 #[cfg(feature = "test-util")]
 use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{
+    REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REPLAY_WORDS,
+};
 use crate::noise::{Role, TransportKeys};
 use crate::replay::ReplayWindow;
 use crate::time::Instant;
 use crate::transport::OpenError;
 
-/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to them.
+/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to
+/// them, `WORDS` is the size of its [`ReplayWindow`].
 #[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
-pub struct Keypair<S, R> {
+pub struct Keypair<S, R, const WORDS: usize = REPLAY_WORDS> {
     send: S,
     recv: R,
     role: Role,
@@ -25,13 +28,21 @@ pub struct Keypair<S, R> {
     /// The next counter to send: 64 bits on every target (C59).
     next_counter: u64,
     may_send: bool,
-    window: ReplayWindow,
+    window: ReplayWindow<WORDS>,
 }
 
 impl<S, R> Keypair<S, R> {
     /// Makes a keypair of what a handshake ended in, derived `now`; `send` and `recv` are made from `keys` by the caller.
     #[must_use]
     pub const fn new(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
+        Self::sized(keys, send, recv, now)
+    }
+}
+
+impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
+    /// The same as [`Keypair::new`] with a replay window of another size.
+    #[must_use]
+    pub const fn sized(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
         Self {
             send,
             recv,
@@ -41,7 +52,7 @@ impl<S, R> Keypair<S, R> {
             derived: now,
             next_counter: 0,
             may_send: true,
-            window: ReplayWindow::new(),
+            window: ReplayWindow::sized(),
         }
     }
 

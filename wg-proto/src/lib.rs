@@ -9,6 +9,8 @@ mod endpoint;
 mod guard;
 mod index;
 mod key;
+#[cfg(feature = "key-log")]
+mod key_log;
 mod keypair;
 pub mod limits;
 mod mac;
@@ -30,6 +32,8 @@ pub use index::SessionIndex;
 pub use key::{
     DhError, KEY_LEN, LowOrderPoint, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity,
 };
+#[cfg(feature = "key-log")]
+pub use key_log::{KeyLog, KeyLogRecord};
 pub use keypair::{Inline, Keypair};
 pub use mac::Mac1Key;
 pub use noise::{HandshakeError, Role};

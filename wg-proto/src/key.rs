@@ -213,6 +213,12 @@ pub trait StaticIdentity {
     ///
     /// [`DhError::LowOrder`] for an all-zero result, [`DhError::Unavailable`] when the holder of the key cannot answer.
     fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError>;
+
+    /// Returns the private key for the key log, if it is in memory.
+    #[cfg(feature = "key-log")]
+    fn private_key(&self) -> Option<&PrivateKey> {
+        None
+    }
 }
 
 /// Why a Diffie-Hellman with the static key gave nothing.
@@ -249,6 +255,11 @@ impl StaticIdentity for PrivateKey {
 
     fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
         Ok(Self::diffie_hellman(self, their)?)
+    }
+
+    #[cfg(feature = "key-log")]
+    fn private_key(&self) -> Option<&PrivateKey> {
+        Some(self)
     }
 }
 

@@ -11,6 +11,8 @@ mod fingerprint;
 mod guard;
 mod index;
 mod key;
+#[cfg(feature = "key-log")]
+mod key_log;
 mod keypair;
 pub mod limits;
 mod mac;
@@ -36,6 +38,8 @@ pub use index::SessionIndex;
 pub use key::{
     DhError, KEY_LEN, LowOrderPoint, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity,
 };
+#[cfg(feature = "key-log")]
+pub use key_log::{KeyLog, KeyLogRecord};
 pub use keypair::{Inline, Keypair};
 pub use mac::Mac1Key;
 pub use noise::{HandshakeError, Role};

@@ -487,6 +487,17 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
 
     // --- commands ---
 
+    /// **Gives all secrets of this peer away** to `log` from now on. See [`crate::KeyLogRecord`].
+    ///
+    /// # Errors
+    ///
+    /// [`DhError::Unavailable`] if the holder of the private key does not answer. A handshake under way is dropped.
+    #[cfg(feature = "key-log")]
+    pub fn set_key_log(&mut self, log: Option<&'static dyn crate::KeyLog>) -> Result<(), DhError> {
+        self.control.set_key_log(log);
+        self.control.set_identity(Some(&self.identity)).map(|_| ())
+    }
+
     /// Asks for a session, as a packet that finds none does. At most one initiation in 5 s comes of it.
     pub fn initiate(&mut self, now: Instant) {
         self.want_initiation(Trigger::Wanted, now);

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+#[cfg(feature = "key-log")]
+pub mod key_log;
 pub mod log;
 pub mod run;
 pub mod setup;

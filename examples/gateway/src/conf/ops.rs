@@ -1,0 +1,58 @@
+//! From a [`Conf`] to the lines of a set, in the order in which `wg setconf` sends them (W4, W5).
+
+use super::{AllowedIpConf, Conf, ConfError, EndpointConf, ListenPort, PeerConf, Resolve};
+use crate::uapi::{EndpointSpec, Op};
+
+impl Conf {
+    /// Compiles the file to operations that bring an interface to exactly what it says.
+    ///
+    /// Names are resolved here, each by one call of `resolver`; an error means that nothing is to be applied.
+    ///
+    /// # Errors
+    ///
+    /// The first name that has no answer.
+    pub fn into_ops(self, resolver: &mut impl Resolve) -> Result<Vec<Op>, ConfError> {
+        let port = match self.listen_port {
+            ListenPort::Number(port) => port,
+            ListenPort::Service { line, name } => {
+                resolver.port(&name).map_err(|error| ConfError { line, kind: error.into() })?
+            }
+        };
+        let mut ops = vec![
+            Op::PrivateKey(self.private_key),
+            Op::ListenPort(port),
+            Op::FirewallMark(self.firewall_mark),
+            Op::ReplacePeers,
+        ];
+        for peer in self.peers {
+            push_peer(&mut ops, peer, resolver)?;
+        }
+        Ok(ops)
+    }
+}
+
+fn push_peer(ops: &mut Vec<Op>, peer: PeerConf, resolver: &mut impl Resolve) -> Result<(), ConfError> {
+    ops.push(Op::Peer(peer.public_key));
+    ops.extend(peer.preshared_key.map(Op::PresharedKey));
+    if let Some(endpoint) = peer.endpoint {
+        let mut address = match endpoint {
+            EndpointConf::Address(address) => address,
+            EndpointConf::Name { line, host, port } => {
+                resolver.endpoint(&host, &port).map_err(|error| ConfError { line, kind: error.into() })?
+            }
+        };
+        // The socket for IPv6 does not reach an IPv4 address, however it is written.
+        let canonical = address.ip().to_canonical();
+        if canonical != address.ip() {
+            address.set_ip(canonical);
+        }
+        ops.push(Op::Endpoint(Box::new(EndpointSpec { address, zone: None })));
+    }
+    ops.extend(peer.persistent_keepalive.map(Op::PersistentKeepalive));
+    ops.extend(peer.replace_allowed_ips.then_some(Op::ReplaceAllowedIps));
+    ops.extend(peer.allowed_ips.into_iter().map(|change| match change {
+        AllowedIpConf::Add(prefix) => Op::AddAllowedIp(prefix),
+        AllowedIpConf::Remove(prefix) => Op::RemoveAllowedIp(prefix),
+    }));
+    Ok(())
+}

@@ -29,7 +29,7 @@ use wg_datapath::IpPrefix;
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
 
 pub use error::{ConfError, ErrorKind};
-pub use file::{MAX_FILE_LEN, is_world_accessible, read};
+pub use file::{MAX_FILE_LEN, is_standard_input, is_world_accessible, read};
 pub use resolve::{Resolve, ResolveError, Retries, SystemResolver};
 
 /// A configuration file, parsed: what the interface is to become.

@@ -45,6 +45,8 @@ pub struct Conf {
     pub firewall_mark: u32,
     /// The `[Peer]` sections in order, also those that name the same peer again.
     pub peers: Vec<PeerConf>,
+    /// Names in lines that a later line replaces. Like `wg`, we take the file only if they can be resolved, too.
+    pub superseded: Vec<Name>,
     /// Lines with an allowed IP that has bits set behind its mask, which are dropped; the first 32 of them.
     pub host_bits: Vec<u32>,
 }
@@ -72,12 +74,7 @@ pub enum ListenPort {
     /// A number.
     Number(u16),
     /// The name of a service.
-    Service {
-        /// The line it is on.
-        line: u32,
-        /// The name.
-        name: Box<str>,
-    },
+    Service(Name),
 }
 
 impl Default for ListenPort {
@@ -91,15 +88,19 @@ impl Default for ListenPort {
 pub enum EndpointConf {
     /// An address and a port in digits.
     Address(SocketAddr),
-    /// Anything else, for the resolver.
-    Name {
-        /// The line it is on.
-        line: u32,
-        /// The name, or an address in a form that only the system reads.
-        host: Box<str>,
-        /// Digits or the name of a service.
-        port: Box<str>,
-    },
+    /// Anything else.
+    Name(Name),
+}
+
+/// What only a resolver can turn into an address or a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The line it is on.
+    pub line: u32,
+    /// The name of a host, or an address in a form that only the system reads; none for a port to listen on.
+    pub host: Option<Box<str>>,
+    /// Digits or the name of a service.
+    pub port: Box<str>,
 }
 
 /// One element of `AllowedIPs`.

@@ -41,7 +41,7 @@ pub enum ErrorKind {
     MissingPublicKey,
     /// The file is longer than [`MAX_FILE_LEN`](super::MAX_FILE_LEN).
     TooLong,
-    /// More than 65,536 `[Peer]` sections, or more than 2^20 allowed IPs in all.
+    /// More than 65,536 `[Peer]` sections, 2^20 allowed IPs in all, or 65,536 names that later lines replace.
     TooMany,
     /// A name that could not be resolved.
     Resolve(ResolveError),
@@ -70,7 +70,9 @@ impl fmt::Display for ErrorKind {
             Self::BadEndpoint => "not an endpoint: `host:port` or `[address]:port`",
             Self::MissingPublicKey => "this peer has no PublicKey",
             Self::TooLong => "the file is longer than 16 MiB",
-            Self::TooMany => "more than 65536 peers or 1048576 allowed IPs",
+            Self::TooMany => {
+                "more than 65536 peers, 1048576 allowed IPs, or 65536 names that later lines replace"
+            }
             Self::Resolve(error) => return error.fmt(f),
         })
     }

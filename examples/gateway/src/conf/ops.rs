@@ -1,6 +1,8 @@
 //! From a [`Conf`] to the lines of a set, in the order in which `wg setconf` sends them (W4, W5).
 
-use super::{AllowedIpConf, Conf, ConfError, EndpointConf, ListenPort, PeerConf, Resolve};
+use core::net::{Ipv4Addr, SocketAddr};
+
+use super::{AllowedIpConf, Conf, ConfError, EndpointConf, ListenPort, Name, PeerConf, Resolve};
 use crate::uapi::{EndpointSpec, Op};
 
 impl Conf {
@@ -12,11 +14,12 @@ impl Conf {
     ///
     /// The first name that has no answer.
     pub fn into_ops(self, resolver: &mut impl Resolve) -> Result<Vec<Op>, ConfError> {
+        for name in &self.superseded {
+            name.resolve(resolver)?;
+        }
         let port = match self.listen_port {
             ListenPort::Number(port) => port,
-            ListenPort::Service { line, name } => {
-                resolver.port(&name).map_err(|error| ConfError { line, kind: error.into() })?
-            }
+            ListenPort::Service(name) => name.resolve(resolver)?.port(),
         };
         let mut ops = vec![
             Op::PrivateKey(self.private_key),
@@ -31,15 +34,24 @@ impl Conf {
     }
 }
 
+impl Name {
+    /// Asks the resolver; a port to listen on comes with the address that stands for all.
+    fn resolve(&self, resolver: &mut impl Resolve) -> Result<SocketAddr, ConfError> {
+        let answer = match &self.host {
+            Some(host) => resolver.endpoint(host, &self.port),
+            None => resolver.port(&self.port).map(|port| (Ipv4Addr::UNSPECIFIED, port).into()),
+        };
+        answer.map_err(|error| ConfError { line: self.line, kind: error.into() })
+    }
+}
+
 fn push_peer(ops: &mut Vec<Op>, peer: PeerConf, resolver: &mut impl Resolve) -> Result<(), ConfError> {
     ops.push(Op::Peer(peer.public_key));
     ops.extend(peer.preshared_key.map(Op::PresharedKey));
     if let Some(endpoint) = peer.endpoint {
         let mut address = match endpoint {
             EndpointConf::Address(address) => address,
-            EndpointConf::Name { line, host, port } => {
-                resolver.endpoint(&host, &port).map_err(|error| ConfError { line, kind: error.into() })?
-            }
+            EndpointConf::Name(name) => name.resolve(resolver)?,
         };
         // The socket for IPv6 does not reach an IPv4 address, however it is written.
         let canonical = address.ip().to_canonical();

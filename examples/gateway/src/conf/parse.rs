@@ -9,12 +9,16 @@ use wg_proto::{PresharedKey, PrivateKey, PublicKey};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::value;
-use super::{AllowedIpConf, Conf, ConfError, EndpointConf, ErrorKind, MAX_FILE_LEN, PeerConf};
+use super::{
+    AllowedIpConf, Conf, ConfError, EndpointConf, ErrorKind, ListenPort, MAX_FILE_LEN, Name, PeerConf,
+};
 
 /// The most `[Peer]` sections, which is also the most peers that a device has.
 const MAX_PEERS: usize = 1 << 16;
 /// The most allowed IPs, of all peers together.
 const MAX_ALLOWED_IPS: usize = 1 << 20;
+/// The most names that later lines replace.
+const MAX_SUPERSEDED: usize = 1 << 16;
 /// The most lines whose host bits are reported.
 const MAX_WARNINGS: usize = 32;
 
@@ -133,14 +137,9 @@ impl Parser {
         if value.is_empty() {
             return Err(ErrorKind::EmptyValue);
         }
-        match &mut self.peer {
-            Some(peer) if section == Section::Peer => {
-                if name == "AllowedIPs" {
-                    self.allowed_ips(value)
-                } else {
-                    peer_value(peer, name, value, self.line)
-                }
-            }
+        match name {
+            "AllowedIPs" => self.allowed_ips(value),
+            _ if section == Section::Peer => self.peer_value(name, value),
             _ => self.interface_value(name, value),
         }
     }
@@ -152,10 +151,42 @@ impl Parser {
                 let is_none = bytes.iter().fold(0, |seen, byte| seen | byte) == 0;
                 self.conf.private_key = (!is_none).then(|| Box::new(PrivateKey::from_bytes(*bytes)));
             }
-            "ListenPort" => self.conf.listen_port = value::listen_port(value, self.line)?,
+            "ListenPort" => {
+                let port = value::listen_port(value, self.line)?;
+                if let ListenPort::Service(name) = mem::replace(&mut self.conf.listen_port, port) {
+                    self.supersede(name)?;
+                }
+            }
             "FwMark" => self.conf.firewall_mark = value::firewall_mark(value)?,
             _ => return Err(ErrorKind::Unrecognized),
         }
+        Ok(())
+    }
+
+    fn peer_value(&mut self, name: &str, value: &[u8]) -> Result<(), ErrorKind> {
+        let Some(peer) = &mut self.peer else { return Err(ErrorKind::WrongSection) };
+        match name {
+            "PublicKey" => peer.public_key = Some(PublicKey::from_bytes(*value::key(value)?)),
+            "PresharedKey" => {
+                peer.preshared_key = Some(Box::new(PresharedKey::from_bytes(*value::key(value)?)));
+            }
+            "Endpoint" => {
+                let endpoint = value::endpoint(value, self.line)?;
+                if let Some(EndpointConf::Name(name)) = peer.endpoint.replace(endpoint) {
+                    self.supersede(name)?;
+                }
+            }
+            "PersistentKeepalive" => peer.persistent_keepalive = Some(value::keepalive(value)?),
+            _ => return Err(ErrorKind::Unrecognized),
+        }
+        Ok(())
+    }
+
+    fn supersede(&mut self, name: Name) -> Result<(), ErrorKind> {
+        if self.conf.superseded.len() >= MAX_SUPERSEDED {
+            return Err(ErrorKind::TooMany);
+        }
+        self.conf.superseded.push(name);
         Ok(())
     }
 
@@ -222,19 +253,6 @@ impl Parser {
             None => Ok(mem::take(&mut self.conf)),
         }
     }
-}
-
-fn peer_value(peer: &mut OpenPeer, name: &str, value: &[u8], line: u32) -> Result<(), ErrorKind> {
-    match name {
-        "PublicKey" => peer.public_key = Some(PublicKey::from_bytes(*value::key(value)?)),
-        "PresharedKey" => {
-            peer.preshared_key = Some(Box::new(PresharedKey::from_bytes(*value::key(value)?)));
-        }
-        "Endpoint" => peer.endpoint = Some(value::endpoint(value, line)?),
-        "PersistentKeepalive" => peer.persistent_keepalive = Some(value::keepalive(value)?),
-        _ => return Err(ErrorKind::Unrecognized),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

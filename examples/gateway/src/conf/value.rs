@@ -7,7 +7,7 @@ use base64ct::{Base64, Encoding};
 use wg_datapath::IpPrefix;
 use zeroize::Zeroizing;
 
-use super::{AllowedIpConf, EndpointConf, ErrorKind, ListenPort};
+use super::{AllowedIpConf, EndpointConf, ErrorKind, ListenPort, Name};
 
 /// The length of a key in base64, with the `=` at its end.
 const KEY_LEN: usize = 44;
@@ -28,7 +28,7 @@ pub(super) fn key(value: &[u8]) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
 pub(super) fn listen_port(value: &[u8], line: u32) -> Result<ListenPort, ErrorKind> {
     Ok(match port(value).ok_or(ErrorKind::BadPort)? {
         Port::Number(number) => ListenPort::Number(number),
-        Port::Service(name) => ListenPort::Service { line, name: name.into() },
+        Port::Service(name) => ListenPort::Service(Name { line, host: None, port: name.into() }),
     })
 }
 
@@ -98,7 +98,7 @@ pub(super) fn endpoint(value: &[u8], line: u32) -> Result<EndpointConf, ErrorKin
         Port::Number(number) => number.to_string().into(),
         Port::Service(name) => name.into(),
     };
-    Ok(EndpointConf::Name { line, host: host.into(), port })
+    Ok(EndpointConf::Name(Name { line, host: Some(host.into()), port }))
 }
 
 /// Neither of the two is empty.

@@ -1,7 +1,9 @@
 //! Configuration files, as we judge and compile them and as the real `wg` does: the same verdict, the same device.
 //!
-//! Two models live side by side, one behind the server that `wg setconf` and `wg syncconf` talk to, one given the
-//! operations of [`Conf`]. They must be equal after every file, also after one that is refused.
+//! There are two models in the same state, one behind the server that `wg setconf` and `wg syncconf` talk to, one given
+//! the operations of [`Conf`]. They must be equal after each file, also after one that is refused.
+
+use core::cell::Cell;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,8 +24,7 @@ const FILES: u32 = 300;
 fn generated_files_are_judged_and_applied_as_by_wg() {
     // W1, W2, W3, W4
     let Some(bench) = Bench::new("e") else { return };
-    let mut pair = Both::new(&bench);
-    let verdicts = pair.check_all(&files());
+    let verdicts = check_all(&bench, &files());
     // A generator that makes only good or only bad files would prove little.
     assert!(verdicts.accepted > FILES / 10 && verdicts.refused > FILES / 10, "{verdicts:?}");
 }
@@ -32,9 +33,8 @@ fn generated_files_are_judged_and_applied_as_by_wg() {
 fn mutated_files_are_judged_and_applied_as_by_wg() {
     // W1, W7
     let Some(bench) = Bench::new("f") else { return };
-    let mut pair = Both::new(&bench);
     let mutated = (good_files(), vec((any::<prop::sample::Index>(), edits()), 1..4)).prop_map(mutate);
-    let verdicts = pair.check_all(&mutated);
+    let verdicts = check_all(&bench, &mutated);
     assert!(verdicts.accepted > FILES / 20 && verdicts.refused > FILES / 10, "{verdicts:?}");
 }
 
@@ -44,7 +44,7 @@ fn syncconf_of_a_file_on_an_empty_device_is_what_we_make_of_it() {
     let Some(bench) = Bench::new("g") else { return };
     let mut runner = runner(FILES / 4);
     let outcome = runner.run(&good_files(), |text| {
-        bench.wg(&["setconf", "NAME", "/dev/null"]);
+        *bench.rig.device() = Model::default();
         let file = bench.file("conf", &text);
         bench.wg(&["syncconf", "NAME", &file]);
         let mut ours = Model::default();
@@ -102,51 +102,53 @@ fn ports_do_not_wrap_as_they_do_in_the_c_library() {
 }
 
 /// What became of the files.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Verdicts {
     accepted: u32,
     refused: u32,
 }
 
-/// The device behind `wg` and ours.
-struct Both<'a> {
-    bench: &'a Bench,
-    ours: Model,
+/// What the device has before each file: something of everything, to be reset or kept.
+fn base() -> String {
+    let (own, peer) = (STANDARD.encode([1; 32]), STANDARD.encode([2; 32]));
+    format!(
+        "[Interface]\nPrivateKey = {own}\nListenPort = 7\nFwMark = 8\n[Peer]\nPublicKey = {peer}\n\
+         PresharedKey = {own}\nEndpoint = 192.0.2.2:2\nPersistentKeepalive = 9\nAllowedIPs = 10.0.0.0/8, ::/0\n"
+    )
 }
 
-impl<'a> Both<'a> {
-    fn new(bench: &'a Bench) -> Self {
-        Self { bench, ours: Model::default() }
-    }
-
-    fn check_all(&mut self, files: &impl Strategy<Value = String>) -> Verdicts {
-        let verdicts = core::cell::RefCell::new(Verdicts::default());
-        let this = core::cell::RefCell::new(self);
-        let outcome = runner(FILES).run(files, |text| {
-            let accepted = this.borrow_mut().check(&text)?;
-            let mut verdicts = verdicts.borrow_mut();
-            verdicts.accepted += u32::from(accepted);
-            verdicts.refused += u32::from(!accepted);
-            Ok(())
+fn check_all(bench: &Bench, files: &impl Strategy<Value = String>) -> Verdicts {
+    let verdicts = Cell::new(Verdicts::default());
+    let outcome = runner(FILES).run(files, |text| {
+        let accepted = check(bench, &text)?;
+        let Verdicts { accepted: so_far, refused } = verdicts.get();
+        verdicts.set(Verdicts {
+            accepted: so_far + u32::from(accepted),
+            refused: refused + u32::from(!accepted),
         });
-        outcome.unwrap_or_else(|failure| panic!("{failure}"));
-        verdicts.into_inner()
-    }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    verdicts.get()
+}
 
-    /// Gives one file to both and tells whether it was accepted.
-    fn check(&mut self, text: &str) -> Result<bool, TestCaseError> {
-        if matches!(Conf::parse(text.as_bytes()), Err(ConfError { kind: ErrorKind::BadPort, .. })) {
-            // Here we are stricter on purpose; the models must not drift apart.
-            return Ok(false);
-        }
-        let file = self.bench.file("conf", text);
-        let output = self.bench.run(&["setconf", "NAME", &file]);
-        let ours = apply(&mut self.ours, text.as_bytes());
-        let message = String::from_utf8_lossy(&output.stderr);
-        prop_assert_eq!(output.status.success(), matches!(ours, Ok(Ok(()))), "{:?}, wg: {}", ours, message);
-        prop_assert_eq!(self.bench.rig.device().get(), self.ours.get());
-        Ok(output.status.success())
+/// Gives one file to both and tells whether it was accepted.
+fn check(bench: &Bench, text: &str) -> Result<bool, TestCaseError> {
+    if matches!(Conf::parse(text.as_bytes()), Err(ConfError { kind: ErrorKind::BadPort, .. })) {
+        // Here we are stricter on purpose.
+        return Ok(false);
     }
+    let (mut theirs, mut ours) = (Model::default(), Model::default());
+    for model in [&mut theirs, &mut ours] {
+        prop_assert_eq!(apply(model, base().as_bytes()), Ok(Ok(())));
+    }
+    *bench.rig.device() = theirs;
+    let output = bench.run(&["setconf", "NAME", &bench.file("conf", text)]);
+    let verdict = apply(&mut ours, text.as_bytes());
+    let message = String::from_utf8_lossy(&output.stderr);
+    prop_assert_eq!(output.status.success(), verdict == Ok(Ok(())), "{:?}, wg: {}", verdict, message);
+    prop_assert_eq!(bench.rig.device().get(), ours.get());
+    Ok(output.status.success())
 }
 
 /// Applies a file to a model: the error of the file, or the answer of the device.

@@ -290,6 +290,10 @@ fn a_name_without_an_answer_is_told_with_its_line() {
     assert_eq!(error(&text), (2, ErrorKind::Resolve(ResolveError::UnknownService)));
     let text = text.replace("=no\n", "=5\n");
     assert_eq!(error(&text), (5, ErrorKind::Resolve(ResolveError::UnknownHost)));
+    // Also if a later line takes its place, as `wg` has asked for it by then.
+    assert_eq!(error(text + "Endpoint=192.0.2.1:5"), (5, ErrorKind::Resolve(ResolveError::UnknownHost)));
+    let text = "[Interface]\nListenPort=no\nListenPort=5";
+    assert_eq!(error(text), (2, ErrorKind::Resolve(ResolveError::UnknownService)));
 }
 
 #[test]
@@ -325,6 +329,9 @@ fn bounds_are_errors() {
     let list = format!("AllowedIPs={}::\n", "::,".repeat(1023));
     assert!(compile(peer.clone() + &list.repeat(1024)).is_ok());
     assert_eq!(error(peer + &list.repeat(1024) + "AllowedIPs=::"), (1027, ErrorKind::TooMany));
+    let lines = "[Interface]\n".to_owned() + &"ListenPort=domain\n".repeat(MAX_SUPERSEDED + 1);
+    assert!(compile(&lines).is_ok());
+    assert_eq!(error(lines + "ListenPort=5").1, ErrorKind::TooMany);
     assert!(compile(vec![b' '; MAX_FILE_LEN]).is_ok());
     assert_eq!(error(vec![b' '; MAX_FILE_LEN + 1]), (1, ErrorKind::TooLong));
 }

@@ -59,7 +59,7 @@ fn syncconf_of_a_file_on_an_empty_device_is_what_we_make_of_it() {
 
 #[test]
 fn signs_of_allowed_ips_are_read_as_by_newer_tools() {
-    // W2: wireguard-tools 1.0.20210914, as in Debian, refuses the signs; those from 2025 on understand them.
+    // W2: wireguard-tools 1.0.20210914, as in Debian, refuses the signs; newer versions understand them.
     let Some(bench) = Bench::new("h") else { return };
     let key = STANDARD.encode([7; 32]);
     let ours = |text: &str| {

@@ -9,3 +9,4 @@ pub mod setup;
 mod sockets;
 mod tunnel;
 pub mod uapi;
+mod wiped;

@@ -42,8 +42,7 @@ fn mutated_files_are_judged_and_applied_as_by_wg() {
 fn syncconf_of_a_file_on_an_empty_device_is_what_we_make_of_it() {
     // W4
     let Some(bench) = Bench::new("g") else { return };
-    let mut runner = runner(FILES / 4);
-    let outcome = runner.run(&good_files(), |text| {
+    let outcome = runner(FILES / 4).run(&good_files(), |text| {
         *bench.rig.device() = Model::default();
         let file = bench.file("conf", &text);
         bench.wg(&["syncconf", "NAME", &file]);
@@ -52,6 +51,24 @@ fn syncconf_of_a_file_on_an_empty_device_is_what_we_make_of_it() {
         // The tool sends the peers in an order of its own.
         let (theirs, ours) = (bench.rig.device().get(), ours.get());
         prop_assert_eq!(sorted(&theirs), sorted(&ours));
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn what_wg_showconf_prints_is_read_back() {
+    // W2, W4
+    let Some(bench) = Bench::new("j") else { return };
+    let outcome = runner(FILES / 4).run(&good_files(), |text| {
+        let mut device = Model::default();
+        prop_assert_eq!(apply(&mut device, text.as_bytes()), Ok(Ok(())));
+        let state = device.get();
+        *bench.rig.device() = device;
+        let printed = bench.wg(&["showconf", "NAME"]);
+        let mut ours = Model::default();
+        prop_assert_eq!(apply(&mut ours, printed.as_bytes()), Ok(Ok(())), "{}", printed);
+        prop_assert_eq!(ours.get(), state, "{}", printed);
         Ok(())
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));

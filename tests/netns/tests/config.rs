@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Signal, kill_process};
 use wg_netns::key::{Key, KeyPair};
@@ -92,6 +92,30 @@ fn a_file_with_a_mistake_leaves_nothing_behind() {
     }
 }
 
+/// W2, U1: a command that is interrupted while it looks up a name leaves no process behind that goes on trying.
+#[test]
+fn an_interrupted_start_leaves_nothing_behind() {
+    if !can_run() {
+        return;
+    }
+    // No link, so no name server: a failure that may pass.
+    let host = Host::new(1);
+    let file = host.file(&format!("[Peer]\nPublicKey = {}\nEndpoint = vpn.invalid:5\n", host.keys.public));
+    let mut command = host.command(&file);
+    let mut parent = command.env("WG_ENDPOINT_RESOLUTION_RETRIES", "infinity").spawn().expect("starting it");
+    let both = wait::until(PATIENCE, || host.namespace.processes().len() == 2);
+    if parent.try_wait().expect("its state").is_some() {
+        println!("skipped: the name is looked up outside of the namespace");
+        return;
+    }
+    assert!(both, "parent and child");
+    parent.kill().expect("the parent");
+    parent.wait().expect("the parent");
+    let gone = wait::until(PATIENCE, || host.namespace.processes().is_empty());
+    assert!(gone && !host.namespace.has_interface(&host.interface));
+    assert!(!uapi::socket_path(&host.interface).exists());
+}
+
 /// W4: the file is where it begins; `wg` changes it afterwards.
 #[test]
 fn a_pipe_is_a_file_and_the_socket_changes_what_it_said() {
@@ -136,12 +160,20 @@ impl Host {
 
     /// Runs the command that starts the gateway in the background.
     fn start(&self, configuration: &str) -> Output {
+        self.command(&self.file(configuration)).output().expect("starting it")
+    }
+
+    fn file(&self, configuration: &str) -> PathBuf {
         let file = self.directory.join("conf");
         fs::write(&file, configuration).expect("the configuration");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its permissions");
+        file
+    }
+
+    fn command(&self, file: &Path) -> Command {
         let mut command = self.namespace.command(Program::Gateway.path());
-        command.arg("--config").arg(&file).arg(&self.interface).stdin(Stdio::null());
-        command.output().expect("starting it")
+        command.arg("--config").arg(file).arg(&self.interface).stdin(Stdio::null());
+        command
     }
 
     fn take_up(&self) {

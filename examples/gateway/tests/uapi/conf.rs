@@ -337,15 +337,16 @@ fn files() -> impl Strategy<Value = String> {
     vec(lines, 0..8).prop_map(|lines| lines.join("\n"))
 }
 
-/// Files without a mistake, without a refusal by the model, and without a peer named twice.
+/// Files without a mistake, without a refusal by the model, without a peer named twice, and without the name of a service,
+/// which not every machine knows.
 fn good_files() -> impl Strategy<Value = String> {
-    let port = select(vec!["0", "51820", "domain"]);
+    let port = select(vec!["0", "51820", "00080"]);
     let peer = (vec(peer_lines(), 0..5), any::<bool>());
     (port, 0..3_u8, vec(peer, 0..4)).prop_map(|(port, mark, peers)| {
         let mut text = format!("[Interface]\nListenPort = {port}\nFwMark = {mark}\n");
         for ((lines, ends), n) in peers.into_iter().zip(100_u8..) {
             text += "[Peer]\n";
-            for line in lines.iter().filter(|line| !is_public_key(line)) {
+            for line in lines.iter().filter(|line| !is_public_key(line) && !line.contains("domain")) {
                 text += &format!("{line}\n");
             }
             text += &format!("PublicKey = {}{}", STANDARD.encode([n; 32]), if ends { "\n" } else { " \n\n" });

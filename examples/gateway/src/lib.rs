@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod conf;
 #[cfg(feature = "key-log")]
 pub mod key_log;
 pub mod log;
@@ -10,3 +11,4 @@ pub mod setup;
 mod sockets;
 mod tunnel;
 pub mod uapi;
+mod wiped;

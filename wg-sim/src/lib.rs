@@ -1,0 +1,4 @@
+//! Machinery that proves the protocol.
+#![forbid(unsafe_code)]
+
+pub mod model;

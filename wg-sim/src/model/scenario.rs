@@ -1,0 +1,201 @@
+//! Where a search begins: the states that lead to the rules of the protocol within a few steps.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use wg_proto::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES};
+use wg_proto::{Mac1Key, PrivateKey};
+
+use crate::model::action::Action;
+use crate::model::host::{Identity, Mistake};
+use crate::model::ledger::Violation;
+use crate::model::side::Side;
+use crate::model::world::{Adversary, Setup, World};
+
+/// A state to begin a search from.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    name: &'static str,
+    about: &'static str,
+    begin: fn(&mut World) -> Result<(), Violation>,
+    /// Thousandths of the greatest jitter, of each side.
+    jitter: [u16; 2],
+    persistent_keepalive: [Duration; 2],
+    restarts: u8,
+    mistakes: [Mistake; 2],
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::new("idle", "Two peers that never spoke.", |_| Ok(())),
+        Self {
+            restarts: 0,
+            // Were it the same on both sides, and one of them not to yield, they would cross for ever.
+            ..Self::new("crossed", "Both sent an initiation, and neither has come.", |world| {
+                world.send(Side::A)?;
+                world.send(Side::B)
+            })
+        },
+        Self::new("answered", "A's initiation was answered, and the response is under way.", |world| {
+            world.send(Side::A)?;
+            world.deliver(0, Adversary::Present)
+        }),
+        Self::new("session", "A session that A began, a second ago.", |world| session(world, 1)),
+        Self::new("rekey", "A session of 119 s: the initiator is about to ask for another.", |world| {
+            session(world, 119)
+        }),
+        Self::new("expiry", "A session of 179 s: nothing may be sent with it soon.", |world| {
+            session(world, 179)
+        }),
+        Self {
+            restarts: 2,
+            ..Self::new("restarts", "A session of 10 s, and hosts that start anew.", |world| {
+                session(world, 10)
+            })
+        },
+        Self::new("counters", "A's counter is at 2^60, and B's two below the last.", |world| {
+            session(world, 1)?;
+            set_counter(world, Side::A, REKEY_AFTER_MESSAGES);
+            set_counter(world, Side::B, REJECT_AFTER_MESSAGES - 2);
+            Ok(())
+        }),
+        Self::new("despair", "A initiated 19 times, and nothing came back.", |world| {
+            world.send(Side::A)?;
+            for _ in 0..18 {
+                world.wire.clear();
+                world.act(Action::Advance, Adversary::Present)?;
+            }
+            world.wire.clear();
+            Ok(())
+        }),
+        Self {
+            persistent_keepalive: [Duration::from_secs(25), Duration::ZERO],
+            ..Self::new("keepalive", "A session of 10 s that A keeps alive every 25 s.", |world| {
+                session(world, 10)
+            })
+        },
+        Self::new("snapshot", "A session of 10 s, and A a virtual machine that is restored.", |world| {
+            session(world, 10)?;
+            let host = &mut world.hosts[Side::A.index()];
+            let snapshot = Arc::clone(host);
+            Arc::make_mut(host).snapshot = Some(snapshot);
+            Ok(())
+        }),
+    ];
+
+    const fn new(
+        name: &'static str,
+        about: &'static str,
+        begin: fn(&mut World) -> Result<(), Violation>,
+    ) -> Self {
+        Self {
+            name,
+            about,
+            begin,
+            jitter: [0, 1000],
+            persistent_keepalive: [Duration::ZERO; 2],
+            restarts: 0,
+            mistakes: [Mistake::None; 2],
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it begins with.
+    #[must_use]
+    pub const fn about(&self) -> &'static str {
+        self.about
+    }
+
+    /// The same with another jitter: for A and for B, in thousandths of the greatest.
+    #[must_use]
+    pub const fn with_jitter(self, jitter: [u16; 2]) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// The same with so many restarts of either side.
+    #[must_use]
+    pub const fn with_restarts(self, restarts: u8) -> Self {
+        Self { restarts, ..self }
+    }
+
+    /// The same with a host that makes a mistake.
+    #[must_use]
+    pub const fn with_mistake(self, side: Side, mistake: Mistake) -> Self {
+        let mut mistakes = self.mistakes;
+        mistakes[side.index()] = mistake;
+        Self { mistakes, ..self }
+    }
+
+    /// Goes through it by these actions, as a counterexample names them, and looks at the end whether the peers recover.
+    ///
+    /// # Errors
+    ///
+    /// The rule that was broken.
+    ///
+    /// # Panics
+    ///
+    /// If an action is not possible where it stands.
+    pub fn replay(&self, actions: &[Action]) -> Result<(), Violation> {
+        let mut world = self.world()?;
+        for action in actions {
+            assert!(world.actions().contains(action), "{action:?} is not possible");
+            world.act(*action, Adversary::Present)?;
+        }
+        world.recovers().map(drop)
+    }
+
+    pub(super) fn world(&self) -> Result<World, Violation> {
+        let private = Side::BOTH.map(|side| PrivateKey::from_bytes([0x40 + side as u8; 32]));
+        let public = private.each_ref().map(PrivateKey::public_key);
+        let hosts = Side::BOTH.map(|side| Identity {
+            side,
+            private: private[side.index()].duplicate(),
+            remote: public[side.other().index()],
+            jitter: self.jitter[side.index()],
+            persistent_keepalive: self.persistent_keepalive[side.index()],
+            mistake: self.mistakes[side.index()],
+        });
+        let mac1 = public.each_ref().map(Mac1Key::new);
+        let mut world = World::new(Arc::new(Setup { hosts, mac1 }))?;
+        (self.begin)(&mut world)?;
+        world.restarts = self.restarts;
+        Ok(world)
+    }
+}
+
+/// Lets A begin a session, and lets it come to an age, with nothing under way.
+fn session(world: &mut World, age: u64) -> Result<(), Violation> {
+    let end = world.now + Duration::from_secs(age);
+    if world.wire.is_empty() {
+        world.send(Side::A)?;
+    }
+    loop {
+        while !world.wire.is_empty() {
+            world.deliver(0, Adversary::Present)?;
+        }
+        let Some(next) = world.next_deadline().filter(|next| *next <= end) else { break };
+        world.pass_to(next)?;
+    }
+    world.now = end;
+    world.delivered.clear();
+    Ok(())
+}
+
+fn set_counter(world: &mut World, side: Side, counter: u64) {
+    let host = Arc::make_mut(&mut world.hosts[side.index()]);
+    if let Some(current) = host.peer.sessions_mut().current_mut() {
+        current.set_next_counter(counter);
+    }
+}

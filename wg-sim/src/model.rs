@@ -33,6 +33,7 @@ mod recovery;
 mod scenario;
 mod search;
 mod side;
+mod step;
 mod wire;
 mod world;
 

@@ -12,7 +12,7 @@ use blake2::Blake2s;
 use blake2::Digest;
 use blake2::digest::consts::U16;
 use wg_proto::limits::{REJECT_AFTER_TIME, REKEY_TIMEOUT};
-use wg_proto::{Fingerprint, Named, Role};
+use wg_proto::{Fingerprint, Named};
 
 use crate::model::host::{Host, serial_of};
 use crate::model::side::Side;
@@ -20,8 +20,15 @@ use crate::model::wire::{Flying, Kind};
 use crate::model::world::World;
 
 /// Keeps what is written, to be hashed at once.
-#[derive(Default)]
-struct Sink(Vec<u8>);
+#[derive(Debug, Default)]
+pub(super) struct Sink(Vec<u8>);
+
+impl Sink {
+    /// 128 bits of all that was written.
+    pub(super) fn digest(&self) -> u128 {
+        u128::from_le_bytes(Blake2s::<U16>::digest(&self.0).into())
+    }
+}
 
 impl Hasher for Sink {
     fn write(&mut self, bytes: &[u8]) {
@@ -114,7 +121,7 @@ impl World {
             sink.write(&entry.map(u64::to_be_bytes).concat());
         }
         sink.write_u8(self.restarts);
-        u128::from_le_bytes(Blake2s::<U16>::digest(&sink.0).into())
+        sink.digest()
     }
 
     fn was_delivered(&self, flying: &Flying) -> bool {
@@ -142,7 +149,7 @@ impl World {
         for key in keys {
             sink.write_u64(names.index(side, key.local));
             sink.write_u64(names.index(side.other(), key.remote));
-            sink.write_u8((key.role == Role::Initiator).into());
+            sink.write_u8(key.initiated.into());
             sink.write_u8(key.heard.into());
             write_age(Some((self.now - key.born).min(REJECT_AFTER_TIME)), sink);
             sink.write_u64(key.used.len() as u64);

@@ -1,6 +1,6 @@
 //! One side of a model: a peer, and a caller that does what a caller must; or makes one mistake, to see that it is found.
 
-use core::hash::Hasher;
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::hash::DefaultHasher;
@@ -10,9 +10,10 @@ use wg_proto::aead::RingAead;
 use wg_proto::limits::REKEY_TIMEOUT;
 use wg_proto::{
     Config, Endpoint, Event, Fingerprint, Handled, Instant, Load, Named, Peer, PrivateKey, ReceiveError,
-    Tai64n, UnixTime,
+    Role, Tai64n, UnixTime,
 };
 
+use crate::model::digest::Sink;
 use crate::model::entropy::Entropy;
 use crate::model::ledger::{KeyRecord, Ledger, Rule, Violation};
 use crate::model::side::Side;
@@ -54,11 +55,11 @@ pub enum Mistake {
 }
 
 /// What a host reaches beyond itself.
-pub(super) struct Outside<'a> {
+pub(super) struct Outside {
     pub(super) now: Duration,
     /// How many handshake messages were ever made.
-    pub(super) messages: &'a mut u32,
-    pub(super) wire: &'a mut Vec<Flying>,
+    pub(super) messages: u32,
+    pub(super) sent: Vec<Flying>,
 }
 
 /// What came in a datagram that was taken.
@@ -92,6 +93,8 @@ pub(super) struct Host {
     pub(super) snapshot: Option<Arc<Self>>,
     /// How far its clock is behind.
     pub(super) behind: Duration,
+    /// What all of this is known by, since it last changed.
+    state: u128,
 }
 
 impl Host {
@@ -113,7 +116,17 @@ impl Host {
             ledger: Ledger::default(),
             snapshot: None,
             behind: Duration::ZERO,
+            state: 0,
         }
+    }
+
+    pub(super) const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What its state is known by: two hosts of one scenario with the same do the same at the same time.
+    pub(super) const fn state(&self) -> u128 {
+        self.state
     }
 
     pub(super) fn instant(&self, now: Duration) -> Instant {
@@ -130,7 +143,7 @@ impl Host {
     // --- what happens to it ---
 
     /// It has a packet to send.
-    pub(super) fn send(&mut self, packet: u32, outside: &mut Outside<'_>) -> Result<(), Violation> {
+    pub(super) fn send(&mut self, packet: u32, outside: &mut Outside) -> Result<(), Violation> {
         if self.seal(packet, outside)? {
             return Ok(());
         }
@@ -150,13 +163,13 @@ impl Host {
         &mut self,
         datagram: &[u8],
         from: core::net::SocketAddr,
-        outside: &mut Outside<'_>,
+        outside: &mut Outside,
     ) -> Result<Came, ReceiveError> {
         let before = (self.mistake == Mistake::ForgetsWhatCame).then(|| self.peer.clone());
         let mut buffer = datagram.to_vec();
-        let mut entropy = Entropy::new(*outside.messages);
+        let mut entropy = Entropy::new(outside.messages);
         let now = self.instant(outside.now);
-        let wall = wall(*outside.messages);
+        let wall = wall(outside.messages);
         let came =
             match self.peer.handle(&mut buffer, Endpoint::new(from), Load::Normal, now, wall, &mut entropy) {
                 Ok(Handled::Packet(content)) => Ok(Came::Packet(content.to_vec())),
@@ -164,12 +177,12 @@ impl Host {
                 Ok(Handled::Handshake) => Ok(Came::Handshake),
                 Err(error) => Err(error),
             };
-        *outside.messages += u32::from(entropy.drawn());
+        outside.messages += u32::from(entropy.drawn());
         if let (Some(before), Ok(Came::Packet(_))) = (before, &came) {
             self.peer = before;
         }
         if self.mistake == Mistake::AnswersStrangers && came.is_err() {
-            outside.wire.push(Flying {
+            outside.sent.push(Flying {
                 from: self.side,
                 kind: Kind::CookieReply,
                 copies: 1,
@@ -180,7 +193,7 @@ impl Host {
     }
 
     /// Its timers are polled.
-    pub(super) fn poll(&mut self, outside: &Outside<'_>) {
+    pub(super) fn poll(&mut self, outside: &Outside) {
         self.peer.handle_timeout(self.instant(outside.now));
     }
 
@@ -206,7 +219,7 @@ impl Host {
 
     // --- what a caller does after every call ---
 
-    pub(super) fn settle(&mut self, outside: &mut Outside<'_>) -> Result<(), Violation> {
+    pub(super) fn settle(&mut self, outside: &mut Outside) -> Result<(), Violation> {
         self.note_keys(outside.now)?;
         loop {
             if let Some(event) = self.peer.poll_event() {
@@ -218,10 +231,10 @@ impl Host {
                 continue;
             }
             let mut out = [0; 148];
-            let mut entropy = Entropy::new(*outside.messages);
-            let (now, wall) = (self.instant(outside.now), wall(*outside.messages));
+            let mut entropy = Entropy::new(outside.messages);
+            let (now, wall) = (self.instant(outside.now), wall(outside.messages));
             let transmit = self.peer.poll_transmit(&mut out, now, wall, &mut entropy);
-            *outside.messages += u32::from(entropy.drawn());
+            outside.messages += u32::from(entropy.drawn());
             match transmit {
                 Ok(Some(transmit)) => self.transmit(&out[..transmit.len], None, outside)?,
                 Ok(None) => break,
@@ -238,7 +251,7 @@ impl Host {
         }
     }
 
-    fn flush(&mut self, outside: &mut Outside<'_>) -> Result<(), Violation> {
+    fn flush(&mut self, outside: &mut Outside) -> Result<(), Violation> {
         while let Some(packet) = self.staged.front().copied() {
             if !self.seal(packet, outside)? {
                 break;
@@ -248,7 +261,7 @@ impl Host {
         Ok(())
     }
 
-    fn seal(&mut self, packet: u32, outside: &mut Outside<'_>) -> Result<bool, Violation> {
+    fn seal(&mut self, packet: u32, outside: &mut Outside) -> Result<bool, Violation> {
         let content = content(self.side, packet);
         let mut out = [0; 64];
         match self.peer.seal(&content, &mut out, self.instant(outside.now)) {
@@ -262,7 +275,7 @@ impl Host {
         &mut self,
         datagram: &[u8],
         packet: Option<u32>,
-        outside: &mut Outside<'_>,
+        outside: &mut Outside,
     ) -> Result<(), Violation> {
         let Some(kind) = Kind::of(datagram, packet) else {
             return Err(Violation::new(Rule::Panic, format!("{:?} sends no message", self.side)));
@@ -278,7 +291,7 @@ impl Host {
                 return Err(Violation::new(Rule::Silence, "a cookie without load"));
             }
         }
-        outside.wire.push(Flying { from: self.side, kind, copies: 1, bytes: datagram.into() });
+        outside.sent.push(Flying { from: self.side, kind, copies: 1, bytes: datagram.into() });
         Ok(())
     }
 
@@ -290,8 +303,8 @@ impl Host {
             let Some(key) = sessions.keypair(index) else { continue };
             let (local, remote) = (index.get(), key.remote_index().get());
             if !self.ledger.keys.iter().any(|known| known.local == local && known.remote == remote) {
-                let (role, used) = (key.role(), Vec::new());
-                self.ledger.keys.push(KeyRecord { local, remote, role, born: now, used, heard: false });
+                let (initiated, used) = (key.role() == Role::Initiator, Vec::new());
+                self.ledger.keys.push(KeyRecord { local, remote, initiated, born: now, used, heard: false });
             }
         }
         let kept = self.snapshot.as_deref();
@@ -312,18 +325,34 @@ impl Host {
         Ok(())
     }
 
-    /// The state as it is, to compare with another of the same host.
+    /// The state of the peer as it is, to compare with another of the same host.
     pub(super) fn exact(&self, now: Duration) -> u64 {
         let mut hasher = DefaultHasher::new();
+        self.write_peer(now, &mut hasher);
+        hasher.finish()
+    }
+
+    fn write_peer(&self, now: Duration, into: &mut dyn Hasher) {
         let mut names = |named: Named<'_>| match named {
             Named::LocalIndex(index) | Named::RemoteIndex(index) => index.get().into(),
-            Named::Mac1(mac1) => {
-                u64::from_le_bytes([mac1[0], mac1[1], mac1[2], mac1[3], mac1[4], mac1[5], mac1[6], mac1[7]])
-            }
+            Named::Mac1([a, b, c, d, e, f, g, h, ..]) => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
             Named::StampSent(stamp) | Named::GreatestStamp(stamp) => serial_of(stamp),
         };
-        self.peer.fingerprint(&mut Fingerprint::new(self.instant(now), &mut names, &mut hasher));
-        hasher.finish()
+        self.peer.fingerprint(&mut Fingerprint::new(self.instant(now), &mut names, into));
+    }
+
+    /// Notes what its state is known by, after it changed.
+    pub(super) fn seal_state(&mut self, now: Duration) {
+        let mut sink = Sink::default();
+        // Everything in it is relative to this.
+        now.hash(&mut sink);
+        self.side.hash(&mut sink);
+        self.write_peer(now, &mut sink);
+        self.staged.hash(&mut sink);
+        self.ledger.hash(&mut sink);
+        self.behind.hash(&mut sink);
+        self.snapshot.as_ref().map(|snapshot| snapshot.state).hash(&mut sink);
+        self.state = sink.digest();
     }
 }
 

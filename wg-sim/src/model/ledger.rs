@@ -5,7 +5,6 @@
 use core::fmt;
 use core::time::Duration;
 
-use wg_proto::Role;
 use wg_proto::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_TIMEOUT};
 
 use crate::model::side::Side;
@@ -62,11 +61,12 @@ impl fmt::Display for Violation {
 impl core::error::Error for Violation {}
 
 /// What is known of a keypair that a host holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct KeyRecord {
     pub(super) local: u32,
     pub(super) remote: u32,
-    pub(super) role: Role,
+    /// Whether this host sent the initiation.
+    pub(super) initiated: bool,
     /// When the host got it.
     pub(super) born: Duration,
     /// The counters it was used with, in order.
@@ -76,7 +76,7 @@ pub(super) struct KeyRecord {
 }
 
 /// What is written down about one host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Ledger {
     pub(super) keys: Vec<KeyRecord>,
     /// When it last sent an initiation or a response.
@@ -119,7 +119,7 @@ impl Ledger {
             let what = format!("{side:?} sends counter {counter} with a key of {age:?}");
             return Err(Violation::new(Rule::Expiry, what));
         }
-        if key.role == Role::Responder && !key.heard {
+        if !key.initiated && !key.heard {
             let what = format!("{side:?} sends with a key that was not confirmed");
             return Err(Violation::new(Rule::Confirmation, what));
         }

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use crate::model::ledger::{Rule, Violation};
 use crate::model::side::Side;
-use crate::model::world::{Adversary, World};
+use crate::model::step::{Adversary, Steps};
+use crate::model::world::World;
 
 /// The way of a datagram.
 const DELAY: Duration = Duration::from_millis(20);
@@ -53,7 +54,7 @@ enum UnderWay {
 
 impl World {
     /// Looks whether the peers come together from here, and tells how long it took at most.
-    pub(super) fn recovers(&self) -> Result<Duration, Violation> {
+    pub(super) fn recovers(&self, steps: &mut Steps) -> Result<Duration, Violation> {
         let mut slowest = Duration::ZERO;
         for traffic in Traffic::ALL {
             let waits = Side::BOTH.into_iter().any(|side| !self.host(side).staged.is_empty());
@@ -61,7 +62,7 @@ impl World {
                 continue;
             }
             for under_way in [UnderWay::Arrives, UnderWay::IsLost] {
-                let took = self.recovers_with(traffic, under_way).map_err(|violation| Violation {
+                let took = self.recovers_with(traffic, under_way, steps).map_err(|violation| Violation {
                     what: format!(
                         "{} (traffic {traffic:?}, what was under way {under_way:?})",
                         violation.what
@@ -74,7 +75,12 @@ impl World {
         Ok(slowest)
     }
 
-    fn recovers_with(&self, traffic: Traffic, under_way: UnderWay) -> Result<Duration, Violation> {
+    fn recovers_with(
+        &self,
+        traffic: Traffic,
+        under_way: UnderWay,
+        steps: &mut Steps,
+    ) -> Result<Duration, Violation> {
         let mut world = self.clone();
         if under_way == UnderWay::IsLost {
             world.wire.clear();
@@ -84,7 +90,7 @@ impl World {
         let mut next_packet = start;
         loop {
             arrivals.note(&world);
-            if world.acquainted() && world.carries_packets()? {
+            if world.acquainted() && world.carries_packets(steps)? {
                 return Ok(world.now - start);
             }
             let packet = (traffic != Traffic::None).then_some(next_packet);
@@ -93,14 +99,14 @@ impl World {
                 let what = format!("no session {BOUND:?} after the network came back; next {next:?}");
                 return Err(Violation::new(Rule::Recovery, what));
             };
-            world.pass_to(next.max(world.now))?;
+            world.pass_to(next.max(world.now), steps)?;
             arrivals.note(&world);
             if arrivals.next().is_some_and(|at| at <= world.now) {
-                arrivals.deliver(&mut world)?;
+                arrivals.deliver(&mut world, steps)?;
             } else if packet.is_some_and(|at| at <= world.now) {
                 next_packet += PACE;
                 for side in Side::BOTH.into_iter().filter(|side| traffic.comes_from(*side)) {
-                    world.send(side)?;
+                    world.send(side, steps)?;
                 }
             }
         }
@@ -114,14 +120,14 @@ impl World {
     }
 
     /// Whether a packet of each side arrives at once.
-    fn carries_packets(&self) -> Result<bool, Violation> {
+    fn carries_packets(&self, steps: &mut Steps) -> Result<bool, Violation> {
         let mut world = self.clone();
         world.wire.clear();
         for side in Side::BOTH {
             let sent = world.packets;
-            world.send(side)?;
+            world.send(side, steps)?;
             while !world.wire.is_empty() {
-                world.deliver(0, Adversary::Absent)?;
+                world.deliver(0, Adversary::Absent, steps)?;
             }
             if !world.delivered.contains(&sent) {
                 return Ok(false);
@@ -145,10 +151,10 @@ impl Arrivals {
         self.0.front().copied()
     }
 
-    fn deliver(&mut self, world: &mut World) -> Result<(), Violation> {
+    fn deliver(&mut self, world: &mut World, steps: &mut Steps) -> Result<(), Violation> {
         if world.wire[0].copies == 1 {
             self.0.pop_front();
         }
-        world.deliver(0, Adversary::Absent)
+        world.deliver(0, Adversary::Absent, steps)
     }
 }

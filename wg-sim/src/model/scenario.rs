@@ -10,14 +10,15 @@ use crate::model::action::Action;
 use crate::model::host::{Identity, Mistake};
 use crate::model::ledger::Violation;
 use crate::model::side::Side;
-use crate::model::world::{Adversary, Setup, World};
+use crate::model::step::{Adversary, Fixed, Steps};
+use crate::model::world::World;
 
 /// A state to begin a search from.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     name: &'static str,
     about: &'static str,
-    begin: fn(&mut World) -> Result<(), Violation>,
+    begin: fn(&mut World, &mut Steps) -> Result<(), Violation>,
     /// Thousandths of the greatest jitter, of each side.
     jitter: [u16; 2],
     persistent_keepalive: [Duration; 2],
@@ -28,66 +29,80 @@ pub struct Scenario {
 impl Scenario {
     /// All of them.
     pub const ALL: [Self; 11] = [
-        Self::new("idle", "Two peers that never spoke.", |_| Ok(())),
+        Self::new("idle", "Two peers that never spoke.", |_, _| Ok(())),
         Self {
             restarts: 0,
             // Were it the same on both sides, and one of them not to yield, they would cross for ever.
-            ..Self::new("crossed", "Both sent an initiation, and neither has come.", |world| {
-                world.send(Side::A)?;
-                world.send(Side::B)
+            ..Self::new("crossed", "Both sent an initiation, and neither has come.", |world, steps| {
+                world.send(Side::A, steps)?;
+                world.send(Side::B, steps)
             })
         },
-        Self::new("answered", "A's initiation was answered, and the response is under way.", |world| {
-            world.send(Side::A)?;
-            world.deliver(0, Adversary::Present)
+        Self::new(
+            "answered",
+            "A's initiation was answered, and the response is under way.",
+            |world, steps| {
+                world.send(Side::A, steps)?;
+                world.deliver(0, Adversary::Present, steps)
+            },
+        ),
+        Self::new("session", "A session that A began, a second ago.", |world, steps| {
+            session(world, steps, 1)
         }),
-        Self::new("session", "A session that A began, a second ago.", |world| session(world, 1)),
-        Self::new("rekey", "A session of 119 s: the initiator is about to ask for another.", |world| {
-            session(world, 119)
-        }),
-        Self::new("expiry", "A session of 179 s: nothing may be sent with it soon.", |world| {
-            session(world, 179)
+        Self::new(
+            "rekey",
+            "A session of 119 s: the initiator is about to ask for another.",
+            |world, steps| session(world, steps, 119),
+        ),
+        Self::new("expiry", "A session of 179 s: nothing may be sent with it soon.", |world, steps| {
+            session(world, steps, 179)
         }),
         Self {
             restarts: 2,
-            ..Self::new("restarts", "A session of 10 s, and hosts that start anew.", |world| {
-                session(world, 10)
+            ..Self::new("restarts", "A session of 10 s, and hosts that start anew.", |world, steps| {
+                session(world, steps, 10)
             })
         },
-        Self::new("counters", "A's counter is at 2^60, and B's two below the last.", |world| {
-            session(world, 1)?;
+        Self::new("counters", "A's counter is at 2^60, and B's two below the last.", |world, steps| {
+            session(world, steps, 1)?;
             set_counter(world, Side::A, REKEY_AFTER_MESSAGES);
             set_counter(world, Side::B, REJECT_AFTER_MESSAGES - 2);
             Ok(())
         }),
-        Self::new("despair", "A initiated 19 times, and nothing came back.", |world| {
-            world.send(Side::A)?;
+        Self::new("despair", "A initiated 19 times, and nothing came back.", |world, steps| {
+            world.send(Side::A, steps)?;
             for _ in 0..18 {
                 world.wire.clear();
-                world.act(Action::Advance, Adversary::Present)?;
+                world.act(Action::Advance, Adversary::Present, steps)?;
             }
             world.wire.clear();
             Ok(())
         }),
         Self {
             persistent_keepalive: [Duration::from_secs(25), Duration::ZERO],
-            ..Self::new("keepalive", "A session of 10 s that A keeps alive every 25 s.", |world| {
-                session(world, 10)
+            ..Self::new("keepalive", "A session of 10 s that A keeps alive every 25 s.", |world, steps| {
+                session(world, steps, 10)
             })
         },
-        Self::new("snapshot", "A session of 10 s, and A a virtual machine that is restored.", |world| {
-            session(world, 10)?;
-            let host = &mut world.hosts[Side::A.index()];
-            let snapshot = Arc::clone(host);
-            Arc::make_mut(host).snapshot = Some(snapshot);
-            Ok(())
-        }),
+        Self::new(
+            "snapshot",
+            "A session of 10 s, and A a virtual machine that is restored.",
+            |world, steps| {
+                session(world, steps, 10)?;
+                let host = &mut world.hosts[Side::A.index()];
+                let snapshot = Arc::clone(host);
+                let host = Arc::make_mut(host);
+                host.snapshot = Some(snapshot);
+                host.seal_state(world.now);
+                Ok(())
+            },
+        ),
     ];
 
     const fn new(
         name: &'static str,
         about: &'static str,
-        begin: fn(&mut World) -> Result<(), Violation>,
+        begin: fn(&mut World, &mut Steps) -> Result<(), Violation>,
     ) -> Self {
         Self {
             name,
@@ -149,44 +164,46 @@ impl Scenario {
     /// If an action is not possible where it stands.
     pub fn replay(&self, actions: &[Action]) -> Result<(), Violation> {
         let mut world = self.world()?;
+        let mut steps = Steps::default();
         for action in actions {
             assert!(world.actions().contains(action), "{action:?} is not possible");
-            world.act(*action, Adversary::Present)?;
+            world.act(*action, Adversary::Present, &mut steps)?;
         }
-        world.recovers().map(drop)
+        world.recovers(&mut steps).map(drop)
     }
 
     pub(super) fn world(&self) -> Result<World, Violation> {
         let private = Side::BOTH.map(|side| PrivateKey::from_bytes([0x40 + side as u8; 32]));
         let public = private.each_ref().map(PrivateKey::public_key);
-        let hosts = Side::BOTH.map(|side| Identity {
-            side,
-            private: private[side.index()].duplicate(),
-            remote: public[side.other().index()],
-            jitter: self.jitter[side.index()],
-            persistent_keepalive: self.persistent_keepalive[side.index()],
-            mistake: self.mistakes[side.index()],
-        });
-        let mac1 = public.each_ref().map(Mac1Key::new);
-        let mut world = World::new(Arc::new(Setup { hosts, mac1 }))?;
-        (self.begin)(&mut world)?;
+        let mut world = World::new(Side::BOTH.map(|side| Fixed {
+            identity: Identity {
+                side,
+                private: private[side.index()].duplicate(),
+                remote: public[side.other().index()],
+                jitter: self.jitter[side.index()],
+                persistent_keepalive: self.persistent_keepalive[side.index()],
+                mistake: self.mistakes[side.index()],
+            },
+            mac1: Mac1Key::new(&public[side.index()]),
+        }))?;
+        (self.begin)(&mut world, &mut Steps::default())?;
         world.restarts = self.restarts;
         Ok(world)
     }
 }
 
 /// Lets A begin a session, and lets it come to an age, with nothing under way.
-fn session(world: &mut World, age: u64) -> Result<(), Violation> {
+fn session(world: &mut World, steps: &mut Steps, age: u64) -> Result<(), Violation> {
     let end = world.now + Duration::from_secs(age);
     if world.wire.is_empty() {
-        world.send(Side::A)?;
+        world.send(Side::A, steps)?;
     }
     loop {
         while !world.wire.is_empty() {
-            world.deliver(0, Adversary::Present)?;
+            world.deliver(0, Adversary::Present, steps)?;
         }
         let Some(next) = world.next_deadline().filter(|next| *next <= end) else { break };
-        world.pass_to(next)?;
+        world.pass_to(next, steps)?;
     }
     world.now = end;
     world.delivered.clear();
@@ -198,4 +215,5 @@ fn set_counter(world: &mut World, side: Side, counter: u64) {
     if let Some(current) = host.peer.sessions_mut().current_mut() {
         current.set_next_counter(counter);
     }
+    host.seal_state(world.now);
 }

@@ -12,7 +12,8 @@ use std::time::Instant;
 use crate::model::action::Action;
 use crate::model::ledger::{Rule, Violation};
 use crate::model::scenario::Scenario;
-use crate::model::world::{Adversary, World};
+use crate::model::step::{Adversary, Steps};
+use crate::model::world::World;
 
 /// States that are expanded before what they lead to is sorted in.
 const BLOCK: usize = 2048;
@@ -166,14 +167,14 @@ pub fn check(scenario: &Scenario, settings: Settings) -> Result<Report, Countere
 
 fn describe(scenario: &Scenario, actions: &[Action]) -> Vec<String> {
     let Ok(mut world) = scenario.world() else { return Vec::new() };
-    let mut steps = Vec::new();
+    let (mut words, mut steps) = (Vec::new(), Steps::default());
     for action in actions {
-        steps.push(world.describe(*action));
-        if !matches!(caught(|| world.act(*action, Adversary::Present)), Ok(())) {
+        words.push(world.describe(*action));
+        if caught(|| world.act(*action, Adversary::Present, &mut steps)).is_err() {
             break;
         }
     }
-    steps
+    words
 }
 
 struct Node {
@@ -238,11 +239,12 @@ fn expand(block: &[Node], known: &HashSet<u128>, settings: Settings, depth: usiz
 fn expand_nodes(nodes: &[Node], known: &HashSet<u128>, settings: Settings, depth: usize) -> Found {
     let mut found = Found::default();
     let mut here = HashSet::new();
+    let mut steps = Steps::default();
     for Node { id, world } in nodes {
         for action in world.actions() {
             found.transitions += 1;
             let mut next = world.clone();
-            if let Err(violation) = caught(|| next.act(action, Adversary::Present)) {
+            if let Err(violation) = caught(|| next.act(action, Adversary::Present, &mut steps)) {
                 found.broken = Some((violation, *id, Some(action)));
                 return found;
             }
@@ -252,7 +254,7 @@ fn expand_nodes(nodes: &[Node], known: &HashSet<u128>, settings: Settings, depth
             }
             let is_sampled = |every: NonZero<u64>| digest % u128::from(every.get()) == 0;
             if settings.recover_every.is_some_and(is_sampled) {
-                match caught(|| next.recovers()) {
+                match caught(|| next.recovers(&mut steps)) {
                     Ok(took) => {
                         found.recovered += 1;
                         found.slowest_recovery = found.slowest_recovery.max(took);

@@ -43,6 +43,14 @@ pub(super) struct Flying {
 }
 
 impl Flying {
+    /// The number of the packet in it, or one that no packet has.
+    pub(super) fn packet(&self) -> u32 {
+        match self.kind {
+            Kind::Data { packet: Some(packet), .. } => packet,
+            _ => u32::MAX,
+        }
+    }
+
     /// The datagram changed by someone who knows the public keys of both, and no secret.
     pub(super) fn forged(&self, receiver: &Mac1Key) -> Vec<u8> {
         let mut bytes = self.bytes.to_vec();

@@ -3,13 +3,14 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use wg_proto::ReceiveError;
 use wg_proto::limits::{REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_ON_RECEIVE_AFTER};
-use wg_proto::{Mac1Key, ReceiveError};
 
 use crate::model::action::Action;
-use crate::model::host::{Came, Host, Identity, Mistake, Outside, content};
+use crate::model::host::{Came, Host, Mistake, content};
 use crate::model::ledger::{Rule, Violation};
-use crate::model::side::{Side, elsewhere};
+use crate::model::side::Side;
+use crate::model::step::{Adversary, Fixed, Input, Steps};
 use crate::model::wire::{Flying, Kind};
 
 /// The ages at which a key changes what it may be used for.
@@ -21,23 +22,9 @@ const MAX_STAGED: usize = 2;
 /// Copies of one datagram under way.
 const MAX_COPIES: u8 = 2;
 
-/// What does not change.
-#[derive(Debug)]
-pub(super) struct Setup {
-    pub(super) hosts: [Identity; 2],
-    pub(super) mac1: [Mac1Key; 2],
-}
-
-/// Whether datagrams are also delivered forged and repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Adversary {
-    Present,
-    Absent,
-}
-
 #[derive(Clone)]
 pub(super) struct World {
-    pub(super) setup: Arc<Setup>,
+    pub(super) fixed: Arc<[Fixed; 2]>,
     pub(super) now: Duration,
     pub(super) hosts: [Arc<Host>; 2],
     /// What is under way, the oldest first.
@@ -52,10 +39,10 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(setup: Arc<Setup>) -> Result<Self, Violation> {
-        let hosts = setup.hosts.each_ref().map(|identity| Arc::new(Host::new(identity)));
+    pub(super) fn new(fixed: [Fixed; 2]) -> Result<Self, Violation> {
+        let hosts = fixed.each_ref().map(|fixed| Arc::new(Host::new(&fixed.identity)));
         let mut world = Self {
-            setup,
+            fixed: Arc::new(fixed),
             now: Duration::from_secs(1),
             hosts,
             wire: Vec::new(),
@@ -65,7 +52,7 @@ impl World {
             restarts: 0,
         };
         for side in Side::BOTH {
-            world.call(side, |_, _| Ok(()))?;
+            world.step(side, Input::Poll, &mut Steps::default())?;
         }
         Ok(world)
     }
@@ -109,50 +96,39 @@ impl World {
         actions
     }
 
-    /// Does it, with an adversary beside every delivery.
-    pub(super) fn act(&mut self, action: Action, adversary: Adversary) -> Result<(), Violation> {
+    /// Does it.
+    pub(super) fn act(
+        &mut self,
+        action: Action,
+        adversary: Adversary,
+        steps: &mut Steps,
+    ) -> Result<(), Violation> {
         match action {
-            Action::Send(side) => self.send(side)?,
-            Action::Deliver(place) => self.deliver(place.into(), adversary)?,
+            Action::Send(side) => self.send(side, steps)?,
+            Action::Deliver(place) => self.deliver(place.into(), adversary, steps)?,
             Action::Drop(place) => self.take_copy(place.into()),
             Action::Duplicate(place) => self.wire[usize::from(place)].copies += 1,
             Action::Advance => {
                 if let Some(next) = self.next_instant() {
-                    self.pass_to(next)?;
+                    self.pass_to(next, steps)?;
                 }
             }
             Action::Sleep => {
                 if let Some(age) = self.next_age() {
-                    let slept = age - self.now;
-                    for side in Side::BOTH {
-                        let mistake = self.setup.hosts[side.index()].mistake;
-                        if mistake == Mistake::ClockStopsInSleep {
-                            Arc::make_mut(&mut self.hosts[side.index()]).behind += slept;
-                        }
-                    }
-                    self.pass_to(age)?;
+                    self.stop_clocks(age - self.now);
+                    self.pass_to(age, steps)?;
                 }
             }
             Action::Restart(side) => {
                 self.restarts -= 1;
-                let setup = Arc::clone(&self.setup);
-                self.call(side, |host, _| {
-                    host.restart(&setup.hosts[side.index()]);
-                    Ok(())
-                })?;
+                self.step(side, Input::Restart, steps)?;
             }
-            Action::Restore(side) => self.call(side, |host, _| {
-                host.restore();
-                Ok(())
-            })?,
+            Action::Restore(side) => {
+                self.step(side, Input::Restore, steps)?;
+            }
         }
         let wire = &self.wire;
-        let under_way = |packet: u32| {
-            wire.iter().any(
-                |flying| matches!(flying.kind, Kind::Data { packet: Some(other), .. } if other == packet),
-            )
-        };
-        self.delivered.retain(|packet| under_way(*packet));
+        self.delivered.retain(|packet| wire.iter().any(|flying| flying.packet() == *packet));
         Ok(())
     }
 
@@ -183,41 +159,23 @@ impl World {
 
     // --- how it happens ---
 
-    pub(super) fn send(&mut self, side: Side) -> Result<(), Violation> {
+    pub(super) fn send(&mut self, side: Side, steps: &mut Steps) -> Result<(), Violation> {
         let packet = self.packets;
         self.packets += 1;
-        self.call(side, |host, outside| host.send(packet, outside))
+        self.step(side, Input::Send(packet), steps).map(drop)
     }
 
-    pub(super) fn deliver(&mut self, place: usize, adversary: Adversary) -> Result<(), Violation> {
+    pub(super) fn deliver(
+        &mut self,
+        place: usize,
+        adversary: Adversary,
+        steps: &mut Steps,
+    ) -> Result<(), Violation> {
         let flying = self.wire[place].clone();
-        let side = flying.from.other();
         self.take_copy(place);
-        if adversary == Adversary::Present {
-            let forged = flying.forged(&self.setup.mac1[side.index()]);
-            self.refuse(side, &forged, Rule::Silence)?;
-            if let Some(renumbered) = flying.renumbered() {
-                self.refuse(side, &renumbered, Rule::Silence)?;
-            }
-        }
-        let before = self.host(side).exact(self.now);
-        let from = flying.from.address();
-        let came = self.call_then(
-            side,
-            |host, outside| Ok(host.handle(&flying.bytes, from, outside)),
-            |host, came| {
-                if let (Ok(_), Kind::Data { receiver, .. }) = (came, flying.kind) {
-                    host.ledger.heard(receiver);
-                }
-            },
-        )?;
-        match came {
-            Ok(came) => self.accept(&flying, came)?,
-            Err(error) => self.unchanged(side, before, Rule::Silence, error)?,
-        }
-        match adversary {
-            Adversary::Present => self.refuse(side, &flying.bytes, Rule::Replay),
-            Adversary::Absent => Ok(()),
+        match self.step(flying.from.other(), Input::Datagram(&flying, adversary), steps)? {
+            Some(Ok(came)) => self.accept(&flying, came),
+            Some(Err(_)) | None => Ok(()),
         }
     }
 
@@ -239,27 +197,6 @@ impl World {
             | (Kind::Initiation { .. } | Kind::Response { .. }, Came::Handshake) => Ok(()),
             _ => broken("it was taken for something else"),
         }
-    }
-
-    /// A datagram that must not be taken comes from elsewhere.
-    fn refuse(&mut self, side: Side, datagram: &[u8], rule: Rule) -> Result<(), Violation> {
-        let before = self.host(side).exact(self.now);
-        let under_way = self.wire.len();
-        let came = self.call(side, |host, outside| Ok(host.handle(datagram, elsewhere(), outside)))?;
-        let Err(error) = came else {
-            return Err(Violation::new(rule, format!("{side:?} took {came:?}")));
-        };
-        if self.wire.len() != under_way {
-            return Err(Violation::new(rule, format!("{side:?} answered what it refused: {error}")));
-        }
-        self.unchanged(side, before, rule, error)
-    }
-
-    fn unchanged(&self, side: Side, before: u64, rule: Rule, error: ReceiveError) -> Result<(), Violation> {
-        if self.host(side).exact(self.now) == before {
-            return Ok(());
-        }
-        Err(Violation::new(rule, format!("{side:?} was changed by what it refused: {error}")))
     }
 
     pub(super) fn take_copy(&mut self, place: usize) {
@@ -285,39 +222,38 @@ impl World {
     }
 
     /// Time passes, and whoever has something due then does it.
-    pub(super) fn pass_to(&mut self, time: Duration) -> Result<(), Violation> {
+    pub(super) fn pass_to(&mut self, time: Duration, steps: &mut Steps) -> Result<(), Violation> {
         self.now = time;
         for side in Side::BOTH {
             if self.host(side).deadline().is_some_and(|at| at <= time) {
-                self.call(side, |host, outside| {
-                    host.poll(outside);
-                    Ok(())
-                })?;
+                self.step(side, Input::Poll, steps)?;
             }
         }
         Ok(())
     }
 
-    fn call<T>(
-        &mut self,
-        side: Side,
-        call: impl FnOnce(&mut Host, &mut Outside<'_>) -> Result<T, Violation>,
-    ) -> Result<T, Violation> {
-        self.call_then(side, call, |_, _| {})
+    /// The clocks that do not count a sleep fall behind.
+    fn stop_clocks(&mut self, slept: Duration) {
+        for (host, fixed) in self.hosts.iter_mut().zip(self.fixed.iter()) {
+            if fixed.identity.mistake == Mistake::ClockStopsInSleep {
+                let host = Arc::make_mut(host);
+                host.behind += slept;
+                host.seal_state(self.now);
+            }
+        }
     }
 
-    /// Makes one call, looks at what came of it, and does what a caller must after it.
-    fn call_then<T>(
+    fn step(
         &mut self,
         side: Side,
-        call: impl FnOnce(&mut Host, &mut Outside<'_>) -> Result<T, Violation>,
-        then: impl FnOnce(&mut Host, &T),
-    ) -> Result<T, Violation> {
-        let host = Arc::make_mut(&mut self.hosts[side.index()]);
-        let mut outside = Outside { now: self.now, messages: &mut self.messages, wire: &mut self.wire };
-        let result = call(host, &mut outside)?;
-        then(host, &result);
-        host.settle(&mut outside)?;
-        Ok(result)
+        input: Input<'_>,
+        steps: &mut Steps,
+    ) -> Result<Option<Result<Came, ReceiveError>>, Violation> {
+        let at = side.index();
+        let step = steps.step(&self.hosts[at], input, &self.fixed[at], self.now, self.messages)?;
+        self.hosts[at] = step.host;
+        self.messages = step.messages;
+        self.wire.extend(step.sent);
+        Ok(step.came)
     }
 }

@@ -33,6 +33,7 @@ mod recovery;
 mod scenario;
 mod search;
 mod side;
+mod static_key;
 mod step;
 mod wire;
 mod world;

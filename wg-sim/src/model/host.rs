@@ -9,14 +9,15 @@ use std::sync::Arc;
 use wg_proto::aead::RingAead;
 use wg_proto::limits::REKEY_TIMEOUT;
 use wg_proto::{
-    Config, Endpoint, Event, Fingerprint, Handled, Instant, Load, Named, Peer, PrivateKey, ReceiveError,
-    Role, Tai64n, UnixTime,
+    Config, Endpoint, Event, Fingerprint, Handled, Instant, Load, Named, Peer, ReceiveError, Role, Tai64n,
+    UnixTime,
 };
 
 use crate::model::digest::Sink;
 use crate::model::entropy::Entropy;
 use crate::model::ledger::{KeyRecord, Ledger, Rule, Violation};
 use crate::model::side::Side;
+use crate::model::static_key::StaticKey;
 use crate::model::wire::{Flying, Kind};
 
 /// Where the monotonic clocks begin: anywhere but at zero.
@@ -74,7 +75,7 @@ pub(super) enum Came {
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) side: Side,
-    pub(super) private: PrivateKey,
+    pub(super) key: StaticKey,
     pub(super) remote: wg_proto::PublicKey,
     pub(super) jitter: u16,
     pub(super) persistent_keepalive: Duration,
@@ -85,7 +86,7 @@ pub(super) struct Identity {
 pub(super) struct Host {
     side: Side,
     mistake: Mistake,
-    pub(super) peer: Peer<PrivateKey, RingAead>,
+    pub(super) peer: Peer<StaticKey, RingAead>,
     /// Packets that found no session, the oldest first.
     pub(super) staged: VecDeque<u32>,
     pub(super) ledger: Ledger,
@@ -93,6 +94,8 @@ pub(super) struct Host {
     pub(super) snapshot: Option<Arc<Self>>,
     /// How far its clock is behind.
     pub(super) behind: Duration,
+    /// How often it was told to drop what it kept back.
+    pub(super) gave_up: u32,
     /// What all of this is known by, since it last changed.
     state: u128,
 }
@@ -104,7 +107,7 @@ impl Host {
             persistent_keepalive: identity.persistent_keepalive,
             ..Config::new(identity.remote)
         };
-        let Ok(mut peer) = Peer::new(identity.private.duplicate(), config, &mut Entropy::new(0)) else {
+        let Ok(mut peer) = Peer::new(identity.key.clone(), config, &mut Entropy::new(0)) else {
             unreachable!("the private key is here, so it answers")
         };
         peer.fix_jitter(identity.jitter);
@@ -116,6 +119,7 @@ impl Host {
             ledger: Ledger::default(),
             snapshot: None,
             behind: Duration::ZERO,
+            gave_up: 0,
             state: 0,
         }
     }
@@ -225,7 +229,10 @@ impl Host {
             if let Some(event) = self.peer.poll_event() {
                 match event {
                     Event::Established => self.flush(outside)?,
-                    Event::GaveUp | Event::Expired => self.staged.clear(),
+                    Event::GaveUp | Event::Expired => {
+                        self.staged.clear();
+                        self.gave_up += 1;
+                    }
                     _ => {}
                 }
                 continue;
@@ -351,6 +358,7 @@ impl Host {
         self.staged.hash(&mut sink);
         self.ledger.hash(&mut sink);
         self.behind.hash(&mut sink);
+        self.gave_up.hash(&mut sink);
         self.snapshot.as_ref().map(|snapshot| snapshot.state).hash(&mut sink);
         self.state = sink.digest();
     }

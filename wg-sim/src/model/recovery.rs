@@ -2,7 +2,7 @@
 //!
 //! From a state the network becomes perfect: what is under way arrives, or all of it is lost, and from then on every datagram
 //! arrives 20 ms after it was sent. A packet a second comes from one side, or from both, or from none: then the packets that
-//! are kept back must be enough. In each case a session must come about that both sides hold, and carry a packet each way.
+//! are kept back must be enough, unless their host is told to give them up. In each case a session must come about that both sides hold, and carry a packet each way.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -90,6 +90,10 @@ impl World {
         let mut next_packet = start;
         loop {
             arrivals.note(&world);
+            // Nobody waits in silence who is told that it was given up (C118).
+            if traffic == Traffic::None && world.times_given_up() > self.times_given_up() {
+                return Ok(world.now - start);
+            }
             if world.acquainted() && world.carries_packets(steps)? {
                 return Ok(world.now - start);
             }
@@ -110,6 +114,10 @@ impl World {
                 }
             }
         }
+    }
+
+    fn times_given_up(&self) -> u32 {
+        self.hosts.iter().map(|host| host.gave_up).sum()
     }
 
     /// Whether both sides would send with the same session.

@@ -4,12 +4,13 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use wg_proto::limits::{REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES};
-use wg_proto::{Mac1Key, PrivateKey};
+use wg_proto::{Mac1Key, PrivateKey, StaticIdentity};
 
 use crate::model::action::Action;
 use crate::model::host::{Identity, Mistake};
 use crate::model::ledger::Violation;
 use crate::model::side::Side;
+use crate::model::static_key::StaticKey;
 use crate::model::step::{Adversary, Fixed, Steps};
 use crate::model::world::World;
 
@@ -43,7 +44,7 @@ impl Scenario {
             "A's initiation was answered, and the response is under way.",
             |world, steps| {
                 world.send(Side::A, steps)?;
-                world.deliver(0, Adversary::Present, steps)
+                world.deliver(0, Adversary::Absent, steps)
             },
         ),
         Self::new("session", "A session that A began, a second ago.", |world, steps| {
@@ -73,7 +74,7 @@ impl Scenario {
             world.send(Side::A, steps)?;
             for _ in 0..18 {
                 world.wire.clear();
-                world.act(Action::Advance, Adversary::Present, steps)?;
+                world.act(Action::Advance, Adversary::Absent, steps)?;
             }
             world.wire.clear();
             Ok(())
@@ -173,12 +174,12 @@ impl Scenario {
     }
 
     pub(super) fn world(&self) -> Result<World, Violation> {
-        let private = Side::BOTH.map(|side| PrivateKey::from_bytes([0x40 + side as u8; 32]));
-        let public = private.each_ref().map(PrivateKey::public_key);
+        let keys = Side::BOTH.map(|side| StaticKey::from(PrivateKey::from_bytes([0x40 + side as u8; 32])));
+        let public = keys.each_ref().map(StaticIdentity::public_key);
         let mut world = World::new(Side::BOTH.map(|side| Fixed {
             identity: Identity {
                 side,
-                private: private[side.index()].duplicate(),
+                key: keys[side.index()].clone(),
                 remote: public[side.other().index()],
                 jitter: self.jitter[side.index()],
                 persistent_keepalive: self.persistent_keepalive[side.index()],
@@ -200,7 +201,7 @@ fn session(world: &mut World, steps: &mut Steps, age: u64) -> Result<(), Violati
     }
     loop {
         while !world.wire.is_empty() {
-            world.deliver(0, Adversary::Present, steps)?;
+            world.deliver(0, Adversary::Absent, steps)?;
         }
         let Some(next) = world.next_deadline().filter(|next| *next <= end) else { break };
         world.pass_to(next, steps)?;

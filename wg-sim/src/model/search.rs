@@ -30,6 +30,12 @@ pub struct Settings {
     pub threads: NonZero<usize>,
 }
 
+impl Settings {
+    fn samples(&self, digest: u128) -> bool {
+        self.recover_every.is_some_and(|every| digest.is_multiple_of(u128::from(every.get())))
+    }
+}
+
 /// What a search saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -132,19 +138,19 @@ pub fn check(scenario: &Scenario, settings: Settings) -> Result<Report, Countere
     };
     let mut known = HashSet::from([first.digest()]);
     let mut tree = Tree::default();
+    let mut steps: Vec<_> = (0..settings.threads.get()).map(|_| Steps::default()).collect();
     let mut layer = vec![Node { id: Tree::ROOT, world: first }];
     for depth in 1..=settings.depth {
         let mut next = Vec::new();
         let before = report.states;
         while !layer.is_empty() {
             let block = layer.split_off(layer.len().saturating_sub(BLOCK));
-            for found in expand(&block, &known, settings, depth) {
+            let mut samples = Vec::new();
+            for found in expand(&block, &known, &mut steps, settings, depth) {
                 report.transitions += found.transitions;
-                report.recovered += found.recovered;
-                report.slowest_recovery = report.slowest_recovery.max(found.slowest_recovery);
                 if let Some((violation, parent, action)) = found.broken {
                     let mut actions = tree.path(parent);
-                    actions.extend(action);
+                    actions.push(action);
                     return Err(fail(violation, actions));
                 }
                 for Successor { digest, parent, action, world } in found.successors {
@@ -153,8 +159,21 @@ pub fn check(scenario: &Scenario, settings: Settings) -> Result<Report, Countere
                     }
                     let id = tree.add(parent, action);
                     report.states += 1;
-                    next.extend(world.map(|world| Node { id, world }));
+                    let Some(world) = world else { continue };
+                    if settings.samples(digest) {
+                        samples.push((id, world.clone()));
+                    }
+                    if depth < settings.depth {
+                        next.push(Node { id, world });
+                    }
                 }
+            }
+            for (id, recovered) in recover(&samples, &mut steps) {
+                match recovered {
+                    Ok(took) => report.slowest_recovery = report.slowest_recovery.max(took),
+                    Err(violation) => return Err(fail(violation, tree.path(id))),
+                }
+                report.recovered += 1;
             }
         }
         report.frontier = report.states - before;
@@ -210,7 +229,7 @@ struct Successor {
     digest: u128,
     parent: u32,
     action: Action,
-    /// Left out in the last layer.
+    /// Left out where nobody looks at it any more.
     world: Option<World>,
 }
 
@@ -219,57 +238,70 @@ struct Successor {
 struct Found {
     successors: Vec<Successor>,
     transitions: usize,
-    recovered: usize,
-    slowest_recovery: Duration,
-    broken: Option<(Violation, u32, Option<Action>)>,
+    broken: Option<(Violation, u32, Action)>,
 }
 
 /// Goes one step from every state of a block.
-fn expand(block: &[Node], known: &HashSet<u128>, settings: Settings, depth: usize) -> Vec<Found> {
+fn expand(
+    block: &[Node],
+    known: &HashSet<u128>,
+    steps: &mut [Steps],
+    settings: Settings,
+    depth: usize,
+) -> Vec<Found> {
     let share = block.len().div_ceil(settings.threads.get()).max(1);
     thread::scope(|scope| {
         let threads: Vec<_> = block
             .chunks(share)
-            .map(|nodes| scope.spawn(move || expand_nodes(nodes, known, settings, depth)))
+            .zip(steps)
+            .map(|(nodes, steps)| scope.spawn(move || expand_nodes(nodes, known, steps, settings, depth)))
             .collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     })
 }
 
-fn expand_nodes(nodes: &[Node], known: &HashSet<u128>, settings: Settings, depth: usize) -> Found {
+fn expand_nodes(
+    nodes: &[Node],
+    known: &HashSet<u128>,
+    steps: &mut Steps,
+    settings: Settings,
+    depth: usize,
+) -> Found {
     let mut found = Found::default();
     let mut here = HashSet::new();
-    let mut steps = Steps::default();
     for Node { id, world } in nodes {
         for action in world.actions() {
             found.transitions += 1;
             let mut next = world.clone();
-            if let Err(violation) = caught(|| next.act(action, Adversary::Present, &mut steps)) {
-                found.broken = Some((violation, *id, Some(action)));
+            if let Err(violation) = caught(|| next.act(action, Adversary::Present, steps)) {
+                found.broken = Some((violation, *id, action));
                 return found;
             }
             let digest = next.digest();
             if known.contains(&digest) || !here.insert(digest) {
                 continue;
             }
-            let is_sampled = |every: NonZero<u64>| digest % u128::from(every.get()) == 0;
-            if settings.recover_every.is_some_and(is_sampled) {
-                match caught(|| next.recovers(&mut steps)) {
-                    Ok(took) => {
-                        found.recovered += 1;
-                        found.slowest_recovery = found.slowest_recovery.max(took);
-                    }
-                    Err(violation) => {
-                        found.broken = Some((violation, *id, Some(action)));
-                        return found;
-                    }
-                }
-            }
-            let world = (depth < settings.depth).then_some(next);
+            let world = (depth < settings.depth || settings.samples(digest)).then_some(next);
             found.successors.push(Successor { digest, parent: *id, action, world });
         }
     }
     found
+}
+
+/// Looks whether the peers recover, from each of these states.
+fn recover(samples: &[(u32, World)], steps: &mut [Steps]) -> Vec<(u32, Result<Duration, Violation>)> {
+    let share = samples.len().div_ceil(steps.len()).max(1);
+    thread::scope(|scope| {
+        let look = |(id, world): &(u32, World), steps: &mut Steps| (*id, caught(|| world.recovers(steps)));
+        let threads: Vec<_> = samples
+            .chunks(share)
+            .zip(steps)
+            .map(|(samples, steps)| {
+                scope.spawn(move || samples.iter().map(|sample| look(sample, steps)).collect::<Vec<_>>())
+            })
+            .collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+    })
 }
 
 /// A panic is a rule broken, as any other.

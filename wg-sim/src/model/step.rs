@@ -149,7 +149,7 @@ pub(super) struct Steps(HashMap<Key, Step>);
 
 impl Steps {
     /// Steps that are remembered; a step takes some 6 KiB.
-    const MOST: usize = 40_000;
+    const MOST: usize = 16_000;
 
     /// Takes a step, or remembers it.
     pub(super) fn step(

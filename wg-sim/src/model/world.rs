@@ -115,7 +115,9 @@ impl World {
             }
             Action::Sleep => {
                 if let Some(age) = self.next_age() {
-                    self.stop_clocks(age - self.now);
+                    let slept = age - self.now;
+                    self.now = age;
+                    self.stop_clocks(slept);
                     self.pass_to(age, steps)?;
                 }
             }
@@ -125,6 +127,11 @@ impl World {
             }
             Action::Restore(side) => {
                 self.step(side, Input::Restore, steps)?;
+                // What came since the snapshot came to a machine that is no more.
+                let sent_by_it = |packet: &u32| {
+                    self.wire.iter().any(|flying| flying.from == side && flying.packet() == *packet)
+                };
+                self.delivered.retain(sent_by_it);
             }
         }
         let wire = &self.wire;

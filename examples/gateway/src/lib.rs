@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod conf;
 pub mod log;
 pub mod run;
 pub mod setup;

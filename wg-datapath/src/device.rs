@@ -274,6 +274,28 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
     }
 
+    /// Returns how many packets wait for a session, those of all peers.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn staged_count(&self) -> usize {
+        self.peers.iter().map(|peer| self.staged.len(peer.id.slot())).sum()
+    }
+
+    /// Returns how many session indices are in use.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub const fn index_count(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Sets the next counter of the session that sends to a peer, for tests near the limits.
+    #[cfg(feature = "test-util")]
+    pub fn set_next_counter(&mut self, id: crate::PeerId, counter: u64) {
+        if let Some(current) = self.peers.get_mut(id).and_then(|peer| peer.sessions.current_mut()) {
+            current.set_next_counter(counter);
+        }
+    }
+
     /// Checks what must hold at every step: the index table holds exactly what the peers hold (C43).
     ///
     /// # Panics

@@ -83,8 +83,7 @@ impl Scene {
             mutate(&mut message, input);
         }
         let Ok(Message::CookieReply(reply)) = Message::parse(&message) else { return };
-        let authentic =
-            message[8..] == honest[8..] && issuer == &BOB.public && self.unanswered == Some(mac1);
+        let authentic = message[8..] == honest[8..] && issuer == &BOB.public && self.unanswered == Some(mac1);
         self.take(&reply, authentic.then_some(cookie));
     }
 
@@ -109,9 +108,10 @@ impl Scene {
         let mac1: [u8; 16] = message[len - 32..len - 16].try_into().expect("16 bytes");
         self.unanswered = Some(mac1);
         let fresh = |at: &Instant| self.now.saturating_duration_since(*at) < Duration::from_secs(115);
-        let mac2 = self.held.filter(|(_, at)| fresh(at)).map_or([0; 16], |(cookie, _)| {
-            paper::mac(&cookie, &message[..len - 16])
-        });
+        let mac2 = self
+            .held
+            .filter(|(_, at)| fresh(at))
+            .map_or([0; 16], |(cookie, _)| paper::mac(&cookie, &message[..len - 16]));
         assert_eq!(message[len - 16..], mac2, "MAC2 is of the cookie held, while it is fresh");
 
         // Sometimes somebody else has a hand in it.
@@ -146,7 +146,8 @@ impl Scene {
         } else if load == Load::Normal {
             assert_eq!(verdict, Verdict::Admit);
         } else if knows {
-            let expected = if self.buckets.take(from.ip(), self.now) { Verdict::Admit } else { Verdict::RateLimited };
+            let expected =
+                if self.buckets.take(from.ip(), self.now) { Verdict::Admit } else { Verdict::RateLimited };
             assert_eq!(verdict, expected);
         } else {
             let Verdict::Challenge(reply) = verdict else { panic!("{verdict:?} where a cookie is due") };

@@ -91,9 +91,12 @@ impl Scene {
             IpPrefix::new(core::net::IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]), len).expect("a prefix")
         };
         // Alice may be anybody in 10/8 but the one address that is another's (C81).
-        for (peer, prefix) in
-            [(alice, prefix([10, 0, 0, 0], 8)), (other, prefix([10, 0, 0, 9], 32)), (alice, v6(64, 0)), (other, v6(128, 9))]
-        {
+        for (peer, prefix) in [
+            (alice, prefix([10, 0, 0, 0], 8)),
+            (other, prefix([10, 0, 0, 9], 32)),
+            (alice, v6(64, 0)),
+            (other, v6(128, 9)),
+        ] {
             device.add_allowed_ip(peer, prefix).expect("there is room");
         }
         let network = MemoryNetwork::default();
@@ -219,7 +222,8 @@ impl Scene {
         session.at_begin = (session.newest, session.seen.clone());
         let mut expected = Vec::new();
         let mut drops: Vec<DropReason> = Vec::new();
-        let before: Vec<u64> = DropReason::ALL.iter().map(|reason| self.device.drops().get(*reason)).collect();
+        let before: Vec<u64> =
+            DropReason::ALL.iter().map(|reason| self.device.drops().get(*reason)).collect();
         for _ in 0..=input.below(4) {
             let content = content(input);
             let ahead = match input.below(6) {

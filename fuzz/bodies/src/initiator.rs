@@ -90,12 +90,12 @@ impl Scene {
             assert!(read.timestamp > self.last_stamp, "timestamps rise (C34)");
             self.last_stamp = read.timestamp;
             let mac1 = bytes[116..132].try_into().expect("16 bytes");
-            let fresh = |at: &Instant| {
-                self.alice.now.saturating_duration_since(*at) < Duration::from_secs(115)
-            };
-            let mac2 = self.cookie.filter(|(_, at)| fresh(at)).map_or([0; 16], |(cookie, _)| {
-                paper::mac(&cookie, &bytes[..132])
-            });
+            let fresh =
+                |at: &Instant| self.alice.now.saturating_duration_since(*at) < Duration::from_secs(115);
+            let mac2 = self
+                .cookie
+                .filter(|(_, at)| fresh(at))
+                .map_or([0; 16], |(cookie, _)| paper::mac(&cookie, &bytes[..132]));
             assert_eq!(bytes[132..], mac2, "MAC2 is of the cookie held, while it is fresh");
             (self.waiting, self.unanswered) = (Some(read), Some(mac1));
         }
@@ -194,7 +194,8 @@ impl Scene {
         }
         let names_us = known.is_some_and(|_| {
             let index = message.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-            let held: Vec<u32> = self.alice.peer.sessions_mut().local_indices().map(|index| index.get()).collect();
+            let held: Vec<u32> =
+                self.alice.peer.sessions_mut().local_indices().map(|index| index.get()).collect();
             let pending = self.alice.peer.control().pending_index().map(|index| index.get());
             index.is_some_and(|index| pending == Some(index) || held.contains(&index))
         });
@@ -210,7 +211,10 @@ impl Scene {
         let endpoint = self.alice.peer.endpoint().copied();
         assert_eq!(self.alice.handle(&message, address(4), Load::UnderLoad), Ok(Outcome::Handshake));
         assert!(self.alice.sent().is_empty(), "nothing is sent for a cookie");
-        assert_eq!((self.alice.peer.poll_timeout(), self.alice.peer.endpoint().copied()), (deadline, endpoint));
+        assert_eq!(
+            (self.alice.peer.poll_timeout(), self.alice.peer.endpoint().copied()),
+            (deadline, endpoint)
+        );
         self.cookie = Some((cookie, self.alice.now));
         self.unanswered = None;
         self.refused(&message, Load::Normal, Some(ReceiveError::CookieReply));

@@ -27,12 +27,19 @@ pub(crate) fn naive(packet: &[u8]) -> Result<Naive, IpError> {
         let [a, b, c, d, e, f, g, h] = words[..] else { unreachable!("eight words") };
         IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))
     };
-    let v4_at = |at: usize| IpAddr::V4(Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]));
+    let v4_at =
+        |at: usize| IpAddr::V4(Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]));
     match packet[0] >> 4 {
         4 if packet.len() < 20 => Err(IpError::TooShort),
         4 => Ok(Naive { v6: false, src: v4_at(12), dst: v4_at(16), total: word(2), ecn: packet[1] & 3 }),
         6 if packet.len() < 40 => Err(IpError::TooShort),
-        6 => Ok(Naive { v6: true, src: v6_at(8), dst: v6_at(24), total: 40 + word(4), ecn: packet[1] >> 4 & 3 }),
+        6 => Ok(Naive {
+            v6: true,
+            src: v6_at(8),
+            dst: v6_at(24),
+            total: 40 + word(4),
+            ecn: packet[1] >> 4 & 3,
+        }),
         _ => Err(IpError::NotIp),
     }
 }

@@ -10,6 +10,7 @@
 mod allowed_ips;
 mod buckets;
 mod cmsg;
+mod conf_file;
 mod configured;
 mod cookie_reply;
 mod device_datagrams;
@@ -24,11 +25,13 @@ mod responder;
 pub mod seeds;
 mod side;
 mod target;
+mod two_peers;
 mod uapi_stream;
 mod wire_parse;
 
 pub use allowed_ips::allowed_ips;
 pub use cmsg::cmsg;
+pub use conf_file::conf_file;
 pub use cookie_reply::cookie_reply;
 pub use device_datagrams::device_datagrams;
 pub use initiator::initiator;
@@ -38,5 +41,6 @@ pub use padding_trim::padding_trim;
 pub use replay_window::replay_window;
 pub use responder::responder;
 pub use target::{TARGETS, Target};
+pub use two_peers::two_peers;
 pub use uapi_stream::uapi_stream;
 pub use wire_parse::wire_parse;

@@ -26,7 +26,8 @@ pub fn netlink(data: &[u8]) {
         if len < 16 || len > data.len() - at {
             break;
         }
-        let (kind, sequence, payload) = (u16_at(data, at + 4), u32_at(data, at + 8), &data[at + 16..at + len]);
+        let (kind, sequence, payload) =
+            (u16_at(data, at + 4), u32_at(data, at + 8), &data[at + 16..at + len]);
         let message = read[seen];
         assert_eq!((message.kind, message.sequence, message.payload), (kind, sequence, payload));
         walk_attributes(payload);

@@ -25,7 +25,8 @@ pub fn padding_trim(data: &[u8]) {
     let mut input = Input::new(data);
     let (wide, wide_mtu) = (input.u64(), input.u64());
     let expected = law(wide, wide_mtu);
-    let padded = padded_len(usize::try_from(wide).expect("64 bits"), usize::try_from(wide_mtu).expect("64 bits"));
+    let padded =
+        padded_len(usize::try_from(wide).expect("64 bits"), usize::try_from(wide_mtu).expect("64 bits"));
     // The end of the numbers: no room to round up in.
     if expected <= u128::from(u64::MAX) {
         assert_eq!(padded as u128, expected, "{wide} bytes at MTU {wide_mtu}");

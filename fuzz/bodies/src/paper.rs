@@ -126,9 +126,10 @@ pub(crate) fn fix_mac1(message: &mut [u8], receiver: &[u8; 32]) {
 
 /// Whether MAC1 of a message is right.
 pub(crate) fn mac1_is_right(message: &[u8], receiver: &[u8; 32]) -> bool {
-    message.len().checked_sub(32).is_some_and(|at| {
-        mac(&mac1_key(receiver), &message[..at]) == message[at..at + 16]
-    })
+    message
+        .len()
+        .checked_sub(32)
+        .is_some_and(|at| mac(&mac1_key(receiver), &message[..at]) == message[at..at + 16])
 }
 
 /// The keys of a session, by who uses them to send.

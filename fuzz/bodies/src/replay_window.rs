@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use wg_proto::{Replayed, ReplayWindow};
+use wg_proto::{ReplayWindow, Replayed};
 
 use crate::input::Input;
 

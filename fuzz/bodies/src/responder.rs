@@ -61,7 +61,8 @@ impl Model {
         }
         if load == Load::UnderLoad {
             let (covered, mac2) = message.split_at(message.len() - 16);
-            let knows = self.cookie.filter(|(_, to, born)| *to == from && Some(*born) == self.fresh_secret(now));
+            let knows =
+                self.cookie.filter(|(_, to, born)| *to == from && Some(*born) == self.fresh_secret(now));
             if !knows.is_some_and(|(cookie, ..)| paper::mac(&cookie, covered) == mac2) {
                 return Verdict::Challenge;
             }
@@ -134,10 +135,8 @@ fn initiation(bob: &mut Side, model: &mut Model, input: &mut Input<'_>) {
     let local = match input.below(6) {
         0 => &*MALLORY,
         1 => {
-            stranger = paper::Pair {
-                private: MALLORY.private,
-                public: LOW_ORDER[usize::from(input.below(7))],
-            };
+            stranger =
+                paper::Pair { private: MALLORY.private, public: LOW_ORDER[usize::from(input.below(7))] };
             &stranger
         }
         _ => &*ALICE,
@@ -231,10 +230,15 @@ fn give(
             let at = message.len() - 32;
             let mac1 = message[at..at + 16].try_into().expect("16 bytes");
             assert_eq!((reply.to, reply.bytes.len(), &reply.bytes[4..8]), (from, 64, &message[4..8]));
-            let cookie = paper::open_cookie_reply(&BOB.public, &reply.bytes, mac1).expect("it is sealed for us");
+            let cookie =
+                paper::open_cookie_reply(&BOB.public, &reply.bytes, mac1).expect("it is sealed for us");
             let born = model.fresh_secret(bob.now).unwrap_or(bob.now);
             if let Some((known, to, then)) = model.cookie {
-                assert_eq!(to == from && then == born, known == cookie, "a cookie is of its address and secret");
+                assert_eq!(
+                    to == from && then == born,
+                    known == cookie,
+                    "a cookie is of its address and secret"
+                );
             }
             model.born = Some(born);
             model.cookie = Some((cookie, from, born));

@@ -4,6 +4,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use wg_proto::Load;
+use wg_sim::{Profile, Script};
 use wg_sys_linux::probe::{command, pin_source};
 
 use crate::side::{ALICE, BOB, Side, address};
@@ -16,6 +17,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "ip_header" => packets(),
         "padding_trim" => padded(),
         "uapi_stream" => requests(),
+        "conf_file" => files(),
+        "two_peers" => scripts(),
         "cmsg" => control_messages(),
         "netlink" => answers(),
         "responder" => responder(),
@@ -100,10 +103,12 @@ fn packets() -> Vec<Vec<u8>> {
 
 fn padded() -> Vec<Vec<u8>> {
     let head = |len: u64, mtu: u64, own: u16| {
-        [&len.to_le_bytes()[..], &mtu.to_le_bytes(), &own.to_le_bytes(), &7_u64.to_le_bytes(), &[0xaa]].concat()
+        [&len.to_le_bytes()[..], &mtu.to_le_bytes(), &own.to_le_bytes(), &7_u64.to_le_bytes(), &[0xaa]]
+            .concat()
     };
     let mut all = Vec::new();
-    for (len, mtu) in [(0, 1420), (1420, 1420), (1421, 1420), (2841, 1420), (65_535, 0), (u64::MAX, u64::MAX)] {
+    for (len, mtu) in [(0, 1420), (1420, 1420), (1421, 1420), (2841, 1420), (65_535, 0), (u64::MAX, u64::MAX)]
+    {
         for packet in [v4(28, 0), v4(84, 0), v6(45, 0), vec![0x45; 17], Vec::new()] {
             all.push([head(len, mtu, 1420), packet.clone()].concat());
             all.push([head(len, mtu, 80), packet].concat());
@@ -124,7 +129,9 @@ fn requests() -> Vec<Vec<u8>> {
              replace_allowed_ips=true\nallowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\nprotocol_version=1\n\nget=1\n\n"
         ),
         format!("set=1\n{peer}allowed_ip=0.0.0.0/0\npublic_key={b}\nallowed_ip=0.0.0.0/0\n\nget=1\n\n"),
-        format!("set=1\n{peer}allowed_ip=10.1.0.0/16\nallowed_ip=-10.1.0.0/16\nallowed_ip=10.2.3.4/16\n\nget=1\n\n"),
+        format!(
+            "set=1\n{peer}allowed_ip=10.1.0.0/16\nallowed_ip=-10.1.0.0/16\nallowed_ip=10.2.3.4/16\n\nget=1\n\n"
+        ),
         format!("set=1\n{peer}\nset=1\n{peer}remove=true\nallowed_ip=1.2.3.4/32\n\nget=1\n\n"),
         format!("set=1\n{peer}update_only=true\nendpoint=[::1]:1\n\nget=1\n\n"),
         format!("set=1\n{peer}endpoint=[fe80::1%lo]:1\npublic_key={b}\nendpoint=[fe80::1%7]:1\n\nget=1\n\n"),
@@ -140,10 +147,16 @@ fn requests() -> Vec<Vec<u8>> {
         "set=1\nfwmark=3\nlisten_port=518".to_owned(),
         "set=1\nfwmark=3\n".to_owned(),
         "hello\n".to_owned(),
-        (0..6).fold("set=1\n".to_owned(), |text, n| text + &format!("public_key={}\n", format!("0{n}").repeat(32))) + "\n",
+        (0..6).fold("set=1\n".to_owned(), |text, n| {
+            text + &format!("public_key={}\n", format!("0{n}").repeat(32))
+        }) + "\n",
     ];
-    let own_public: String = crate::paper::Pair::new([0x40; 32]).public.iter().map(|b| format!("{b:02x}")).collect();
-    let own = format!("set=1\nprivate_key={}\npublic_key={own_public}\nallowed_ip=10.0.0.0/8\n\nget=1\n\n", "40".repeat(32));
+    let own_public: String =
+        crate::paper::Pair::new([0x40; 32]).public.iter().map(|b| format!("{b:02x}")).collect();
+    let own = format!(
+        "set=1\nprivate_key={}\npublic_key={own_public}\nallowed_ip=10.0.0.0/8\n\nget=1\n\n",
+        "40".repeat(32)
+    );
     all.into_iter()
         .chain([own])
         .enumerate()
@@ -154,8 +167,41 @@ fn requests() -> Vec<Vec<u8>> {
         .collect()
 }
 
+fn files() -> Vec<Vec<u8>> {
+    // Keys of 32 equal bytes, whose base64 repeats.
+    let (a, b) = (format!("{}q8=", "q6ur".repeat(10) + "q"), format!("{}M0=", "zc3N".repeat(10) + "z"));
+    let zero = "A".repeat(43) + "=";
+    let peer = format!("[Peer]\nPublicKey = {a}\n");
+    [
+        format!("[Interface]\nPrivateKey = {b}\nListenPort = 51820 # usual\nFwMark = 0x2a\n\n{peer}PresharedKey={b}\nAllowedIPs = 10.0.0.1/24, fd00::/64,192.0.2.7\nEndpoint = 192.0.2.1:51820\nPersistentKeepalive = 25\n"),
+        format!("[interface]\r\nprivatekey={zero}\r\nfwmark = off\r\n[PEER]\r\npublickey={a}\r\nendpoint=[2001:db8::1]:7\r\n"),
+        format!("{peer}Endpoint = example.org:domain\nAllowedIPs = +10.0.0.0/8,-10.1.0.0/16\n[Interface]\nListenPort = domain\n"),
+        format!("{peer}AllowedIPs=0.0.0.0/0\n{peer}AllowedIPs=::/0\nEndpoint=mapped:1\nEndpoint=[::ffff:1.2.3.4]:5\n"),
+        "[Interface]\nAddress = 10.0.0.1/24\n".into(),
+        "[Peer]\nAllowedIPs = 10.0.0.0/8\n".into(),
+        "[Interface]\nListenPort = 65536\n".into(),
+        "[Interface]\nFwMark = 4294967296\n".into(),
+        format!("{peer}AllowedIPs = 10.0.0.0/33\n"),
+        format!("{peer}PersistentKeepalive = off\nListenPort = 1\n"),
+        "ListenPort = 1\n".into(),
+        "[Interface]\nFwMark = 7\0 and more\n".into(),
+    ]
+    .into_iter()
+    .map(String::into_bytes)
+    .collect()
+}
+
+/// Scripts of the simulator.
+fn scripts() -> Vec<Vec<u8>> {
+    let profiles = [Profile::Network, Profile::Hostile, Profile::Everything];
+    (0..24)
+        .map(|seed| Script::random(seed, profiles[seed as usize % 3], 12 + seed as usize * 2).to_bytes())
+        .collect()
+}
+
 fn control_messages() -> Vec<Vec<u8>> {
-    let source = |addr: &str, interface| wg_proto::Source { addr: addr.parse().expect("an address"), interface };
+    let source =
+        |addr: &str, interface| wg_proto::Source { addr: addr.parse().expect("an address"), interface };
     let v4 = pin_source(&source("192.0.2.7", 3), &address(2)).expect("one family");
     let v6 = pin_source(&source("fe80::7", 3), &address(1)).expect("one family");
     let mut short = v4.clone();
@@ -197,7 +243,8 @@ fn responder() -> Vec<Vec<u8>> {
     vec![
         [vec![0, 1], initiation(0, 1, 1, b"a packet"), wait.clone(), initiation(1, 1, 2, b"")].concat(),
         [vec![1, 2], initiation(0, 1, 1, b"x"), vec![1, 19], initiation(0, 1, 2, b"y"), vec![1, 20]].concat(),
-        [vec![0, 3], initiation(2, 0, 1, b""), initiation(2, 0, 3, b""), wait, initiation(2, 1, 4, b"z")].concat(),
+        [vec![0, 3], initiation(2, 0, 1, b""), initiation(2, 0, 3, b""), wait, initiation(2, 1, 4, b"z")]
+            .concat(),
     ]
 }
 

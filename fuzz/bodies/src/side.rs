@@ -28,12 +28,12 @@ pub(crate) const LOW_ORDER: [[u8; 32]; 7] = [
     [0; 32],
     small(1),
     [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
-        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda,
+        0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
     ],
     [
-        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
-        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04,
+        0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
     ],
     below_the_prime(0xec),
     below_the_prime(0xed),
@@ -67,7 +67,11 @@ pub(crate) fn ephemeral(input: &mut Input<'_>) -> Ephemeral {
     let kind = input.below(6);
     let pair = Pair::new(core::array::from_fn(|_| 0x70).map(|byte: u8| byte ^ kind));
     match kind {
-        0 => Ephemeral { private: pair.private, public: LOW_ORDER[usize::from(input.below(7))], kind: Kind::LowOrder },
+        0 => Ephemeral {
+            private: pair.private,
+            public: LOW_ORDER[usize::from(input.below(7))],
+            kind: Kind::LowOrder,
+        },
         1 => Ephemeral { private: pair.private, public: input.array(), kind: Kind::Foreign },
         // The highest bit is not part of the number, but of what is hashed (C22).
         2 => {
@@ -124,20 +128,32 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(crate) fn new(local: &Pair, remote: &[u8; 32], psk: [u8; 32], endpoint: Option<SocketAddr>, seed: u8) -> Self {
+    pub(crate) fn new(
+        local: &Pair,
+        remote: &[u8; 32],
+        psk: [u8; 32],
+        endpoint: Option<SocketAddr>,
+        seed: u8,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed.into());
         let config = Config {
             preshared_key: PresharedKey::from_bytes(psk),
             endpoint,
             ..Config::new(PublicKey::from_bytes(*remote))
         };
-        let peer = Peer::new(PrivateKey::from_bytes(local.private), config, &mut rng).expect("the key is here");
+        let peer =
+            Peer::new(PrivateKey::from_bytes(local.private), config, &mut rng).expect("the key is here");
         let now = Instant::from_nanos(1_000_000_000_000);
         Self { peer, now, wall: UnixTime::new(1_700_000_000, 0), events: Vec::new(), rng }
     }
 
     /// Gives a datagram to the peer; what it wants sent is left for [`Self::sent`].
-    pub(crate) fn handle(&mut self, datagram: &[u8], from: SocketAddr, load: Load) -> Result<Outcome, ReceiveError> {
+    pub(crate) fn handle(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        load: Load,
+    ) -> Result<Outcome, ReceiveError> {
         let mut datagram = datagram.to_vec();
         let from = Endpoint::new(from);
         match self.peer.handle(&mut datagram, from, load, self.now, self.wall, &mut self.rng)? {
@@ -154,8 +170,10 @@ impl Side {
             self.events.push(event);
         }
         let mut out = [0; 148];
-        while let Some(transmit) =
-            self.peer.poll_transmit(&mut out, self.now, self.wall, &mut self.rng).expect("148 bytes are enough")
+        while let Some(transmit) = self
+            .peer
+            .poll_transmit(&mut out, self.now, self.wall, &mut self.rng)
+            .expect("148 bytes are enough")
         {
             sent.push(Sent { to: transmit.endpoint.remote, bytes: out[..transmit.len].to_vec() });
             assert!(sent.len() < 16, "a peer never has that much to say");

@@ -32,6 +32,17 @@ pub const TARGETS: &[Target] = &[
         reaches: &["wg-sys-linux/src/udp/cmsg.rs", "wg-sys-linux/src/udp/pktinfo.rs"],
     },
     Target {
+        name: "conf_file",
+        body: crate::conf_file,
+        dictionary: Some("conf"),
+        max_len: 2048,
+        reaches: &[
+            "examples/gateway/src/conf/parse.rs",
+            "examples/gateway/src/conf/value.rs",
+            "examples/gateway/src/conf/ops.rs",
+        ],
+    },
+    Target {
         name: "cookie_reply",
         body: crate::cookie_reply,
         dictionary: None,
@@ -95,6 +106,18 @@ pub const TARGETS: &[Target] = &[
             "wg-proto/src/control.rs",
             "wg-proto/src/guard.rs",
             "wg-proto/src/peer.rs",
+        ],
+    },
+    Target {
+        name: "two_peers",
+        body: crate::two_peers,
+        dictionary: None,
+        max_len: 512,
+        reaches: &[
+            "wg-proto/src/sessions.rs",
+            "wg-proto/src/timers.rs",
+            "wg-proto/src/peer.rs",
+            "wg-datapath/src/device",
         ],
     },
     Target {

@@ -196,7 +196,9 @@ impl Book {
     fn obey_line(&mut self, about: &mut About, line: Line) -> Result<(), i32> {
         match (&line, *about) {
             (Line::PrivateKey(key), _) => self.device.set_key(*key),
-            (Line::ListenPort(TAKEN_PORT), _) | (Line::FirewallMark(REFUSED_MARK), _) => return Err(EADDRINUSE),
+            (Line::ListenPort(TAKEN_PORT), _) | (Line::FirewallMark(REFUSED_MARK), _) => {
+                return Err(EADDRINUSE);
+            }
             (Line::ListenPort(port), _) => self.device.listen_port = *port,
             (Line::FirewallMark(mark), _) => self.device.firewall_mark = *mark,
             (Line::ReplacePeers, _) => self.device.peers.clear(),
@@ -310,7 +312,9 @@ fn read_line(line: &[u8], in_peer: &mut bool) -> Result<Line, i32> {
             key[31] = key[31] & 127 | 64;
             Line::PrivateKey((!none).then_some(key))
         }),
-        (false, "listen_port") => number(value, 65_535).and_then(|n| u16::try_from(n).ok()).map(Line::ListenPort),
+        (false, "listen_port") => {
+            number(value, 65_535).and_then(|n| u16::try_from(n).ok()).map(Line::ListenPort)
+        }
         (false, "fwmark") => {
             number(value, 4_294_967_295).and_then(|n| u32::try_from(n).ok()).map(Line::FirewallMark)
         }
@@ -357,12 +361,12 @@ fn prefix(text: &str) -> Option<IpPrefix> {
     let len = u8::try_from(len).ok()?;
     // Masked here as well, so that what is kept does not depend on who masks.
     let masked = match addr {
-        IpAddr::V4(addr) => {
-            IpAddr::from(Ipv4Addr::from(addr.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0)))
-        }
-        IpAddr::V6(addr) => {
-            IpAddr::from(Ipv6Addr::from(addr.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0)))
-        }
+        IpAddr::V4(addr) => IpAddr::from(Ipv4Addr::from(
+            addr.to_bits() & u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0),
+        )),
+        IpAddr::V6(addr) => IpAddr::from(Ipv6Addr::from(
+            addr.to_bits() & u128::MAX.checked_shl(128 - u32::from(len)).unwrap_or(0),
+        )),
     };
     IpPrefix::new(masked, len).ok()
 }

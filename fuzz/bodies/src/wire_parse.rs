@@ -1,8 +1,7 @@
 //! Any datagram through the wire parser, beside a parser that slices at the offsets of the message tables (C1-C6).
 
 use wg_proto::wire::{
-    CookieReply, Initiation, Message, MessageType, ParseError, Response, message_type,
-    write_transport_header,
+    CookieReply, Initiation, Message, MessageType, ParseError, Response, message_type, write_transport_header,
 };
 
 /// A field as bytes.
@@ -66,7 +65,10 @@ pub fn wire_parse(data: &[u8]) {
         (Ok(Message::Response(m)), Ok(2)) => {
             assert_eq!(kind, Ok(MessageType::Response));
             assert_eq!(m.as_bytes().as_slice(), data);
-            assert_eq!((m.sender_index().get(), m.receiver_index().get()), (number(data, 4), number(data, 8)));
+            assert_eq!(
+                (m.sender_index().get(), m.receiver_index().get()),
+                (number(data, 4), number(data, 8))
+            );
             assert_eq!(m.unencrypted_ephemeral(), field(data, 12, 44));
             assert_eq!(m.encrypted_nothing(), field(data, 44, 60));
             assert_eq!((&m.mac1()[..], &m.mac2()[..]), (field(data, 60, 76), field(data, 76, 92)));
@@ -82,7 +84,10 @@ pub fn wire_parse(data: &[u8]) {
         (Ok(Message::CookieReply(m)), Ok(3)) => {
             assert_eq!(kind, Ok(MessageType::CookieReply));
             assert_eq!(m.receiver_index().get(), number(data, 4));
-            assert_eq!((&m.nonce()[..], &m.encrypted_cookie()[..]), (field(data, 8, 32), field(data, 32, 64)));
+            assert_eq!(
+                (&m.nonce()[..], &m.encrypted_cookie()[..]),
+                (field(data, 8, 32), field(data, 32, 64))
+            );
             assert_eq!(CookieReply::write(m.receiver_index(), m.nonce(), m.encrypted_cookie()), data);
         }
         (Ok(Message::TransportData(m)), Ok(4)) => {

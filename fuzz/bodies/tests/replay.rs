@@ -95,6 +95,7 @@ macro_rules! replays {
 replays! {
     allowed_ips,
     cmsg,
+    conf_file,
     cookie_reply,
     device_datagrams,
     initiator,
@@ -103,6 +104,7 @@ replays! {
     padding_trim,
     replay_window,
     responder,
+    two_peers,
     uapi_stream,
     wire_parse,
 }

@@ -16,7 +16,7 @@ const WORDS: usize = 128;
 const WORD_BITS: u64 = 64;
 
 /// A sliding window over the counters of one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayWindow {
     /// One more than the newest counter; 0 before the first.
     end: u64,

@@ -24,7 +24,7 @@ struct Scene {
     indices: Vec<u32>,
 }
 
-/// Answers an initiation in up to a dozen ways.
+/// Answers an initiation in up to eight ways.
 ///
 /// # Panics
 ///
@@ -37,7 +37,7 @@ pub fn initiator(data: &[u8]) {
     let mut scene =
         Scene { alice, psk, waiting, unanswered, cookie, last_stamp: [0; 12], indices: Vec::new() };
     scene.initiate();
-    for _ in 0..12 {
+    for _ in 0..8 {
         if input.is_empty() {
             break;
         }

@@ -38,9 +38,9 @@ pub fn replay_window(data: &[u8]) {
         last = counter;
         let too_old = newest.is_some_and(|newest| newest > counter && newest - counter > WIDTH);
         let expected = !too_old && counter != u64::MAX && !seen.contains(&counter);
-        let before = format!("{window:?}");
+        let before = window.clone();
         let looked = window.check(counter);
-        assert_eq!(format!("{window:?}"), before, "a look moves nothing");
+        assert!(window == before, "a look moves nothing");
         assert!(counter == u64::MAX || looked.is_ok() == expected, "check of {counter} at {newest:?}");
         let committed = window.commit(counter);
         assert_eq!(committed.is_ok(), expected, "commit of {counter} at {newest:?}");
@@ -49,7 +49,7 @@ pub fn replay_window(data: &[u8]) {
             newest = newest.max(Some(counter));
             assert_eq!(window.check(counter), Err(Replayed));
         } else {
-            assert_eq!(format!("{window:?}"), before, "what is refused moves nothing");
+            assert!(window == before, "what is refused moves nothing");
         }
     }
 }

@@ -96,7 +96,7 @@ const fn refuse_with(error: ReceiveError) -> Verdict {
     Verdict::Refuse(Some(error))
 }
 
-/// Sends up to a dozen things to a peer that waits.
+/// Sends up to eight things to a peer that waits.
 ///
 /// # Panics
 ///
@@ -107,7 +107,7 @@ pub fn responder(data: &[u8]) {
     let mut bob = Side::new(&BOB, &ALICE.public, psk, None, input.byte());
     let mut model =
         Model { psk, greatest: None, accepted: None, born: None, cookie: None, buckets: Buckets::new(16) };
-    for _ in 0..12 {
+    for _ in 0..8 {
         if input.is_empty() {
             return;
         }

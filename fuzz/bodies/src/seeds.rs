@@ -169,7 +169,7 @@ fn requests() -> Vec<Vec<u8>> {
 
 fn files() -> Vec<Vec<u8>> {
     // Keys of 32 equal bytes, whose base64 repeats.
-    let (a, b) = (format!("{}q8=", "q6ur".repeat(10) + "q"), format!("{}M0=", "zc3N".repeat(10) + "z"));
+    let (a, b) = ("q6ur".repeat(10) + "q6s=", "zc3N".repeat(10) + "zc0=");
     let zero = "A".repeat(43) + "=";
     let peer = format!("[Peer]\nPublicKey = {a}\n");
     [

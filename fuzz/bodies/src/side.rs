@@ -64,24 +64,21 @@ pub(crate) fn address(number: u8) -> SocketAddr {
 
 /// A key with a low-order, masked or honest public part.
 pub(crate) fn ephemeral(input: &mut Input<'_>) -> Ephemeral {
-    let kind = input.below(6);
-    let pair = Pair::new(core::array::from_fn(|_| 0x70).map(|byte: u8| byte ^ kind));
-    match kind {
-        0 => Ephemeral {
-            private: pair.private,
-            public: LOW_ORDER[usize::from(input.below(7))],
-            kind: Kind::LowOrder,
-        },
-        1 => Ephemeral { private: pair.private, public: input.array(), kind: Kind::Foreign },
+    match input.below(6) {
+        0 => {
+            let public = LOW_ORDER[usize::from(input.below(7))];
+            Ephemeral { private: [0x70; 32], public, kind: Kind::LowOrder }
+        }
+        1 => Ephemeral { private: [0x70; 32], public: input.array(), kind: Kind::Foreign },
         // The highest bit is not part of the number, but of what is hashed (C22).
         2 => {
-            let mut public = pair.public;
+            let Pair { private, mut public } = *MALLORY;
             public[31] |= 0x80;
-            Ephemeral { private: pair.private, public, kind: Kind::Honest }
+            Ephemeral { private, public, kind: Kind::Honest }
         }
         _ => {
-            let pair = Pair::new(input.array());
-            Ephemeral { private: pair.private, public: pair.public, kind: Kind::Honest }
+            let Pair { private, public } = Pair::new(input.array());
+            Ephemeral { private, public, kind: Kind::Honest }
         }
     }
 }

@@ -20,7 +20,7 @@ const WORD_BITS: u64 = 64;
 /// A sliding window over the counters of one key, `64 (WORDS - 1)` wide: 8128, unless it is made smaller.
 ///
 /// `WORDS` is a power of two, and two at least; anything else does not compile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayWindow<const WORDS: usize = REPLAY_WORDS> {
     /// One more than the newest counter; 0 before the first.
     end: u64,

@@ -1,8 +1,9 @@
-//! `cargo xtask demo | test | bench`: the tasks of this workspace, each one command.
+//! `cargo xtask demo | test | bench | fuzz`: the tasks of this workspace, each one command.
 
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod install;
 mod report;
 mod test;
@@ -27,6 +28,8 @@ enum Task {
     Test(test::Options),
     /// Measures, prints a table, and writes rows for machines.
     Bench(bench::Options),
+    /// Fuzzes what takes bytes from outside, for a time, and says what it reached.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ mod handshake;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
-pub(crate) use handshake::{ControlDatagram, Work};
+pub(crate) use handshake::ControlDatagram;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -35,6 +35,8 @@ pub use endpoint::{Endpoint, Source};
 pub use fingerprint::{Fingerprint, Named};
 pub use guard::{Guard, HandshakeMessage, Load, Verdict};
 pub use index::SessionIndex;
+#[cfg(feature = "test-util")]
+pub use key::multiplications;
 pub use key::{
     DhError, KEY_LEN, LowOrderPoint, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity,
 };

@@ -6,5 +6,7 @@ fn main() {
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "none") {
         println!("cargo:rustc-link-arg-bins=-T{folder}/link.ld");
         println!("cargo:rustc-link-arg-bins=--gc-sections");
+        // So that the search for ways to panic sees which addresses are taken.
+        println!("cargo:rustc-link-arg-bin=probe=--emit-relocs");
     }
 }

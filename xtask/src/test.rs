@@ -3,6 +3,7 @@
 //! A stage that cannot run says so and counts as skipped; with `CI` in the environment the namespace tests may not be
 //! skipped. The last line is the account of the stages.
 
+mod bare_metal;
 mod features;
 mod namespaces;
 mod no_std;
@@ -35,7 +36,7 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 12] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
@@ -44,6 +45,7 @@ const STAGES: [Stage; 11] = [
     ("benches", benches),
     ("features", features::run),
     ("no-std", no_std::run),
+    ("bare-metal", bare_metal::run),
     ("package", package::run),
     ("deny", deny),
     ("netns", namespaces::run),

@@ -49,7 +49,8 @@ fn checksum(bytes: &[u8]) -> u16 {
     let (pairs, rest) = bytes.as_chunks::<2>();
     let last = rest.first().map_or(0, |last| u16::from_be_bytes([*last, 0]));
     // No packet has enough pairs to overflow.
-    let sum = pairs.iter().fold(u32::from(last), |sum, pair| sum.wrapping_add(u16::from_be_bytes(*pair).into()));
+    let sum =
+        pairs.iter().fold(u32::from(last), |sum, pair| sum.wrapping_add(u16::from_be_bytes(*pair).into()));
     let folded = (sum & 0xffff).wrapping_add(sum >> 16);
     let folded = (folded & 0xffff).wrapping_add(folded >> 16);
     !(folded as u16)

@@ -10,4 +10,4 @@ mod settings;
 
 pub use echo::answer;
 pub use node::{Counts, Node, Now};
-pub use settings::{SettingsError, Settings};
+pub use settings::{Settings, SettingsError};

@@ -6,7 +6,9 @@ use core::time::Duration;
 use rand_core::TryCryptoRng;
 use wg_proto::aead::RustCryptoAead;
 use wg_proto::limits::UNDER_LOAD_HOLD;
-use wg_proto::{Config, DhError, Endpoint, Event, Handled, Instant, Load, Peer, PrivateKey, SealError, UnixTime};
+use wg_proto::{
+    Config, DhError, Endpoint, Event, Handled, Instant, Load, Peer, PrivateKey, SealError, UnixTime,
+};
 
 use crate::echo::answer;
 use crate::settings::Settings;
@@ -91,7 +93,8 @@ impl<R: TryCryptoRng> Node<R> {
         self.handle_timeout(now);
         let load = self.load(datagram, now);
         let from = Endpoint::new(from.into());
-        let content = match self.peer.handle(datagram, from, load, now.monotonic, now.wall, &mut self.entropy) {
+        let content = match self.peer.handle(datagram, from, load, now.monotonic, now.wall, &mut self.entropy)
+        {
             Ok(Handled::Packet(content)) => content,
             Ok(Handled::Keepalive | Handled::Handshake) => return None,
             Err(_) => {
@@ -123,7 +126,8 @@ impl<R: TryCryptoRng> Node<R> {
     pub fn poll(&mut self, now: Now, out: &mut [u8]) -> Option<(usize, SocketAddrV4)> {
         self.handle_timeout(now);
         while let Some(event) = self.peer.poll_event() {
-            self.counts.sessions = self.counts.sessions.saturating_add(u32::from(event == Event::Established));
+            self.counts.sessions =
+                self.counts.sessions.saturating_add(u32::from(event == Event::Established));
         }
         let sent = self.peer.poll_transmit(out, now.monotonic, now.wall, &mut self.entropy).ok()??;
         to(Some(&sent.endpoint)).map(|to| (sent.len, to))

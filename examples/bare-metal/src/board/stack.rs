@@ -14,7 +14,21 @@ pub(crate) fn size() -> usize {
     (&raw const __stack_top).addr().saturating_sub((&raw const __stack_low).addr())
 }
 
-/// The bytes the stack ever had.
+/// Paints what is below the caller's frame anew, so that [`deepest`] tells what was used from now on.
+#[inline(never)]
+pub(crate) fn paint() {
+    let marker = 0_u32;
+    // Not the frame of this function, nor what it calls.
+    let end = (&raw const marker).addr().saturating_sub((&raw const __stack_low).addr()).saturating_sub(256);
+    for word in 0..end / size_of::<u32>() {
+        // SAFETY: the address lies between the lower end of the stack and the stack pointer.
+        let address = unsafe { (&raw const __stack_low).cast_mut().add(word) };
+        // SAFETY: below the stack pointer there is no value of anyone; an interrupt has come and gone in between.
+        unsafe { address.write_volatile(PAINT) }
+    }
+}
+
+/// The bytes the stack ever had, or has had since it was painted.
 pub(crate) fn deepest() -> usize {
     let words = size() / size_of::<u32>();
     let painted = (0..words).take_while(|word| {

@@ -28,10 +28,18 @@ pub struct Keypair<S, R, const WORDS: usize = REPLAY_WORDS> {
     window: ReplayWindow<WORDS>,
 }
 
-impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
+impl<S, R> Keypair<S, R> {
     /// Makes a keypair of what a handshake ended in, derived `now`; `send` and `recv` are made from `keys` by the caller.
     #[must_use]
     pub const fn new(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
+        Self::with_window(keys, send, recv, now)
+    }
+}
+
+impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
+    /// Makes a keypair as [`Keypair::new`] does, with a replay window of `WORDS` words.
+    #[must_use]
+    pub const fn with_window(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
         Self {
             send,
             recv,
@@ -41,7 +49,7 @@ impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
             derived: now,
             next_counter: 0,
             may_send: true,
-            window: ReplayWindow::new(),
+            window: ReplayWindow::with_words(),
         }
     }
 

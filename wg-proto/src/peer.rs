@@ -451,7 +451,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
     fn install(&mut self, keys: &TransportKeys, now: Instant) -> Retired {
         let (send, recv) =
             (SendKey::new(keys.send_key(), keys.remote_index()), RecvKey::new(keys.recv_key()));
-        self.sessions.install(Inline::new(Keypair::new(keys, send, recv, now)))
+        self.sessions.install(Inline::new(Keypair::with_window(keys, send, recv, now)))
     }
 
     /// Draws an index that no handshake or keypair of this peer has (C42).

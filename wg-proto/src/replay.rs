@@ -36,9 +36,17 @@ impl core::fmt::Display for Replayed {
 
 impl core::error::Error for Replayed {}
 
-impl<const WORDS: usize> Default for ReplayWindow<WORDS> {
+impl Default for ReplayWindow {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl ReplayWindow {
+    /// Makes a window of the usual size that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::with_words()
     }
 }
 
@@ -46,9 +54,9 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     /// How far behind the newest counter one may be.
     pub const WIDTH: u64 = (WORDS as u64 - 1) * WORD_BITS;
 
-    /// Makes a window that has seen nothing.
+    /// Makes a window of `WORDS` words that has seen nothing.
     #[must_use]
-    pub const fn new() -> Self {
+    pub const fn with_words() -> Self {
         const { assert!(WORDS.is_power_of_two() && WORDS >= 2, "a power of two, and two at least") };
         Self { end: 0, words: [0; WORDS] }
     }
@@ -151,7 +159,7 @@ mod tests {
     }
 
     fn compare_with<const WORDS: usize>(width: u64, counters: impl IntoIterator<Item = u64>) {
-        let mut window = ReplayWindow::<WORDS>::new();
+        let mut window = ReplayWindow::<WORDS>::with_words();
         let mut model = Model { width, seen: HashSet::new(), newest: None };
         for counter in counters {
             let before = window.clone();
@@ -195,7 +203,7 @@ mod tests {
     #[test]
     fn reordering_to_the_full_depth_loses_nothing() {
         // Defect 30: every permutation within the window is accepted once.
-        let mut window = ReplayWindow::<REPLAY_WORDS>::new();
+        let mut window = ReplayWindow::new();
         for block in 0..4 {
             let base = block * 8129;
             for counter in (base..base + 8129).rev() {

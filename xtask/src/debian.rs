@@ -34,11 +34,8 @@ pub(crate) fn command(subcommand: &str, target: Target, library: &str) -> Result
     command.current_dir(root()).arg(subcommand).args(["--target", target.triple]);
     command.arg(format!("-Zbuild-std={library}")).arg("--target-dir").arg(target_directory()?.join("debian"));
     // What rustup's `cargo`, which runs us, has set for itself is not for this one.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO") && text != "CARGO_HOME" || text.starts_with("RUST") {
-            command.env_remove(name);
-        }
+    for name in ["CARGO", "CARGO_ENCODED_RUSTFLAGS", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
     }
     let name = target.triple.replace('-', "_").to_uppercase();
     command.env("RUSTC", RUSTC).env("RUSTDOC", RUSTDOC).env("RUSTC_BOOTSTRAP", "1");

@@ -8,6 +8,7 @@ mod features;
 mod namespaces;
 mod no_std;
 mod package;
+mod portable;
 
 use std::time::Instant;
 
@@ -36,7 +37,7 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
@@ -45,6 +46,7 @@ const STAGES: [Stage; 12] = [
     ("benches", benches),
     ("features", features::run),
     ("no-std", no_std::run),
+    ("portable", portable::run),
     ("bare-metal", bare_metal::run),
     ("package", package::run),
     ("deny", deny),

@@ -35,7 +35,7 @@ mod budget {
     /// The deepest stack from the first session on.
     pub(super) const STACK: usize = 6 * 1024;
     /// The deepest stack before, while the peer is made and moved to its place.
-    pub(super) const START_STACK: usize = 9 * 1024;
+    pub(super) const START_STACK: usize = 10 * 1024;
 }
 
 /// Runs the stage.

@@ -34,34 +34,35 @@ pub(crate) fn run() -> u32 {
     let start_stack = stack::deepest();
     stack::paint();
     say(format_args!("ready"));
-    loop {
+    'turns: loop {
         while let Some((len, to)) = node.poll(clock.now(), outgoing) {
             send(outgoing, len, to);
         }
-        let Some(frame) = uart::read().and_then(|byte| incoming.push(byte)) else {
-            let due = node.deadline().is_some_and(|at| at <= clock.now().monotonic);
-            if uart::is_empty() && !due {
-                // Ends with the next byte, and with the next tick of the clock.
-                clock.sleep();
-            }
-            continue;
-        };
-        match Frame::parse(frame) {
-            Some(Frame::Datagram(from, datagram)) => {
-                if let Some((len, to)) = node.receive(datagram, from, clock.now(), outgoing) {
-                    send(outgoing, len, to);
+        while let Some(byte) = uart::read() {
+            let Some(frame) = incoming.push(byte) else { continue };
+            match Frame::parse(frame) {
+                Some(Frame::Datagram(from, datagram)) => {
+                    if let Some((len, to)) = node.receive(datagram, from, clock.now(), outgoing) {
+                        send(outgoing, len, to);
+                    }
                 }
+                Some(Frame::Command(command)) => match command.split_once(' ').unwrap_or((command, "")) {
+                    ("advance", seconds) => {
+                        clock.advance(Duration::from_secs(seconds.parse().unwrap_or(0)));
+                        say(format_args!("advanced"));
+                    }
+                    ("report", _) => report(node, start_stack),
+                    ("quit", _) => return 0,
+                    _ => say(format_args!("unknown command")),
+                },
+                Some(Frame::Text(_)) | None => {}
             }
-            Some(Frame::Command(command)) => match command.split_once(' ').unwrap_or((command, "")) {
-                ("advance", seconds) => {
-                    clock.advance(Duration::from_secs(seconds.parse().unwrap_or(0)));
-                    say(format_args!("advanced"));
-                }
-                ("report", _) => report(node, start_stack),
-                ("quit", _) => return 0,
-                _ => say(format_args!("unknown command")),
-            },
-            Some(Frame::Text(_)) | None => {}
+            // What the peer has to say to that comes before the next frame.
+            continue 'turns;
+        }
+        if node.deadline().is_none_or(|at| at > clock.now().monotonic) {
+            // Ends with the next byte, and with the next tick of the clock.
+            clock.sleep();
         }
     }
 }

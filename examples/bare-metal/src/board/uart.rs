@@ -85,7 +85,7 @@ pub(crate) fn read() -> Option<u8> {
     Some(byte)
 }
 
-pub(crate) fn is_empty() -> bool {
+fn is_empty() -> bool {
     WRITTEN.load(Ordering::Acquire) == TAKEN.load(Ordering::Relaxed)
 }
 

@@ -3,11 +3,13 @@
 //! A stage that cannot run says so and counts as skipped; with `CI` in the environment the namespace tests may not be
 //! skipped. The last line is the account of the stages.
 
+mod bare_metal;
 mod citations;
 mod features;
 mod namespaces;
 mod no_std;
 mod package;
+mod portable;
 
 use std::time::Instant;
 
@@ -36,7 +38,7 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 15] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
@@ -46,6 +48,8 @@ const STAGES: [Stage; 13] = [
     ("benches", benches),
     ("features", features::run),
     ("no-std", no_std::run),
+    ("portable", portable::run),
+    ("bare-metal", bare_metal::run),
     ("package", package::run),
     ("oldest", package::oldest),
     ("deny", deny),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod learn;
 pub mod masked;
 pub mod scan;
 pub mod scenario;

@@ -38,7 +38,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    /// All of them.
+    pub const ALL: [Self; 11] = [
         Self::StaticPrivate,
         Self::Preshared,
         Self::StaticStatic,
@@ -100,7 +101,8 @@ impl Masked {
         let mut words = line.splitn(3, ' ');
         let kind = Kind::ALL.into_iter().nth(words.next()?.parse().ok()?)?;
         let digits = words.next()?;
-        let bytes = (0..digits.len() / 2).map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok());
+        let bytes =
+            (0..digits.len() / 2).map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok());
         Some(Self { kind, bytes: bytes.collect::<Option<_>>()?, name: words.next()?.to_owned() })
     }
 

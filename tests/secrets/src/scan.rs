@@ -113,7 +113,14 @@ impl Scanner {
         Ok(found)
     }
 
-    fn look(&self, chunk: &[u8], base: usize, own: &core::ops::Range<usize>, place: Place, found: &mut Vec<Found>) {
+    fn look(
+        &self,
+        chunk: &[u8],
+        base: usize,
+        own: &core::ops::Range<usize>,
+        place: Place,
+        found: &mut Vec<Found>,
+    ) {
         for (offset, window) in chunk.windows(WINDOW).enumerate() {
             let Ok(bytes) = window.try_into() else { continue };
             let masked = mask(u64::from_ne_bytes(bytes));

@@ -32,6 +32,7 @@ use crate::keypair::{Inline, Keypair};
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
 use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
+use crate::stack::with_wiped_stack;
 use crate::time::{Instant, UnixTime};
 use crate::timers::HandshakeDue;
 use crate::transport::{OpenError, RecvKey, SendKey, padded_len};
@@ -239,7 +240,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         // Jitter needs no secrecy, so a failure of the source here costs nothing.
         let seed = rng.try_next_u64().unwrap_or(0);
         let mut control = Control::new(config.remote_static, seed);
-        control.set_identity(Some(&identity))?;
+        with_wiped_stack(|| control.set_identity(Some(&identity)))?;
         control.set_preshared_key(config.preshared_key);
         let mut sessions = Sessions::new(seed.rotate_left(32));
         sessions.set_endpoint(config.endpoint.map(Endpoint::new));
@@ -322,15 +323,20 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     ) -> Result<Handled<'d>, ReceiveError> {
         let (index, counter) = match Message::parse(datagram)? {
             Message::Initiation(message) => {
-                self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
-                return self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| {
+                    self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
+                    self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake)
+                });
             }
             Message::Response(message) => {
-                self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
-                return self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| {
+                    self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
+                    self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake)
+                });
             }
             Message::CookieReply(message) => {
-                return self.consume_cookie_reply(&message, now).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| self.consume_cookie_reply(&message, now))
+                    .map(|()| Handled::Handshake);
             }
             Message::TransportData(message) => (message.receiver_index(), message.counter()),
         };
@@ -492,7 +498,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Sets the pre-shared key, from the next handshake on.
     pub fn set_preshared_key(&mut self, psk: PresharedKey) {
-        self.control.set_preshared_key(psk);
+        with_wiped_stack(|| self.control.set_preshared_key(psk));
     }
 
     /// Sets the interval of the persistent keepalive, zero for none; when switched on, one is sent at once.
@@ -509,8 +515,10 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Wipes all keys and stops all timers; what is known of the peer stays. For a device about to sleep (C62).
     pub fn reset(&mut self) {
-        self.control.stop();
-        self.sessions.zero_keys();
+        with_wiped_stack(|| {
+            self.control.stop();
+            self.sessions.zero_keys();
+        });
         self.sessions.stop_timers();
         self.replies.clear();
         (self.initiation_wanted, self.keepalive_wanted) = (false, false);
@@ -572,7 +580,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         // Asked again, as a response may have left since it was wanted (C45).
         if core::mem::take(&mut self.initiation_wanted)
             && self.control.want_initiation(Trigger::Retransmission, now)
-            && let Some(len) = self.create_initiation(out, now, wall, rng)
+            && let Some(len) = with_wiped_stack(|| self.create_initiation(out, now, wall, rng))
         {
             return Ok(Some(Transmit { len, endpoint }));
         }
@@ -628,8 +636,10 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
                     self.tell(Event::GaveUp);
                 }
                 HandshakeDue::ZeroKeys => {
-                    self.control.clear_handshake();
-                    self.sessions.zero_keys();
+                    with_wiped_stack(|| {
+                        self.control.clear_handshake();
+                        self.sessions.zero_keys();
+                    });
                     self.tell(Event::Expired);
                 }
             }

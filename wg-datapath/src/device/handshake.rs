@@ -16,7 +16,7 @@ use wg_proto::noise::{ReceivedInitiation, TransportKeys};
 use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
 use wg_proto::{
     DhError, Endpoint, HandshakeMessage, Instant, Keypair, Load, Outgoing, RecvKey, Role, SendKey,
-    StaticIdentity, Trigger, Verdict,
+    StaticIdentity, Trigger, Verdict, with_wiped_stack,
 };
 
 use super::{Device, Now};
@@ -142,7 +142,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         let load = self.handshakes.load(now.instant);
         let Some(waiting) = self.handshakes.waiting.pop_front() else { return Work::None };
-        self.consume(&waiting, load, now).unwrap_or_else(|reason| {
+        with_wiped_stack(|| self.consume(&waiting, load, now)).unwrap_or_else(|reason| {
             self.drops.count(reason);
             if is_cheap(reason) { Work::Cheap(None) } else { Work::Dear(None) }
         })
@@ -188,8 +188,9 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             self.touch(slot);
             return Err(DropReason::NoEntropy);
         };
-        let created =
-            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng);
+        let created = with_wiped_stack(|| {
+            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng)
+        });
         match created {
             Ok((message, replaced)) => {
                 peer.sessions.handshake_sent(now.instant);

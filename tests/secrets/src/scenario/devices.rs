@@ -6,6 +6,7 @@ use core::time::Duration;
 use rand_core::TryRng as _;
 use wg_datapath::memory::{Datagram, MemoryNetwork, MemoryTun, MemoryUdp};
 use wg_datapath::proto::aead::Aead;
+use wg_datapath::proto::with_wiped_stack;
 use wg_datapath::proto::{Instant, PresharedKey, PrivateKey, PublicKey, UnixTime};
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy as _, StrategyKind};
 use wg_datapath::{Config, Device, IpPrefix, Lane, LaneIo, Now, PeerId};
@@ -45,10 +46,12 @@ impl<A: Aead + core::fmt::Debug> Scenario for Devices<A> {
         let draws = record.as_ref().map(|record| &record.draws);
         let sides = [0, 1].map(|side| Side::new(side, &network, now, draws));
         let mut devices = Box::new(Self { sides: Some(sides), network, now, record, replay: None });
-        devices.set_private_key(0);
-        devices.set_private_key(1);
-        devices.introduce();
-        devices.change_psk();
+        with_wiped_stack(|| {
+            devices.set_private_key(0);
+            devices.set_private_key(1);
+            devices.introduce();
+            devices.change_psk();
+        });
         devices
     }
 
@@ -69,19 +72,19 @@ impl<A: Aead + core::fmt::Debug> Scenario for Devices<A> {
                 self.talk();
             }
             Stage::Cookie => self.rekey_with_cookie(),
-            Stage::Expired => self.pass(541),
+            Stage::Expired => self.pass(600),
             Stage::Preshared => {
-                self.change_psk();
+                with_wiped_stack(|| self.change_psk());
                 self.talk();
             }
             Stage::KeyChanged => {
                 self.pass(6);
                 self.forget();
-                self.set_private_key(0);
+                with_wiped_stack(|| self.set_private_key(0));
                 self.introduce();
             }
             Stage::Again => {
-                self.change_psk();
+                with_wiped_stack(|| self.change_psk());
                 self.talk();
             }
             Stage::Dropped => {
@@ -103,12 +106,12 @@ impl<A: Aead + core::fmt::Debug> Devices<A> {
         let now = self.now;
         let Some(sides) = &mut self.sides else { return };
         let key = match PrivateKey::generate(&mut sides[side].keys) {
-            Ok(key) => Box::new(key),
+            Ok(key) => key,
         };
         if let Some(record) = &mut self.record {
             record.statics.push((side, *key.as_bytes()));
         }
-        sides[side].device.set_private_key(Some(*key), now);
+        sides[side].device.set_private_key(Some(key), now);
     }
 
     fn publics(&self) -> Option<[PublicKey; 2]> {

@@ -37,7 +37,7 @@ impl<A: Aead + core::fmt::Debug> Scenario for Peers<A> {
         let record = record.then(Record::default);
         let mut peers =
             Box::new(Self { sides: None, time: Duration::from_secs(1_000_000), record, generation: 0 });
-        peers.configure();
+        callers_part(|| peers.configure());
         peers
     }
 
@@ -56,15 +56,17 @@ impl<A: Aead + core::fmt::Debug> Scenario for Peers<A> {
             Stage::Cookie => {
                 self.pass(125);
                 self.load(Load::UnderLoad);
-                self.talk();
+                self.send(0);
+                self.pass(6);
                 self.load(Load::Normal);
-            }
-            Stage::Expired => self.pass(541),
-            Stage::Preshared => {
-                self.change_psk();
                 self.talk();
             }
-            Stage::KeyChanged => self.configure(),
+            Stage::Expired => self.pass(600),
+            Stage::Preshared => {
+                wg_proto::with_wiped_stack(|| self.change_psk());
+                self.talk();
+            }
+            Stage::KeyChanged => callers_part(|| self.configure()),
             Stage::Again => self.talk(),
             Stage::Dropped => self.sides = None,
         }
@@ -235,6 +237,19 @@ impl<A: Aead + core::fmt::Debug> Peers<A> {
             side.delivered += 1;
         }
     }
+}
+
+/// A caller who moves a peer about has frames of his own to wipe, here rather deep ones.
+fn callers_part(configure: impl FnOnce()) {
+    wg_proto::with_wiped_stack(configure);
+    wipe_deeper();
+}
+
+#[inline(never)]
+fn wipe_deeper() {
+    let mut area = [0_u8; 128 << 10];
+    zeroize::Zeroize::zeroize(area.as_mut_slice());
+    core::hint::black_box(&mut area);
 }
 
 fn socket(side: usize) -> SocketAddr {

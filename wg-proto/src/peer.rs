@@ -32,7 +32,7 @@ use crate::keypair::{Inline, Keypair};
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
 use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
-use crate::stack::with_wiped_stack;
+use crate::stack::{wipe_stack, with_wiped_stack};
 use crate::time::{Instant, UnixTime};
 use crate::timers::HandshakeDue;
 use crate::transport::{OpenError, RecvKey, SendKey, padded_len};
@@ -677,6 +677,13 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         }
         let told = self.events.push_back(event);
         debug_assert!(told.is_ok(), "room was made just above");
+    }
+}
+
+impl<I, A> Drop for Peer<I, A> {
+    fn drop(&mut self) {
+        // What is in it wipes itself; what the ciphers left of its last packets does not.
+        wipe_stack();
     }
 }
 

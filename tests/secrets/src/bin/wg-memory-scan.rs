@@ -112,7 +112,7 @@ fn judge(stage: Stage, stack: usize, found: &[Found], complaints: &mut Vec<Strin
     for one in found.iter().filter(|one| !allowed(one)) {
         let deep = stack.wrapping_sub(one.address);
         let deep = if one.place == Place::Stack { format!(", {deep} bytes deep") } else { String::new() };
-        let what = format!("{} ({:?}), {} bytes{deep}", one.name, one.form, one.length);
+        let what = format!("{} ({:?}), {} bytes from {}{deep}", one.name, one.form, one.length, one.start);
         *grouped.entry((one.place, one.kind, what)).or_default() += 1;
     }
     complaints.extend(grouped.iter().map(|((place, kind, what), count)| {

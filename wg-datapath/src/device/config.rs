@@ -242,7 +242,23 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             return Err(ConfigError::TooManyPeers);
         }
         let seed = self.rng.try_next_u64().map_err(|_| ConfigError::Entropy)?;
-        let id = with_wiped_stack(|| self.insert_peer(key, seed))?;
+        let control = Control::new(key, seed);
+        #[cfg(feature = "key-log")]
+        let control = {
+            let mut control = control;
+            control.set_key_log(self.key_log);
+            control
+        };
+        let id = self.peers.insert(control, seed.rotate_left(32));
+        // In its place, and only then: values that are made where a secret was keep bits of it in what they do not use.
+        let secret = self
+            .peers
+            .get_mut(id)
+            .map(|peer| with_wiped_stack(|| peer.control.set_identity(self.identity.as_ref()).map(|_| ())));
+        if secret != Some(Ok(())) {
+            self.peers.remove(id);
+            return Err(ConfigError::KeyUnavailable);
+        }
         // Room for everything the peer may need, so that traffic allocates nothing.
         self.indices.reserve(self.peers.len());
         self.staged.reserve(self.peers.slots());
@@ -250,15 +266,6 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         self.work.reserve(self.peers.slots().saturating_sub(self.work.len()));
         self.flush.reserve(self.peers.slots().saturating_sub(self.flush.len()));
         Ok(id)
-    }
-
-    /// Makes a peer with the secret it shares with this side.
-    fn insert_peer(&mut self, key: PublicKey, seed: u64) -> Result<PeerId, ConfigError> {
-        let mut control = Control::new(key, seed);
-        #[cfg(feature = "key-log")]
-        control.set_key_log(self.key_log);
-        control.set_identity(self.identity.as_ref()).map_err(|_| ConfigError::KeyUnavailable)?;
-        Ok(self.peers.insert(control, seed.rotate_left(32)))
     }
 
     /// Removes a peer: it is gone from all tables at once, its keys wiped, its staged packets dropped (C137). Gone

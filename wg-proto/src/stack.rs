@@ -11,7 +11,7 @@ use zeroize::Zeroize as _;
 
 /// How far down the stack is overwritten, in bytes.
 #[cfg(not(target_os = "none"))]
-pub const WIPED_STACK: usize = 64 << 10;
+pub const WIPED_STACK: usize = 16 << 10;
 /// How far down the stack is overwritten, in bytes.
 #[cfg(target_os = "none")]
 pub const WIPED_STACK: usize = 2 << 10;

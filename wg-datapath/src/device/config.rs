@@ -8,7 +8,7 @@ use core::time::Duration;
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
 use wg_proto::{
-    Control, Endpoint, PresharedKey, PrivateKey, PublicKey, StaticIdentity, Trigger, UnixTime,
+    Control, Endpoint, PresharedKey, PrivateKey, PublicKey, StaticIdentity, Trigger, UnixTime, wipe_stack,
     with_wiped_stack,
 };
 
@@ -242,29 +242,28 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             return Err(ConfigError::TooManyPeers);
         }
         let seed = self.rng.try_next_u64().map_err(|_| ConfigError::Entropy)?;
-        let control = Control::new(key, seed);
-        #[cfg(feature = "key-log")]
-        let control = {
-            let mut control = control;
-            control.set_key_log(self.key_log);
-            control
-        };
-        let id = self.peers.insert(control, seed.rotate_left(32));
-        // In its place, and only then: values that are made where a secret was keep bits of it in what they do not use.
-        let secret = self
-            .peers
-            .get_mut(id)
-            .map(|peer| with_wiped_stack(|| peer.control.set_identity(self.identity.as_ref()).map(|_| ())));
-        if secret != Some(Ok(())) {
-            self.peers.remove(id);
-            return Err(ConfigError::KeyUnavailable);
-        }
+        // A value that is made where a secret was keeps bits of it in what it does not use, such as an absent option: so the
+        // stack is clean first, and the shared secret is computed when the peer is in its place.
+        wipe_stack();
+        let id = with_wiped_stack(|| self.insert_peer(key, seed))?;
         // Room for everything the peer may need, so that traffic allocates nothing.
         self.indices.reserve(self.peers.len());
         self.staged.reserve(self.peers.slots());
         self.deadlines.reserve(self.peers.slots());
         self.work.reserve(self.peers.slots().saturating_sub(self.work.len()));
         self.flush.reserve(self.peers.slots().saturating_sub(self.flush.len()));
+        Ok(id)
+    }
+
+    fn insert_peer(&mut self, key: PublicKey, seed: u64) -> Result<PeerId, ConfigError> {
+        let id = self.peers.insert(Control::new(key, seed), seed.rotate_left(32));
+        let Some(peer) = self.peers.get_mut(id) else { return Err(ConfigError::NoSuchPeer) };
+        #[cfg(feature = "key-log")]
+        peer.control.set_key_log(self.key_log);
+        if peer.control.set_identity(self.identity.as_ref()).is_err() {
+            self.peers.remove(id);
+            return Err(ConfigError::KeyUnavailable);
+        }
         Ok(id)
     }
 

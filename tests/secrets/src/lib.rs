@@ -8,4 +8,5 @@ pub mod scenario;
 pub mod transcript;
 #[cfg(target_arch = "x86_64")]
 pub mod valgrind;
+pub mod verdicts;
 pub mod worker;

@@ -8,7 +8,6 @@
 use core::arch::asm;
 
 const RUNNING_ON_VALGRIND: usize = 0x1001;
-const COUNT_ERRORS: usize = 0x1201;
 /// Requests of memcheck begin with its letters.
 const MEMCHECK: usize = (b'M' as usize) << 24 | (b'C' as usize) << 16;
 const MAKE_MEM_UNDEFINED: usize = MEMCHECK + 1;
@@ -18,12 +17,6 @@ const MAKE_MEM_DEFINED: usize = MEMCHECK + 2;
 #[must_use]
 pub fn is_running() -> bool {
     request([RUNNING_ON_VALGRIND, 0, 0, 0, 0, 0]) != 0
-}
-
-/// How many errors memcheck has found so far, those it was told to pass over not counted.
-#[must_use]
-pub fn errors() -> usize {
-    request([COUNT_ERRORS, 0, 0, 0, 0, 0])
 }
 
 /// Marks bytes as secret: whatever is computed of them is, and memcheck complains of each branch and address that depends

@@ -1,20 +1,21 @@
 //! Computes with secrets that valgrind takes for undefined, and asks after each computation whether a branch or an address
 //! depended on one (the method of ctgrind). To be run as `cargo xtask test --only secrets` does.
 //!
-//! What a protocol makes public is marked so here, each time with the reason; what a library makes public in its middle, such
-//! as the verdict about a tag, is passed over by `constant-time.supp`, which gives its reasons too.
+//! What the protocol makes public is marked so here, each time with the reason; the verdicts that are public where they are
+//! made, such as that about a tag, are listed in [`wg_secrets::verdicts`] with theirs.
 
 use core::hint::black_box;
 use std::convert::Infallible;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use rand_core::{TryCryptoRng, TryRng};
 use wg_proto::aead::{Aead, RingAead, RustCryptoAead};
 use wg_proto::{
-    Config, CookieChecker, CookieJar, Endpoint, Handled, Instant, Load, Mac1Key, Peer, PresharedKey,
-    PrivateKey, PublicKey, SessionIndex, SharedSecret, UnixTime,
+    Config, CookieChecker, CookieJar, DhError, Endpoint, Handled, Instant, Load, Mac1Key, Peer, PresharedKey,
+    PrivateKey, PublicKey, SessionIndex, SharedSecret, StaticIdentity, UnixTime,
 };
 use wg_secrets::valgrind::{self, make_public, make_secret};
+use wg_secrets::verdicts::Complaint;
 
 const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
 const WALL: UnixTime = UnixTime::new(1_700_000_000, 0);
@@ -46,20 +47,57 @@ enum Expected {
 }
 
 fn main() -> ExitCode {
+    let argument = std::env::args().nth(1);
+    let result = match argument.as_deref() {
+        None => run_all(),
+        Some(number) => run_one(number),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs each case under valgrind and judges what that says.
+fn run_all() -> Result<(), String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut failed = 0;
+    for (number, (name, _, expected)) in CASES.into_iter().enumerate() {
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--quiet", "--error-limit=no", "--fullpath-after="]).arg(&own).arg(number.to_string());
+        let output = valgrind.output().map_err(|error| format!("valgrind: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return Err(format!("{name}: {}: {said}", output.status));
+        }
+        let complaints = Complaint::read_all(&said);
+        let (excused, leaks): (Vec<_>, Vec<_>) = complaints.iter().partition(|it| it.excuse().is_some());
+        let well = leaks.is_empty() == (expected == Expected::Clean);
+        failed += usize::from(!well);
+        let verdict = if well { "ok" } else { "FAILED" };
+        println!("{verdict:<6} {name}: {} leaks, {} verdicts that are public", leaks.len(), excused.len());
+        for leak in leaks.iter().filter(|_| !well) {
+            println!("{leak:#?}");
+        }
+    }
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(format!("{failed} of {} cases are not as they must be", CASES.len()))
+    }
+}
+
+fn run_one(number: &str) -> Result<(), String> {
     if !valgrind::is_running() {
-        eprintln!("not under valgrind: nothing would be noticed");
-        return ExitCode::FAILURE;
+        return Err("not under valgrind: nothing would be noticed".to_owned());
     }
-    let mut failed = false;
-    for (name, case, expected) in CASES {
-        let before = valgrind::errors();
-        case();
-        let errors = valgrind::errors() - before;
-        let well = (errors > 0) == (expected == Expected::Caught);
-        failed |= !well;
-        println!("{} {name}: {errors} dependences", if well { "ok    " } else { "FAILED" });
-    }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let case = number.parse().ok().and_then(|number: usize| CASES.get(number));
+    let (_, case, _) = case.ok_or("no such case")?;
+    case();
+    Ok(())
 }
 
 /// Bytes that follow from a number, secret from now on.
@@ -221,13 +259,26 @@ impl TryRng for Entropy {
 
 impl TryCryptoRng for Entropy {}
 
+/// A private key that makes its public key public, as it has been given to the peer.
+struct Identity(PrivateKey);
+
+impl StaticIdentity for Identity {
+    fn public_key(&self) -> PublicKey {
+        let public = self.0.public_key();
+        make_public(black_box(&public).as_bytes());
+        public
+    }
+
+    fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
+        Ok(self.0.diffie_hellman(their)?)
+    }
+}
+
 /// A whole handshake between two peers, under load and with a cookie, and packets both ways.
 fn handshake<A: Aead>() {
     let mut entropy = Entropy(3);
-    let keys = [14, 15].map(|number| PrivateKey::from_bytes(secret(number)));
-    let publics = keys.each_ref().map(PrivateKey::public_key);
-    // The peers have been given each other's.
-    publics.iter().for_each(|public| make_public(public.as_bytes()));
+    let keys = [14, 15].map(|number| Identity(PrivateKey::from_bytes(secret(number))));
+    let publics = keys.each_ref().map(Identity::public_key);
     let mut side = 0;
     let mut peers = keys.map(|key| {
         let mut config = Config::new(publics[1 - side]);
@@ -257,7 +308,7 @@ fn handshake<A: Aead>() {
     }
 }
 
-fn exchange<A: Aead>(peers: &mut [Peer<PrivateKey, A>; 2], load: Load, now: Instant, entropy: &mut Entropy) {
+fn exchange<A: Aead>(peers: &mut [Peer<Identity, A>; 2], load: Load, now: Instant, entropy: &mut Entropy) {
     let mut quiet = 0;
     for from in [0, 1].into_iter().cycle() {
         let mut out = [0; 256];
@@ -280,7 +331,7 @@ fn exchange<A: Aead>(peers: &mut [Peer<PrivateKey, A>; 2], load: Load, now: Inst
 }
 
 fn deliver<A: Aead>(
-    peers: &mut [Peer<PrivateKey, A>; 2],
+    peers: &mut [Peer<Identity, A>; 2],
     from: usize,
     datagram: &mut [u8],
     load: Load,

@@ -7,6 +7,7 @@ mod features;
 mod namespaces;
 mod no_std;
 mod package;
+mod secrets;
 
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 14] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
@@ -46,6 +47,9 @@ const STAGES: [Stage; 11] = [
     ("no-std", no_std::run),
     ("package", package::run),
     ("deny", deny),
+    ("decrypt", secrets::decrypt),
+    ("memory", secrets::memory),
+    ("constant-time", secrets::constant_time),
     ("netns", namespaces::run),
 ];
 
@@ -63,6 +67,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if wanted("netns") {
         install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     }
+    if wanted("netns") || wanted("decrypt") {
+        install::programs(&[&install::DECRYPTION]);
+    }
+    if wanted("constant-time") {
+        install::programs(&[&install::CONSTANT_TIME]);
+    }
     let mut account = Vec::new();
     for (name, stage) in STAGES.into_iter().filter(|(name, _)| wanted(name)) {
         println!("\n=== {name}");
@@ -73,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
             Err(error) => format!("FAILED: {error}"),
         };
-        let line = format!("{name:<10} {:>6.1} s  {line}", start.elapsed().as_secs_f64());
+        let line = format!("{name:<13} {:>6.1} s  {line}", start.elapsed().as_secs_f64());
         println!("--- {line}");
         account.push((line, result));
     }

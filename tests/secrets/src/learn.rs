@@ -44,10 +44,9 @@ fn explain(record: &Record) -> Result<Vec<Masked>, String> {
             .copied()
             .ok_or("an unknown key")
     };
-    let mut handshakes = 0;
-    for (at, (from, initiation)) in record.wire.iter().enumerate().filter(|(_, (_, bytes))| bytes[0] == 1) {
-        let name = format!("handshake {handshakes}");
-        handshakes += 1;
+    let initiations = record.wire.iter().enumerate().filter(|(_, (_, bytes))| bytes[0] == 1);
+    for (number, (at, (from, initiation))) in initiations.enumerate() {
+        let name = format!("handshake {number}");
         let answers =
             |(by, bytes): &&(usize, Vec<u8>)| by != from && bytes[0] == 2 && bytes[8..12] == initiation[4..8];
         let response = record.wire[at..].iter().find(answers).map(|(_, bytes)| bytes.as_slice());
@@ -67,7 +66,7 @@ fn explain(record: &Record) -> Result<Vec<Masked>, String> {
         told.extend(secrets.ok_or_else(|| format!("{name} is not explained"))?);
     }
     explain_cookies(record, &draws, &mut told)?;
-    told.sort_by(|one, other| one.to_string().cmp(&other.to_string()));
+    told.sort_by_key(ToString::to_string);
     told.dedup();
     Ok(told)
 }

@@ -4,8 +4,8 @@
 //! What the protocol makes public is marked so here, each time with the reason; the verdicts that are public where they are
 //! made, such as that about a tag, are listed in [`wg_secrets::verdicts`] with theirs.
 
+use core::convert::Infallible;
 use core::hint::black_box;
-use std::convert::Infallible;
 use std::process::{Command, ExitCode};
 
 use rand_core::{TryCryptoRng, TryRng};
@@ -103,9 +103,13 @@ fn run_one(number: &str) -> Result<(), String> {
 /// Bytes that follow from a number, secret from now on.
 fn secret<const N: usize>(number: u8) -> [u8; N] {
     let bytes: [u8; N] =
-        core::array::from_fn(|at| number.wrapping_mul(167).wrapping_add(at as u8).rotate_left(3));
+        core::array::from_fn(|at| number.wrapping_mul(167).wrapping_add(low_byte(at)).rotate_left(3));
     make_secret(black_box(&bytes));
     bytes
+}
+
+const fn low_byte(number: usize) -> u8 {
+    number.to_le_bytes()[0]
 }
 
 /// A verdict that is seen from outside, by what happens next.
@@ -130,7 +134,7 @@ fn compare_and_end_early() {
 }
 
 fn look_up() {
-    let table: [u8; 256] = core::array::from_fn(|at| at as u8);
+    let table: [u8; 256] = core::array::from_fn(low_byte);
     let [index] = secret::<1>(2);
     black_box(black_box(&table)[usize::from(index)]);
 }
@@ -238,7 +242,7 @@ impl TryRng for Entropy {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        self.try_next_u64().map(|word| word as u32)
+        self.try_next_u64().map(|word| u32::try_from(word >> 32).unwrap_or_default())
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
@@ -248,7 +252,7 @@ impl TryRng for Entropy {
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
         for byte in &mut *out {
-            *byte = (self.try_next_u64()? >> 40) as u8;
+            *byte = self.try_next_u64()?.to_le_bytes()[5];
         }
         if out.len() == 32 {
             make_secret(out);

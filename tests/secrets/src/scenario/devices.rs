@@ -105,9 +105,7 @@ impl<A: Aead + core::fmt::Debug> Devices<A> {
     fn set_private_key(&mut self, side: usize) {
         let now = self.now;
         let Some(sides) = &mut self.sides else { return };
-        let key = match PrivateKey::generate(&mut sides[side].keys) {
-            Ok(key) => key,
-        };
+        let Ok(key) = PrivateKey::generate(&mut sides[side].keys);
         if let Some(record) = &mut self.record {
             record.statics.push((side, *key.as_bytes()));
         }
@@ -149,9 +147,7 @@ impl<A: Aead + core::fmt::Debug> Devices<A> {
         let peers = [self.peer(0), self.peer(1)];
         let ([Some(one), Some(other)], Some([a, b])) = (peers, &mut self.sides) else { return };
         let mut bytes = zeroize::Zeroizing::new([0; 32]);
-        match a.keys.try_fill_bytes(&mut *bytes) {
-            Ok(()) => {}
-        }
+        let Ok(()) = a.keys.try_fill_bytes(&mut *bytes);
         if let Some(record) = &mut self.record {
             record.psks.push(*bytes);
         }
@@ -216,7 +212,7 @@ impl<A: Aead + core::fmt::Debug> Devices<A> {
     fn settle(&mut self) {
         let now = self.now;
         let Some(sides) = &mut self.sides else { return };
-        while sides.iter_mut().fold(false, |worked, side| side.step(now) || worked) {}
+        while sides.iter_mut().any(|side| side.step(now)) {}
         self.listen();
     }
 
@@ -238,9 +234,7 @@ impl<A: Aead + core::fmt::Debug> Side<A> {
     fn new(side: usize, network: &MemoryNetwork, now: Now, draws: Option<&Draws>) -> Self {
         let config = Config { handshake_queue: QUEUE, ..Config::default() };
         let seed = side as u64;
-        let mut device = match Device::new(config, Entropy::new(seed + 10, draws.cloned())) {
-            Ok(device) => device,
-        };
+        let Ok(mut device) = Device::new(config, Entropy::new(seed + 10, draws.cloned()));
         device.set_up(true, now);
         Self {
             device,

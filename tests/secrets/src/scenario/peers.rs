@@ -84,8 +84,9 @@ impl<A: Aead + core::fmt::Debug> Peers<A> {
         self.generation += 1;
         let mut entropies = [0, 1].map(|side| Entropy::new(self.generation * 1000 + side, draws.cloned()));
         let mut keys = Box::new(Keys {
-            statics: entropies.each_mut().map(|entropy| match PrivateKey::generate(entropy) {
-                Ok(key) => key,
+            statics: entropies.each_mut().map(|entropy| {
+                let Ok(key) = PrivateKey::generate(entropy);
+                key
             }),
             psk: PresharedKey::default(),
         });
@@ -258,7 +259,6 @@ fn socket(side: usize) -> SocketAddr {
 
 fn drawn_psk(entropy: &mut Entropy) -> PresharedKey {
     let mut bytes = zeroize::Zeroizing::new([0; 32]);
-    match entropy.try_fill_bytes(&mut *bytes) {
-        Ok(()) => PresharedKey::from_bytes(*bytes),
-    }
+    let Ok(()) = entropy.try_fill_bytes(&mut *bytes);
+    PresharedKey::from_bytes(*bytes)
 }

@@ -21,7 +21,7 @@ use wg_proto::aead::Aead;
 use wg_proto::wire::TRANSPORT_OVERHEAD;
 use wg_proto::{
     DhError, Guard, Instant, PrivateKey, PublicKey, RateLimiter, SessionIndex, SharedSecret, StaticIdentity,
-    Trigger, UnixTime,
+    Trigger, UnixTime, wipe_stack,
 };
 
 use crate::allowed_ips::{AllowedIps, PeerSlot};
@@ -323,6 +323,13 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         assert_eq!(self.indices.len(), held, "no index is left over");
         assert!(self.work.len() <= self.peers.slots() && self.flush.len() <= self.peers.slots());
+    }
+}
+
+impl<A, R> Drop for Device<A, R> {
+    fn drop(&mut self) {
+        // What is in it wipes itself; what the ciphers left of its last packets does not.
+        wipe_stack();
     }
 }
 

@@ -35,6 +35,7 @@ use crate::limits::REPLAY_WORDS;
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
 use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
+use crate::stack::{wipe_stack, with_wiped_stack};
 use crate::time::{Instant, UnixTime};
 use crate::timers::HandshakeDue;
 use crate::transport::{OpenError, RecvKey, SendKey, padded_len};
@@ -260,7 +261,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
         // Jitter needs no secrecy, so a failure of the source here costs nothing.
         let seed = rng.try_next_u64().unwrap_or(0);
         let mut control = Control::new(config.remote_static, seed);
-        control.set_identity(Some(&identity))?;
+        with_wiped_stack(|| control.set_identity(Some(&identity)))?;
         control.set_preshared_key(config.preshared_key);
         let mut sessions = Sessions::new(seed.rotate_left(32));
         sessions.set_endpoint(config.endpoint.map(Endpoint::new));
@@ -343,15 +344,20 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
     ) -> Result<Handled<'d>, ReceiveError> {
         let (index, counter) = match Message::parse(datagram)? {
             Message::Initiation(message) => {
-                self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
-                return self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| {
+                    self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
+                    self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake)
+                });
             }
             Message::Response(message) => {
-                self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
-                return self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| {
+                    self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
+                    self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake)
+                });
             }
             Message::CookieReply(message) => {
-                return self.consume_cookie_reply(&message, now).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| self.consume_cookie_reply(&message, now))
+                    .map(|()| Handled::Handshake);
             }
             Message::TransportData(message) => (message.receiver_index(), message.counter()),
         };
@@ -513,7 +519,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
 
     /// Sets the pre-shared key, from the next handshake on.
     pub fn set_preshared_key(&mut self, psk: PresharedKey) {
-        self.control.set_preshared_key(psk);
+        with_wiped_stack(|| self.control.set_preshared_key(psk));
     }
 
     /// Sets the interval of the persistent keepalive, zero for none; when switched on, one is sent at once.
@@ -530,8 +536,10 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
 
     /// Wipes all keys and stops all timers; what is known of the peer stays. For a device about to sleep (C62).
     pub fn reset(&mut self) {
-        self.control.stop();
-        self.sessions.zero_keys();
+        with_wiped_stack(|| {
+            self.control.stop();
+            self.sessions.zero_keys();
+        });
         self.sessions.stop_timers();
         self.replies.clear();
         (self.initiation_wanted, self.keepalive_wanted) = (false, false);
@@ -632,7 +640,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
         // Asked again, as a response may have left since it was wanted (C45).
         if core::mem::take(&mut self.initiation_wanted)
             && self.control.want_initiation(Trigger::Retransmission, now)
-            && let Some(len) = self.create_initiation(out, now, wall, rng)
+            && let Some(len) = with_wiped_stack(|| self.create_initiation(out, now, wall, rng))
         {
             return Ok(Some(Transmit { len, endpoint }));
         }
@@ -688,8 +696,10 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
                     self.tell(Event::GaveUp);
                 }
                 HandshakeDue::ZeroKeys => {
-                    self.control.clear_handshake();
-                    self.sessions.zero_keys();
+                    with_wiped_stack(|| {
+                        self.control.clear_handshake();
+                        self.sessions.zero_keys();
+                    });
                     self.tell(Event::Expired);
                 }
             }
@@ -727,6 +737,13 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
         }
         let told = self.events.push_back(event);
         debug_assert!(told.is_ok(), "room was made just above");
+    }
+}
+
+impl<I, A, const WORDS: usize> Drop for Peer<I, A, WORDS> {
+    fn drop(&mut self) {
+        // What is in it wipes itself; what the ciphers left of its last packets does not.
+        wipe_stack();
     }
 }
 

@@ -32,7 +32,7 @@ enum Task {
     Bench(bench::Options),
     /// Fuzzes what takes bytes from outside, for a time, and says what it reached.
     Fuzz(fuzz::Options),
-    /// Runs for long, under adversity.
+    /// Runs for minutes to hours, under adversity.
     Soak(soak::Options),
 }
 

@@ -123,6 +123,7 @@ impl Run {
 
     fn start_again(&mut self) {
         self.keys[0] += &self.pair.a.tunnel.key_log();
+        self.no_log_holds_a_key();
         self.pair.a.start_again();
         self.introduce();
     }
@@ -150,6 +151,24 @@ impl Run {
         flows.into_iter().for_each(|flow| perfect(flow.finish()));
     }
 
+    /// S3: at the most verbose level no program of ours tells a key, static, pre-shared or ephemeral.
+    fn no_log_holds_a_key(&self) {
+        for node in self.nodes().into_iter().filter(|node| node.tunnel.program() == Program::Gateway) {
+            let (log, keys) = (node.tunnel.log(), node.tunnel.key_log());
+            assert!(log.contains("peer("), "it is verbose: {log}");
+            let secrets = keys.lines().filter(|line| !line.starts_with("REMOTE_STATIC_PUBLIC_KEY"));
+            let secrets = secrets.filter_map(|line| Key::parse(line.split(" = ").nth(1)?));
+            let secrets: Vec<Key> =
+                secrets.filter(|key| *key != Key::parse_hex(&"0".repeat(64)).unwrap()).collect();
+            assert!(secrets.len() >= 2, "a static key and an ephemeral one");
+            for key in secrets {
+                let (base64, hex) = (key.to_string(), key.hex());
+                let shown = log.contains(&base64[..16]) || log.to_lowercase().contains(&hex[..16]);
+                assert!(!shown, "a key in the log: {log}");
+            }
+        }
+    }
+
     /// Whatever was on the wire is open to tshark by the keys of either gateway alone, and is what was in the tunnel.
     fn judge(mut self, handshakes: u64) {
         let seen = self.capture.matching(|_| true);
@@ -158,6 +177,7 @@ impl Run {
         for (at, node) in [&self.pair.a, &self.pair.b].into_iter().enumerate() {
             self.keys[at] += &node.tunnel.key_log();
         }
+        self.no_log_holds_a_key();
         for (node, keys) in self.nodes().into_iter().zip(&self.keys) {
             assert_eq!(keys.is_empty(), node.tunnel.program() == Program::WireguardGo, "keys of a gateway");
             if !keys.is_empty() {

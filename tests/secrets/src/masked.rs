@@ -4,6 +4,9 @@
 
 use core::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// What every byte is combined with. None of the forms looked for ([`Form`]) is another form under it.
 const MASK: u8 = 0xc3;
 
@@ -38,7 +41,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    /// All of them.
+    pub const ALL: [Self; 11] = [
         Self::StaticPrivate,
         Self::Preshared,
         Self::StaticStatic,
@@ -100,8 +104,27 @@ impl Masked {
         let mut words = line.splitn(3, ' ');
         let kind = Kind::ALL.into_iter().nth(words.next()?.parse().ok()?)?;
         let digits = words.next()?;
-        let bytes = (0..digits.len() / 2).map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok());
+        let bytes =
+            (0..digits.len() / 2).map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok());
         Some(Self { kind, bytes: bytes.collect::<Option<_>>()?, name: words.next()?.to_owned() })
+    }
+
+    /// Whether a text holds four bytes of the secret in a row, in hex or as a list of numbers, or eight digits of it in
+    /// base64.
+    #[must_use]
+    pub fn is_shown_in(&self, text: &str) -> bool {
+        let secret: Vec<u8> = self.bytes.iter().map(|byte| byte ^ MASK).collect();
+        let squeezed: String = text.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+        let listed = secret.windows(4).any(|window| {
+            let hex: Vec<String> = window.iter().map(|byte| format!("{byte:02x}")).collect();
+            let short: Vec<String> = window.iter().map(|byte| format!("{byte:x}")).collect();
+            let decimal: Vec<String> = window.iter().map(u8::to_string).collect();
+            [hex.concat(), hex.join(","), short.join(","), decimal.join(",")]
+                .iter()
+                .any(|form| squeezed.contains(form))
+        });
+        let base64 = STANDARD.encode(&secret);
+        listed || (0..base64.len() - 8).any(|at| text.contains(&base64[at..at + 8]))
     }
 
     /// The masked windows of the secret in a form.
@@ -152,6 +175,13 @@ mod tests {
         assert_eq!(masked.windows(Form::Plain).next(), Some(mask(first)));
         let padded = first ^ u64::from_ne_bytes([0x36; 8]);
         assert_eq!(masked.windows(Form::InnerPad).next(), Some(mask(padded)));
+        let shown =
+            [format!("{secret:?}"), format!("{secret:#?}"), format!("{secret:x?}"), format!("{secret:02X?}")];
+        let others = ["x0a0B0c0Dx".to_owned(), STANDARD.encode(&secret)];
+        for text in shown.iter().chain(&others) {
+            assert!(masked.is_shown_in(text), "{text}");
+        }
+        assert!(!masked.is_shown_in("Peer { control: .. }, 10, 12, 13"));
         assert!(Masked::parse("99 00 x").is_none() && Masked::parse("1 0x x").is_none());
     }
 }

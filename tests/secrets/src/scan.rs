@@ -39,6 +39,8 @@ pub struct Found {
     pub place: Place,
     /// The address of its first byte.
     pub address: usize,
+    /// Which byte of the secret that is.
+    pub start: usize,
     /// How many bytes of it stand there in a row.
     pub length: usize,
 }
@@ -46,8 +48,8 @@ pub struct Found {
 /// Knows what to look for.
 #[derive(Debug)]
 pub struct Scanner {
-    /// Masked windows: which secret, in which form.
-    windows: HashMap<u64, (usize, Form)>,
+    /// Masked windows: which secret, from which byte of it, in which form.
+    windows: HashMap<u64, (usize, usize, Form)>,
     filter: Vec<u64>,
     secrets: Vec<Masked>,
     chunk: Vec<u8>,
@@ -74,8 +76,8 @@ impl Scanner {
         };
         for (number, secret) in scanner.secrets.iter().enumerate() {
             for form in Form::ALL {
-                for window in secret.windows(form) {
-                    scanner.windows.insert(window, (number, form));
+                for (offset, window) in secret.windows(form).enumerate() {
+                    scanner.windows.insert(window, (number, offset, form));
                     let (word, bit) = filter_place(window);
                     scanner.filter[word] |= bit;
                 }
@@ -113,7 +115,14 @@ impl Scanner {
         Ok(found)
     }
 
-    fn look(&self, chunk: &[u8], base: usize, own: &core::ops::Range<usize>, place: Place, found: &mut Vec<Found>) {
+    fn look(
+        &self,
+        chunk: &[u8],
+        base: usize,
+        own: &core::ops::Range<usize>,
+        place: Place,
+        found: &mut Vec<Found>,
+    ) {
         for (offset, window) in chunk.windows(WINDOW).enumerate() {
             let Ok(bytes) = window.try_into() else { continue };
             let masked = mask(u64::from_ne_bytes(bytes));
@@ -122,7 +131,8 @@ impl Scanner {
                 continue;
             }
             let address = base + offset;
-            let Some((number, form)) = self.windows.get(&masked).filter(|_| !own.contains(&address)) else {
+            let Some((number, start, form)) = self.windows.get(&masked).filter(|_| !own.contains(&address))
+            else {
                 continue;
             };
             let secret = &self.secrets[*number];
@@ -140,6 +150,7 @@ impl Scanner {
                     form: *form,
                     place,
                     address,
+                    start: *start,
                     length: WINDOW,
                 }),
             }

@@ -8,7 +8,7 @@ mod entropy;
 mod peers;
 
 pub use devices::Devices;
-pub use entropy::Entropy;
+pub use entropy::{Draws, Entropy};
 pub use peers::Peers;
 
 use crate::masked::Kind;
@@ -62,12 +62,21 @@ impl Stage {
             Kind::Ephemeral | Kind::ChainingKey => matches!(self, Self::Initiated),
             Kind::Shared | Kind::HandshakeKey | Kind::Hash => false,
             Kind::Transport => {
-                matches!(self, Self::Session | Self::Rekeyed | Self::Cookie | Self::Preshared | Self::KeyChanged | Self::Again)
+                matches!(
+                    self,
+                    Self::Session
+                        | Self::Rekeyed
+                        | Self::Cookie
+                        | Self::Preshared
+                        | Self::KeyChanged
+                        | Self::Again
+                )
             }
             // The jar and the checker keep theirs until they are asked for another.
-            Kind::Cookie | Kind::CookieSecret => {
-                !matches!(self, Self::Configured | Self::Initiated | Self::Session | Self::Rekeyed | Self::Dropped)
-            }
+            Kind::Cookie | Kind::CookieSecret => !matches!(
+                self,
+                Self::Configured | Self::Initiated | Self::Session | Self::Rekeyed | Self::Dropped
+            ),
         }
     }
 
@@ -77,7 +86,9 @@ impl Stage {
         match kind {
             Kind::StaticPrivate | Kind::Preshared | Kind::StaticStatic => !matches!(self, Self::Dropped),
             Kind::Ephemeral | Kind::ChainingKey => matches!(self, Self::Initiated),
-            Kind::Transport => matches!(self, Self::Session | Self::Rekeyed | Self::Cookie | Self::Preshared | Self::Again),
+            Kind::Transport => {
+                matches!(self, Self::Session | Self::Rekeyed | Self::Cookie | Self::Preshared | Self::Again)
+            }
             Kind::Cookie | Kind::CookieSecret => matches!(self, Self::Cookie),
             Kind::Shared | Kind::HandshakeKey | Kind::Hash => false,
         }
@@ -87,8 +98,8 @@ impl Stage {
 /// What was drawn and sent, for the process that learns.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// Every 32 bytes drawn by a side, with its number.
-    pub drawn: Vec<(usize, [u8; 32])>,
+    /// Every 32 bytes that were drawn.
+    pub draws: Draws,
     /// Static keys, clamped, with the side they belong to.
     pub statics: Vec<(usize, [u8; 32])>,
     /// Pre-shared keys.

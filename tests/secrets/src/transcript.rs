@@ -39,9 +39,10 @@ impl core::fmt::Debug for Keys {
     }
 }
 
-/// Walks through a handshake and returns every secret on the way; none if the messages do not belong to these keys.
+/// Walks through a handshake, as far as it went, and returns every secret on the way; none if the messages do not belong
+/// to these keys.
 #[must_use]
-pub fn secrets(keys: &Keys, initiation: &[u8], response: &[u8], name: &str) -> Option<Vec<Masked>> {
+pub fn secrets(keys: &Keys, initiation: &[u8], response: Option<&[u8]>, name: &str) -> Option<Vec<Masked>> {
     let Keys { statics: [s_i, s_r], ephemerals: [e_i, e_r], psk } = keys;
     let mut walk = Walk::new(&public(s_r), name);
     walk.mix_public(&initiation[8..40]); // e
@@ -49,6 +50,8 @@ pub fn secrets(keys: &Keys, initiation: &[u8], response: &[u8], name: &str) -> O
     walk.open(&key, &initiation[40..88])?; // s
     let key = walk.mix_dh("ss", x25519(*s_i, public(s_r)), true); // ss
     walk.open(&key, &initiation[88..116])?;
+    walk.tell(Kind::Ephemeral, "initiator", e_i);
+    let Some(response) = response else { return Some(walk.told) };
     walk.mix_public(&response[12..44]); // e
     walk.mix_dh("ee", x25519(*e_i, public(e_r)), false); // ee
     walk.mix_dh("se", x25519(*s_i, public(e_r)), false); // se
@@ -61,10 +64,8 @@ pub fn secrets(keys: &Keys, initiation: &[u8], response: &[u8], name: &str) -> O
     walk.open(&key, &response[44..60])?;
     walk.tell(Kind::Hash, "end", &walk.hash.clone());
     let [first, second, _] = kdf(&walk.chaining_key, &[]);
-    // What HMAC made of the last chaining key, and the keys themselves.
     walk.tell(Kind::Transport, "initiator to responder", &first);
     walk.tell(Kind::Transport, "responder to initiator", &second);
-    walk.tell(Kind::Ephemeral, "initiator", e_i);
     walk.tell(Kind::Ephemeral, "responder", e_r);
     Some(walk.told)
 }

@@ -16,7 +16,7 @@ use wg_proto::noise::{ReceivedInitiation, TransportKeys};
 use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
 use wg_proto::{
     DhError, Endpoint, HandshakeMessage, Keypair, Load, Outgoing, RecvKey, Role, SendKey, StaticIdentity,
-    Trigger, Verdict,
+    Trigger, Verdict, with_wiped_stack,
 };
 
 use super::{Device, Now};
@@ -116,7 +116,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             return Some(None);
         }
         let waiting = self.handshakes.pop_admitted(now.instant)?;
-        Some(self.consume(&waiting, now).unwrap_or_else(|reason| {
+        Some(with_wiped_stack(|| self.consume(&waiting, now)).unwrap_or_else(|reason| {
             self.drops.count(reason);
             if is_in_vain(reason) {
                 self.handshakes.in_vain(now.instant);
@@ -165,8 +165,9 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             self.touch(slot);
             return Err(DropReason::NoEntropy);
         };
-        let created =
-            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng);
+        let created = with_wiped_stack(|| {
+            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng)
+        });
         match created {
             Ok((message, replaced)) => {
                 peer.sessions.handshake_sent(now.instant);

@@ -1,6 +1,8 @@
 //! Entropy that follows from a number and remembers none of what it gave: each word is computed where it is wanted.
 
+use core::cell::RefCell;
 use core::convert::Infallible;
+use std::rc::Rc;
 
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -8,17 +10,15 @@ use rand_core::{TryCryptoRng, TryRng};
 #[derive(Debug)]
 pub struct Entropy {
     state: u64,
-    /// What was drawn in pieces of 32 bytes, if that is to be known.
-    record: Option<Vec<[u8; 32]>>,
+    draws: Option<Draws>,
 }
 
-impl Entropy {
-    pub(super) fn new(seed: u64, record: bool) -> Self {
-        Self { state: seed.wrapping_mul(0xd134_2543_de82_ef95), record: record.then(Vec::new) }
-    }
+/// What was drawn in pieces of 32 bytes, where that is to be known.
+pub type Draws = Rc<RefCell<Vec<[u8; 32]>>>;
 
-    pub(super) fn take_record(&mut self) -> Vec<[u8; 32]> {
-        self.record.as_mut().map(core::mem::take).unwrap_or_default()
+impl Entropy {
+    pub(super) fn new(seed: u64, draws: Option<Draws>) -> Self {
+        Self { state: seed.wrapping_mul(0xd134_2543_de82_ef95), draws }
     }
 
     /// SplitMix64.
@@ -48,8 +48,8 @@ impl TryRng for Entropy {
                 *byte = word.to_le_bytes()[at];
             }
         }
-        if let (Some(record), Ok(key)) = (&mut self.record, <[u8; 32]>::try_from(&*out)) {
-            record.push(key);
+        if let (Some(draws), Ok(key)) = (&self.draws, <[u8; 32]>::try_from(&*out)) {
+            draws.borrow_mut().push(key);
         }
         Ok(())
     }

@@ -156,6 +156,11 @@ impl Flood {
         self.shared.sent.load(Ordering::Relaxed)
     }
 
+    /// Cookies taken in so far.
+    pub fn cookies(&self) -> u64 {
+        self.shared.cookies.load(Ordering::Relaxed)
+    }
+
     /// Ends the flood and tells what it was.
     ///
     /// # Panics

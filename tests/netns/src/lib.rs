@@ -10,7 +10,8 @@
 //! * [`Node`] and [`Pair`] put one tunnel into each of two namespaces, with keys and addresses.
 //! * [`ping`], [`echo`], [`tcp`], [`stream`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and
 //!   disturb the wire.
-//! * [`flood`] attacks, and [`newcomers`] are honest peers that begin a session meanwhile.
+//! * [`site`] is where a node is flooded; [`flood`] attacks, and [`newcomers`] are honest peers that begin a session
+//!   meanwhile.
 //!
 //! How to run it is said in the README of the package.
 //!
@@ -35,6 +36,7 @@ pub mod ping;
 pub mod process;
 pub mod program;
 pub mod requirements;
+pub mod site;
 pub mod status;
 pub mod stream;
 pub mod tcp;

@@ -5,7 +5,7 @@
 
 use core::fmt::Write as _;
 use core::net::{Ipv4Addr, SocketAddr};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub fn prepare(namespace: &Namespace) {
 #[derive(Debug)]
 pub struct Newcomers {
     end: Arc<AtomicBool>,
+    arrived: Arc<AtomicUsize>,
     thread: JoinHandle<Vec<Option<Duration>>>,
     interface: String,
     keys: Vec<Key>,
@@ -74,8 +75,9 @@ impl Newcomers {
         });
         let remote = PublicKey::from_bytes(*node.keys.public.as_bytes());
         let end = Arc::new(AtomicBool::new(false));
+        let arrived = Arc::new(AtomicUsize::new(0));
         let thread = {
-            let (end, pairs) = (Arc::clone(&end), pairs.clone());
+            let (end, arrived, pairs) = (Arc::clone(&end), Arc::clone(&arrived), pairs.clone());
             std::thread::spawn(move || {
                 process::pin_thread(cpu);
                 let newcomers = pairs
@@ -83,11 +85,16 @@ impl Newcomers {
                     .zip(sockets)
                     .map(|(pair, socket)| Newcomer::new(pair, socket, remote, endpoint))
                     .collect();
-                run(newcomers, window, &end)
+                run(newcomers, window, &end, &arrived)
             })
         };
         let keys = pairs.iter().map(|pair| pair.public).collect();
-        Self { end, thread, interface: node.interface().to_owned(), keys }
+        Self { end, arrived, thread, interface: node.interface().to_owned(), keys }
+    }
+
+    /// How many have a session by now.
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::Relaxed)
     }
 
     /// Ends it, and tells for each newcomer how long it took to have a session, if it got one. The node forgets them.
@@ -156,7 +163,12 @@ fn instant(time: Duration) -> Instant {
     Instant::from_nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).saturating_add(1_000_000_000))
 }
 
-fn run(mut newcomers: Vec<Newcomer>, window: Duration, end: &AtomicBool) -> Vec<Option<Duration>> {
+fn run(
+    mut newcomers: Vec<Newcomer>,
+    window: Duration,
+    end: &AtomicBool,
+    arrived: &AtomicUsize,
+) -> Vec<Option<Duration>> {
     let count = u32::try_from(newcomers.len()).unwrap_or(u32::MAX).max(1);
     let start = Clock::now();
     while !end.load(Ordering::Relaxed) {
@@ -169,6 +181,7 @@ fn run(mut newcomers: Vec<Newcomer>, window: Duration, end: &AtomicBool) -> Vec<
             // Who has a session leaves the rest to others.
             if newcomer.began.is_some() && newcomer.took.is_none() {
                 newcomer.turn(time);
+                arrived.fetch_add(newcomer.took.is_some().into(), Ordering::Relaxed);
             }
         }
         std::thread::sleep(TICK);

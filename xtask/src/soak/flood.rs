@@ -1,6 +1,6 @@
 //! `cargo xtask soak flood`: H1-H5 of the fault matrix, the gateway and wireguard-go by turns under the same floods.
 //!
-//! Method. In each round and row the programs take turns; each turn starts fresh processes on the site of `site.rs` and
+//! Method. In each round and row the programs take turns; each turn starts fresh processes on the site of `wg_netns::site` and
 //! measures the same twice: with the flood going to a sink, where it takes the same processor time of the machine and
 //! reaches nobody, and with the flood going to the program. What counts is the ratio of the two, so that neither the
 //! program's speed nor the cost of the generator is in it. Meanwhile a hundred honest newcomers begin their sessions, and
@@ -8,7 +8,6 @@
 //! another. A figure of the table is the median over the rounds.
 
 mod figures;
-mod site;
 mod turn;
 
 use core::time::Duration;

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use wg_netns::flood::Flood;
 use wg_netns::newcomers::Newcomers;
+use wg_netns::site::{Destination, Processors, Site};
 use wg_netns::stream::Stream;
 use wg_netns::{Program, echo, process};
 
 use super::Row;
 use super::figures::Figures;
-use super::site::{Destination, Site};
 
 /// The time between echo requests.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -60,8 +60,8 @@ struct Traffic {
 
 /// Takes a turn.
 pub(super) fn take(row: Row, program: Program, plan: &Plan) -> Result<Figures, String> {
-    let site = Site::build(program)?;
-    let index = site.live_index()?;
+    let site = Site::build(program, Processors::apart());
+    let index = site.live_index();
 
     let flood = site.flood(Destination::Sink, row.kind(index), row.rate());
     let before = traffic(&site, plan.baseline, &flood, None)?;
@@ -127,7 +127,7 @@ fn traffic(site: &Site, time: Duration, flood: &Flood, refresh: Option<Duration>
     while start.elapsed() < quiet {
         let part = quiet.saturating_sub(start.elapsed()).min(LOOK_AGAIN).max(INTERVAL);
         echo.requests.extend(echo::run(peer, site.inside(), INTERVAL, part, site.processors.others).requests);
-        look_again(site, flood, refresh, &mut looked)?;
+        look_again(site, flood, refresh, &mut looked);
     }
     let processor = (used() - before).as_secs_f64() / start.elapsed().as_secs_f64();
 
@@ -138,22 +138,16 @@ fn traffic(site: &Site, time: Duration, flood: &Flood, refresh: Option<Duration>
     let (began, arrived) = (Instant::now(), stream.arrived());
     while start.elapsed() < time {
         std::thread::sleep(time.saturating_sub(start.elapsed()).min(Duration::from_millis(200)));
-        look_again(site, flood, refresh, &mut looked)?;
+        look_again(site, flood, refresh, &mut looked);
     }
     let goodput = (stream.arrived() - arrived) as f64 * 8.0 / began.elapsed().as_secs_f64() / 1e9;
     Ok(Traffic { goodput, echo, processor })
 }
 
 /// Tells a flood of data the index that is live now, if it is time.
-fn look_again(
-    site: &Site,
-    flood: &Flood,
-    every: Option<Duration>,
-    looked: &mut Instant,
-) -> Result<(), String> {
+fn look_again(site: &Site, flood: &Flood, every: Option<Duration>, looked: &mut Instant) {
     if every.is_some_and(|every| looked.elapsed() > every) {
-        flood.set_index(site.live_index()?);
+        flood.set_index(site.live_index());
         *looked = Instant::now();
     }
-    Ok(())
 }

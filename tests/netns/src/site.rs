@@ -1,4 +1,4 @@
-//! Where it happens.
+//! A victim, an attacker, and honest peers: where floods are shown.
 //!
 //! ```text
 //!   sink ------ attacker ------ victim ------ honest peer
@@ -11,54 +11,64 @@ use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use core::time::Duration;
 use std::net::UdpSocket;
 
-use wg_netns::capture::Capture;
-use wg_netns::node::PORT;
-use wg_netns::{Family, Namespace, Node, Program, flood, newcomers, process, veth};
+use crate::capture::{Capture, Datagram};
+use crate::node::PORT;
+use crate::{Family, Namespace, Node, Program, flood, newcomers, process, veth};
 
 const VICTIM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 1), PORT);
 const SINK: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 3, 0, 1), PORT);
 
 /// Where a flood goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Destination {
+pub enum Destination {
     /// To nobody: what it costs the machine.
     Sink,
     /// To the program.
     Victim,
 }
 
-/// Processors for the victim and for all others, where there are two.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Processors {
-    pub(super) victim: Option<usize>,
-    pub(super) others: Option<usize>,
+/// Who runs where.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Processors {
+    /// The victim's; any if none is named.
+    pub victim: Option<usize>,
+    /// That of everybody else.
+    pub others: Option<usize>,
 }
 
 impl Processors {
-    fn of_this_machine() -> Self {
+    /// One for the victim and another for all others, where there are two.
+    pub fn apart() -> Self {
         let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
-        if several { Self { victim: Some(0), others: Some(1) } } else { Self { victim: None, others: None } }
+        if several { Self { victim: Some(0), others: Some(1) } } else { Self::default() }
     }
 }
 
 /// The nodes and namespaces.
 #[derive(Debug)]
-pub(super) struct Site {
-    pub(super) victim: Node,
-    pub(super) peer: Node,
+pub struct Site {
+    /// The node that is attacked.
+    pub victim: Node,
+    /// Its honest peer.
+    pub peer: Node,
+    /// Who runs where.
+    pub processors: Processors,
     attacker: Namespace,
     /// The attacker's interface on the side of the victim.
     link: String,
-    pub(super) processors: Processors,
     // Both for as long as the site stands.
     _sink: Namespace,
     _deaf: UdpSocket,
 }
 
 impl Site {
-    /// Builds it, with a session between the two nodes.
-    pub(super) fn build(program: Program) -> Result<Self, String> {
-        let processors = Processors::of_this_machine();
+    /// Builds it around `program`, with a session between the two nodes.
+    ///
+    /// # Panics
+    ///
+    /// When a step fails.
+    #[track_caller]
+    pub fn build(program: Program, processors: Processors) -> Self {
         // Programs stay where the thread is that starts them.
         process::pin_thread(processors.victim);
         let victim = Node::new(program, 1);
@@ -85,18 +95,21 @@ impl Site {
             target.ip(&format!("route add {} via {a}.{b}.{c}.2", flood::SOURCES));
             link = cable.first;
         }
-        let deaf = sink.enter(|| UdpSocket::bind(SocketAddr::from(SINK)));
-        let deaf = deaf.map_err(|error| format!("the sink: {error}"))?;
+        let deaf = sink.enter(|| UdpSocket::bind(SocketAddr::from(SINK)).expect("the address of the sink"));
         victim.add_peer_directly(&peer, peer.endpoint(Family::V4));
         peer.add_peer_directly(&victim, victim.endpoint(Family::V4));
-        if !peer.reaches_within(Duration::from_secs(10), &victim, Family::V4) {
-            return Err(format!("{}: the first ping was not answered", program.name()));
-        }
-        Ok(Self { victim, peer, attacker, link, processors, _sink: sink, _deaf: deaf })
+        let reached = peer.reaches_within(Duration::from_secs(10), &victim, Family::V4);
+        assert!(reached, "{}: no ping was answered", program.name());
+        Self { victim, peer, processors, attacker, link, _sink: sink, _deaf: deaf }
     }
 
-    /// Begins a flood.
-    pub(super) fn flood(&self, destination: Destination, kind: flood::Kind, rate: u32) -> flood::Flood {
+    /// Begins a flood of `rate` datagrams a second.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel gives no sockets for it.
+    #[track_caller]
+    pub fn flood(&self, destination: Destination, kind: flood::Kind, rate: u32) -> flood::Flood {
         let target = match destination {
             Destination::Sink => SINK,
             Destination::Victim => VICTIM,
@@ -106,7 +119,12 @@ impl Site {
     }
 
     /// An index that the victim receives data at.
-    pub(super) fn live_index(&self) -> Result<u32, String> {
+    ///
+    /// # Panics
+    ///
+    /// When no data of the peer is seen.
+    #[track_caller]
+    pub fn live_index(&self) -> u32 {
         let capture = Capture::start(&self.peer.namespace);
         let seen = || {
             // Something of the peer must be under way.
@@ -117,16 +135,16 @@ impl Site {
             })?;
             data.payload.get(4..8)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
         };
-        (0..5).find_map(|_| seen()).ok_or_else(|| "no data of the peer was seen".into())
+        (0..5).find_map(|_| seen()).expect("data of the peer")
     }
 
     /// Where the program listens for the newcomers.
-    pub(super) fn entrance(&self) -> SocketAddr {
+    pub fn entrance(&self) -> SocketAddr {
         self.victim.endpoint(Family::V4)
     }
 
     /// The inner address of the victim.
-    pub(super) fn inside(&self) -> Ipv4Addr {
+    pub fn inside(&self) -> Ipv4Addr {
         match self.victim.inner(Family::V4) {
             core::net::IpAddr::V4(address) => address,
             core::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
@@ -134,7 +152,7 @@ impl Site {
     }
 
     /// Packets and bytes that came back to the attacker over his link to the victim.
-    pub(super) fn answers(&self) -> (u64, u64) {
+    pub fn answers(&self) -> (u64, u64) {
         let table = self.attacker.enter(|| std::fs::read_to_string("/proc/thread-self/net/dev"));
         let table = table.unwrap_or_default();
         let line = table.lines().find_map(|line| line.trim_start().strip_prefix(&format!("{}:", self.link)));
@@ -143,8 +161,23 @@ impl Site {
         (fields.next().unwrap_or(0), bytes)
     }
 
+    /// Watches what the attacker sends and gets.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel gives no packet socket.
+    #[track_caller]
+    pub fn watch_attacker(&self) -> Capture {
+        Capture::start(&self.attacker)
+    }
+
+    /// Whether a datagram goes from the victim to the attacker.
+    pub fn is_answer(datagram: &Datagram) -> bool {
+        datagram.source == SocketAddr::from(VICTIM)
+    }
+
     /// Datagrams that found the victim's socket full.
-    pub(super) fn overflowed(&self) -> u64 {
+    pub fn overflowed(&self) -> u64 {
         let table = self.victim.namespace.enter(|| std::fs::read_to_string("/proc/thread-self/net/snmp"));
         let table = table.unwrap_or_default();
         let mut lines = table.lines().filter_map(|line| line.strip_prefix("Udp: "));

@@ -78,7 +78,13 @@ pub(super) fn step(
         }
         Input::Poll => host.poll(&outside),
         Input::Restart => host.restart(&fixed.identity),
-        Input::Restore => host.restore(),
+        Input::Restore => {
+            host.restore();
+            // It wakes up late, and what is due comes first.
+            if host.deadline().is_some_and(|at| at <= now) {
+                host.poll(&outside);
+            }
+        }
     }
     host.settle(&mut outside)?;
     host.seal_state(now);

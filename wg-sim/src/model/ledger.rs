@@ -81,9 +81,21 @@ pub(super) struct Ledger {
     pub(super) keys: Vec<KeyRecord>,
     /// When it last sent an initiation or a response.
     pub(super) handshake_sent: Option<Duration>,
+    /// The latest initiation that it answered.
+    pub(super) answered: Option<u32>,
 }
 
 impl Ledger {
+    /// A host answers an initiation.
+    pub(super) fn answered(&mut self, side: Side, initiation: u32) -> Result<(), Violation> {
+        if self.answered.is_some_and(|latest| initiation <= latest) {
+            let what = format!("{side:?} answers initiation {initiation} after {:?}", self.answered);
+            return Err(Violation::new(Rule::Replay, what));
+        }
+        self.answered = Some(initiation);
+        Ok(())
+    }
+
     /// A host sends an initiation.
     pub(super) fn initiation(&mut self, side: Side, now: Duration) -> Result<(), Violation> {
         if let Some(waited) = self.handshake_sent.map(|last| now - last)

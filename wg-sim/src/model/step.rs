@@ -103,6 +103,10 @@ impl Host {
         let came = self.handle(&flying.bytes, flying.from.address(), outside);
         match (&came, flying.kind) {
             (Ok(_), Kind::Data { receiver, .. }) => self.ledger.heard(receiver),
+            (Ok(_), Kind::Initiation { sender }) => {
+                let side = self.side();
+                self.ledger.answered(side, sender)?;
+            }
             (Err(error), _) => self.unchanged(before, Rule::Silence, *error, outside)?,
             _ => {}
         }

@@ -113,7 +113,7 @@ impl Ledger {
         self.handshake_sent = Some(now);
     }
 
-    /// A host sends data or a keepalive with the keypair that it knows by `local`.
+    /// A host sends data or a keepalive to `remote`, with the keypair that it knows by `local` or another.
     pub(super) fn data(
         &mut self,
         side: Side,
@@ -122,7 +122,9 @@ impl Ledger {
         counter: u64,
         now: Duration,
     ) -> Result<(), Violation> {
-        let found = self.keys.iter_mut().find(|key| Some(key.local) == local && key.remote == remote);
+        let exact = self.keys.iter().position(|key| Some(key.local) == local && key.remote == remote);
+        let any = || self.keys.iter().position(|key| key.remote == remote);
+        let found = exact.or_else(any).and_then(|place| self.keys.get_mut(place));
         let Some(key) = found else {
             return Err(Violation::new(Rule::Indices, format!("{side:?} sends with a key it does not have")));
         };

@@ -143,6 +143,9 @@ impl World {
         sink.write_u128(host.behind.as_nanos());
         let handshake = host.ledger.handshake_sent.map(|at| self.now - at);
         write_age(handshake.filter(|age| *age < REKEY_TIMEOUT), sink);
+        let answered =
+            host.ledger.answered.map(|latest| self.initiations_not_after(side.other(), latest.into()));
+        sink.write_u64(answered.unwrap_or(0));
         let mut keys: Vec<_> = host.ledger.keys.iter().collect();
         keys.sort_unstable_by_key(|key| (key.local, key.remote));
         sink.write_u64(keys.len() as u64);

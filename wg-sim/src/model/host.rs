@@ -205,7 +205,7 @@ impl Host {
     pub(super) fn restart(&mut self, identity: &Identity) {
         // The keys of a snapshot may come back, with what they were used for.
         let keys = core::mem::take(&mut self.ledger.keys);
-        let ledger = Ledger { keys, handshake_sent: None };
+        let ledger = Ledger { keys, ..Ledger::default() };
         *self = Self { snapshot: self.snapshot.take(), behind: self.behind, ledger, ..Self::new(identity) };
     }
 
@@ -216,6 +216,7 @@ impl Host {
         self.staged.clone_from(&snapshot.staged);
         // What it knows of its own past is what the snapshot knew; the keys that it used stay used.
         self.ledger.handshake_sent = None;
+        self.ledger.answered = snapshot.ledger.answered;
         if self.mistake != Mistake::RestoredInSilence {
             self.peer.on_vm_generation_change();
         }

@@ -81,9 +81,21 @@ pub(super) struct Ledger {
     pub(super) keys: Vec<KeyRecord>,
     /// When it last sent an initiation or a response.
     pub(super) handshake_sent: Option<Duration>,
+    /// The latest initiation that it answered.
+    pub(super) answered: Option<u32>,
 }
 
 impl Ledger {
+    /// A host answers an initiation.
+    pub(super) fn answered(&mut self, side: Side, initiation: u32) -> Result<(), Violation> {
+        if self.answered.is_some_and(|latest| initiation <= latest) {
+            let what = format!("{side:?} answers initiation {initiation} after {:?}", self.answered);
+            return Err(Violation::new(Rule::Replay, what));
+        }
+        self.answered = Some(initiation);
+        Ok(())
+    }
+
     /// A host sends an initiation.
     pub(super) fn initiation(&mut self, side: Side, now: Duration) -> Result<(), Violation> {
         if let Some(waited) = self.handshake_sent.map(|last| now - last)
@@ -101,7 +113,7 @@ impl Ledger {
         self.handshake_sent = Some(now);
     }
 
-    /// A host sends data or a keepalive with the keypair that it knows by `local`.
+    /// A host sends data or a keepalive to `remote`, with the keypair that it knows by `local` or another.
     pub(super) fn data(
         &mut self,
         side: Side,
@@ -110,7 +122,9 @@ impl Ledger {
         counter: u64,
         now: Duration,
     ) -> Result<(), Violation> {
-        let found = self.keys.iter_mut().find(|key| Some(key.local) == local && key.remote == remote);
+        let exact = self.keys.iter().position(|key| Some(key.local) == local && key.remote == remote);
+        let any = || self.keys.iter().position(|key| key.remote == remote);
+        let found = exact.or_else(any).and_then(|place| self.keys.get_mut(place));
         let Some(key) = found else {
             return Err(Violation::new(Rule::Indices, format!("{side:?} sends with a key it does not have")));
         };

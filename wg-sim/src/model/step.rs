@@ -78,7 +78,13 @@ pub(super) fn step(
         }
         Input::Poll => host.poll(&outside),
         Input::Restart => host.restart(&fixed.identity),
-        Input::Restore => host.restore(),
+        Input::Restore => {
+            host.restore();
+            // It wakes up late, and what is due comes first.
+            if host.deadline().is_some_and(|at| at <= now) {
+                host.poll(&outside);
+            }
+        }
     }
     host.settle(&mut outside)?;
     host.seal_state(now);
@@ -97,6 +103,10 @@ impl Host {
         let came = self.handle(&flying.bytes, flying.from.address(), outside);
         match (&came, flying.kind) {
             (Ok(_), Kind::Data { receiver, .. }) => self.ledger.heard(receiver),
+            (Ok(_), Kind::Initiation { sender }) => {
+                let side = self.side();
+                self.ledger.answered(side, sender)?;
+            }
             (Err(error), _) => self.unchanged(before, Rule::Silence, *error, outside)?,
             _ => {}
         }

@@ -8,6 +8,7 @@ fn main() {
     let mut total = Counts::default();
     for seed in from..to {
         let s = Script::random(seed, profile, ops);
+        if std::env::var_os("DBG").is_some() { eprintln!("{s}"); }
         match run(&s) {
             Ok(r) => total.add(&r.counts),
             Err(v) => println!("{v}"),

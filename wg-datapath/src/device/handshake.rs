@@ -100,7 +100,8 @@ impl HandshakeQueue {
         if self.waiting.len() >= self.capacity / 8 {
             self.under_load_until = Some(now.saturating_add(UNDER_LOAD_HOLD));
         }
-        if self.under_load_until.is_some_and(|until| now < until) { Load::UnderLoad } else { Load::Normal }
+        let loaded = |until: Instant| now < until && now.abs_diff(until) <= UNDER_LOAD_HOLD;
+        if self.under_load_until.is_some_and(loaded) { Load::UnderLoad } else { Load::Normal }
     }
 }
 

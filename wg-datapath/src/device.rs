@@ -297,10 +297,12 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         self.indices.len()
     }
 
-    /// Sets the next counter of the session that sends to a peer, for tests near the limits.
+    /// Moves the next counter of the session that sends to a peer ahead, for tests near the limits.
     #[cfg(feature = "test-util")]
     pub fn set_next_counter(&mut self, id: crate::PeerId, counter: u64) {
-        if let Some(current) = self.peers.get_mut(id).and_then(|peer| peer.sessions.current_mut()) {
+        if let Some(current) = self.peers.get_mut(id).and_then(|peer| peer.sessions.current_mut())
+            && current.next_counter() < counter
+        {
             current.set_next_counter(counter);
         }
     }

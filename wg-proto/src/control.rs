@@ -167,10 +167,10 @@ impl Control {
         if self.static_static.is_none() {
             return false;
         }
-        match self.last_sent.filter(|last| now.saturating_duration_since(*last) < REKEY_TIMEOUT) {
+        match self.last_sent.filter(|last| now.abs_diff(*last) < REKEY_TIMEOUT) {
             None => true,
             Some(last) => {
-                if !self.timers.is_retransmitting() {
+                if !self.timers.is_retransmitting(now) {
                     self.timers.retransmission_suppressed(last);
                 }
                 false
@@ -283,7 +283,7 @@ impl Control {
         if self.greatest_stamp_received.is_some_and(|greatest| timestamp <= greatest) {
             return Err(HandshakeError::OldTimestamp);
         }
-        let too_soon = |last: Instant| now.saturating_duration_since(last) < INITIATION_INTERVAL;
+        let too_soon = |last: Instant| now.abs_diff(last) < INITIATION_INTERVAL;
         if self.last_initiation_accepted.is_some_and(too_soon) {
             return Err(HandshakeError::TooSoon);
         }
@@ -384,7 +384,7 @@ impl Control {
     /// An initiation is wanted for packets that wait, and there is nowhere to send it to (C49). It is tried again like one
     /// that was lost, so that what waits is given up in the end, and may be sent at once when there is somewhere.
     pub fn initiation_unsendable(&mut self, now: Instant) {
-        if !self.timers.is_retransmitting() {
+        if !self.timers.is_retransmitting(now) {
             self.timers.handshake_initiated(now);
         }
     }

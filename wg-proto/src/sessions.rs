@@ -143,7 +143,7 @@ where
             self.timers.data_sent(now);
         }
         let rekey_due = wants_rekey
-            && self.rekey_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= REKEY_TIMEOUT);
+            && self.rekey_asked.is_none_or(|asked| now.abs_diff(asked) >= REKEY_TIMEOUT);
         if rekey_due {
             self.rekey_asked = Some(now);
         }

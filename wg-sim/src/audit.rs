@@ -7,10 +7,11 @@ use std::collections::{HashMap, VecDeque};
 use wg_proto::Instant;
 use wg_proto::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_TIMEOUT};
 
+use crate::clock::Time;
 use crate::violation::Invariant;
 
 /// Sessions and handshakes that are remembered of a host, in each direction.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 128;
 
 /// A bounded map that forgets the oldest.
 #[derive(Debug)]
@@ -132,8 +133,12 @@ pub(crate) struct Birth {
     /// How many handshakes with this peer came before it.
     pub(crate) number: u64,
     pub(crate) at: Instant,
+    /// The same in virtual time.
+    pub(crate) time: Time,
     /// The greatest counter that was accepted.
     pub(crate) newest: Option<u64>,
+    /// Whether a response to it was accepted.
+    pub(crate) answered: bool,
     /// Whether a cookie reply for it was accepted.
     pub(crate) cookie: bool,
 }

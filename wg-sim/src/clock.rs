@@ -89,8 +89,8 @@ impl Clock {
     /// Returns the virtual time at which the monotonic clock will show `instant`, if it runs and gets there.
     #[must_use]
     pub fn time_of(&self, instant: Instant) -> Option<Time> {
-        if self.monotonic.stands_at.is_some() {
-            return None;
+        if let Some(at) = self.monotonic.stands_at {
+            return (at >= i128::from(instant.as_nanos())).then_some(0);
         }
         let time = i128::from(instant.as_nanos()) - self.monotonic.offset;
         u64::try_from(time.max(0)).ok()

@@ -51,8 +51,9 @@ impl Ledger {
         self.flow(from, to).next > number
     }
 
-    /// A packet was delivered that came in datagram number `datagram` of its sender.
-    pub(crate) fn deliver(&mut self, packet: Identity, datagram: u64) -> Result<(), String> {
+    /// A packet was delivered. If it was to whom it is for, `datagram` is the number of the datagram that it came in, by the
+    /// order of sending.
+    pub(crate) fn deliver(&mut self, packet: Identity, datagram: Option<u64>) -> Result<(), String> {
         let Identity { from, to, number } = packet;
         if usize::from(from.max(to)) >= self.hosts {
             return Err(format!("{packet:?} is of no host"));
@@ -71,6 +72,7 @@ impl Ledger {
         }
         flow.delivered[word] |= bit;
         flow.count += 1;
+        let Some(datagram) = datagram else { return Ok(()) };
         // One that the wire let others overtake may come late; any other must not.
         if datagram > flow.newest_datagram {
             flow.newest_datagram = datagram;
@@ -91,17 +93,17 @@ mod tests {
     fn what_was_not_sent_or_comes_twice_or_out_of_order_is_told() {
         let mut ledger = Ledger::new(2);
         let packet = |number| Identity { from: 0, to: 1, number };
-        assert!(ledger.deliver(packet(0), 1).is_err(), "never sent");
+        assert!(ledger.deliver(packet(0), Some(1)).is_err(), "never sent");
         for number in 0..200 {
             assert_eq!(ledger.send(0, 1), number);
         }
-        assert_eq!(ledger.deliver(packet(5), 6), Ok(()));
-        assert!(ledger.deliver(packet(5), 7).is_err(), "twice");
-        assert_eq!(ledger.deliver(packet(3), 4), Ok(()), "overtaken on the wire");
-        assert!(ledger.deliver(packet(4), 9).is_err(), "out of order");
-        assert_eq!(ledger.deliver(packet(130), 10), Ok(()));
-        assert!(ledger.deliver(Identity { from: 1, to: 2, number: 0 }, 11).is_err(), "no such host");
-        assert!(ledger.deliver(Identity { from: 1, to: 0, number: 0 }, 11).is_err(), "the other direction");
+        assert_eq!(ledger.deliver(packet(5), Some(6)), Ok(()));
+        assert!(ledger.deliver(packet(5), Some(7)).is_err(), "twice");
+        assert_eq!(ledger.deliver(packet(3), Some(4)), Ok(()), "overtaken on the wire");
+        assert!(ledger.deliver(packet(4), Some(9)).is_err(), "out of order");
+        assert_eq!(ledger.deliver(packet(130), Some(10)), Ok(()));
+        assert!(ledger.deliver(Identity { from: 1, to: 2, number: 0 }, Some(11)).is_err(), "no such host");
+        assert!(ledger.deliver(Identity { from: 1, to: 0, number: 0 }, Some(11)).is_err(), "the other direction");
         assert_eq!((ledger.sent(0, 1), ledger.delivered(0, 1)), (200, 4));
     }
 }

@@ -74,7 +74,7 @@ pub enum Command {
     GenerationChanged,
     /// The node is under load, or no longer.
     SetUnderLoad(bool),
-    /// Sets the next counter of the session that sends to a peer.
+    /// Moves the next counter of the session that sends to a peer ahead; one that is there already stays.
     SetCounter(PublicKey, u64),
 }
 

@@ -120,6 +120,8 @@ counters! {
         answered_after_restart,
         /// Operations that a node does not know.
         unsupported,
+        /// Worlds that were run.
+        trials,
         /// Operations of the script.
         ops,
         /// Calls of nodes.

@@ -79,6 +79,8 @@ pub struct World<'f> {
     /// Configuration was changed so that peers need not agree.
     disagree: bool,
     report: Report,
+    /// Whose datagram a host is at work on.
+    partner: Option<u8>,
     /// What a panic now would mean.
     phase: Invariant,
     memory: Option<(fn() -> isize, isize)>,
@@ -117,6 +119,7 @@ impl<'f> World<'f> {
             mac1_keys,
             disagree: false,
             report: Report::default(),
+            partner: None,
             phase: Invariant::I11,
             memory: None,
             out: Outbox::default(),
@@ -194,6 +197,9 @@ impl<'f> World<'f> {
     /// The invariant that was broken.
     pub fn finish(mut self) -> Result<Report, Violation> {
         self.apply(Op::Heal)?;
+        // What is on the way arrives, be it late, and may move endpoints once more (C88).
+        self.apply(Op::Advance { millis: 75_000 })?;
+        self.apply(Op::Heal)?;
         let hosts = u8::try_from(self.hosts.len()).unwrap_or(0);
         let pairs: Vec<_> = (0..hosts)
             .flat_map(|from| (0..hosts).map(move |to| (from, to)))
@@ -204,8 +210,7 @@ impl<'f> World<'f> {
             self.apply(Op::Reach { from, to, millis: u32::try_from(RECOVERY / 1_000_000).unwrap_or(0) })?;
         }
         core::mem::swap(&mut self.report.recoveries, &mut recoveries);
-        // What is on the way arrives, be it late.
-        self.apply(Op::Advance { millis: 75_000 })?;
+        self.apply(Op::Advance { millis: 1000 })?;
         self.close().map_err(|(invariant, what)| Violation {
             invariant,
             seed: self.script.seed,
@@ -297,7 +302,13 @@ impl<'f> World<'f> {
         if host.away.is_some() || host.deadline.is_none_or(|deadline| deadline > self.time) {
             return Ok(());
         }
-        self.call(at, Cause::Other, |node, now, out| node.timeout(now, out))
+        let before = self.hosts[at].node.indices();
+        self.call(at, Cause::Other, |node, now, out| node.timeout(now, out))?;
+        let host = &mut self.hosts[at];
+        if host.node.indices() < before {
+            host.wiped = Some(self.time);
+        }
+        Ok(())
     }
 
     fn wake(&mut self, at: usize) -> Checked {
@@ -504,6 +515,8 @@ impl<'f> World<'f> {
                 datagram.index = message.sender_index().get();
                 let for_whom = self.mac1_keys.iter().position(|key| key.verify(bytes));
                 datagram.intended = for_whom.and_then(|host| u8::try_from(host).ok());
+                let wall = self.hosts[at].now(self.time).wall;
+                self.hosts[at].stamped = self.hosts[at].stamped.max(wall);
                 if let Some(peer) = datagram.intended {
                     self.hosts[at].audit.initiation(peer, now)?;
                     self.born(at, datagram.index, peer, now);
@@ -514,7 +527,8 @@ impl<'f> World<'f> {
                 datagram.kind = Kind::Response;
                 datagram.index = message.receiver_index().get();
                 datagram.sender_index = message.sender_index().get();
-                datagram.intended = self.owner(datagram.index, at);
+                // Who answers an initiation that the world has forgotten answers its sender all the same.
+                datagram.intended = self.owner(datagram.index, at).or(self.partner);
                 self.hosts[at].audit.derived(datagram.index, now);
                 if let Some(peer) = datagram.intended {
                     self.hosts[at].audit.response(peer, now);
@@ -549,7 +563,8 @@ impl<'f> World<'f> {
         let count = &mut host.handshakes[usize::from(peer)];
         *count += 1;
         let (epoch, number) = (host.epoch, *count);
-        host.births.insert(index, Birth { peer, epoch, number, at: now, newest: None, cookie: false });
+        let birth = Birth { peer, epoch, number, at: now, time: self.time, newest: None, answered: false, cookie: false };
+        host.births.insert(index, birth);
     }
 
     /// Whose index it is, of those who may hear from a host.

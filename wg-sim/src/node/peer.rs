@@ -181,7 +181,9 @@ impl Node for PeerNode {
                 self.load = if under { Load::UnderLoad } else { Load::Normal };
             }
             Command::SetCounter(key, counter) if key == self.remote => {
-                if let Some(current) = self.peer.sessions_mut().current_mut() {
+                if let Some(current) = self.peer.sessions_mut().current_mut()
+                    && current.next_counter() < counter
+                {
                     current.set_next_counter(counter);
                 }
             }

@@ -188,6 +188,8 @@ impl World<'_> {
 
     fn disturb_clock(&mut self, at: usize) {
         self.report.counts.faults_clock += 1;
+        // By its clock it cannot know when that was any more.
+        self.hosts[at].audit.forget_handshakes();
         self.read_deadline(at);
     }
 
@@ -266,7 +268,6 @@ impl World<'_> {
                     let spec = peer_spec(seed, self.number(other), self.hosts[other].address());
                     (at, Command::AddPeer(spec))
                 } else {
-                    self.hosts[at].initiation_taken[other] = None;
                     (at, Command::RemovePeer(self.key(peer)))
                 }
             }
@@ -343,11 +344,13 @@ impl World<'_> {
             let host = &mut self.hosts[at];
             host.entropy.set_broken(false);
             host.clock.correct();
+            host.audit.forget_handshakes();
             self.read_deadline(at);
             if self.hosts[at].away.is_some() {
                 self.wake(at)?;
             }
         }
+        self.forgive_stamps()?;
         for at in 0..hosts {
             let number = self.number(at);
             self.repair(at, Command::SetUnderLoad(false))?;
@@ -376,6 +379,22 @@ impl World<'_> {
                 self.repair(at, Command::SetPersistentKeepalive(key, 0))?;
                 self.repair(at, Command::SetEndpoint(key, spec.endpoint))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Who began a handshake with a wall clock that was ahead, and has forgotten since that he did, is refused until the
+    /// clock has caught up, by those who remember: the protocol knows no other remedy than that they forget, too (C34).
+    fn forgive_stamps(&mut self) -> Checked {
+        let hosts = 0..self.hosts.len();
+        let burnt = |at: usize| {
+            let host = &self.hosts[at];
+            let forgot = host.restarted.is_some() || self.disagree;
+            forgot && host.stamped >= host.now(self.time).wall
+        };
+        let burnt: Vec<_> = hosts.clone().filter(|at| burnt(*at)).collect();
+        for at in hosts.filter(|at| burnt.iter().any(|other| other != at)) {
+            self.restart(at)?;
         }
         Ok(())
     }
@@ -430,7 +449,7 @@ impl World<'_> {
                     bytes.extend_from_slice(other.bytes.get(at..).unwrap_or_default());
                     if means_the_same(&bytes, &other.bytes) {
                         // All of the other: a replay of that.
-                        return self.put_again(bytes, from, other.to, other.datagram, false);
+                        return self.put_again(bytes, other.from, other.to, other.datagram, false);
                     }
                 }
             }

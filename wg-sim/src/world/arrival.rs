@@ -120,9 +120,11 @@ impl World<'_> {
             Some(_) if !may_act => Fate::InFlight,
             Some(place) => self.judge_authentic(at, place, refusal, out)?,
         };
+        self.partner = copy.datagram.map(|place| self.datagrams.get(place).origin);
         for (to, range) in &out.sent {
             self.emit(at, *to, out.get(range))?;
         }
+        self.partner = None;
         Ok(fate)
     }
 
@@ -185,7 +187,7 @@ impl World<'_> {
             if let Some(birth) = host.births.get_mut(datagram.index) {
                 match kind {
                     Kind::Response => {
-                        birth.at = now;
+                        (birth.at, birth.answered) = (now, true);
                         host.audit.derived(datagram.sender_index, now);
                         self.report.counts.handshakes += 1;
                     }
@@ -223,7 +225,8 @@ impl World<'_> {
         if identity.to != at && !self.disagree {
             return Err(broken(format!("{identity:?} came to host {at}")));
         }
-        self.ledger.deliver(identity, sent).map_err(broken)
+        let order = (identity.to == at).then_some(sent);
+        self.ledger.deliver(identity, order).map_err(broken)
     }
 
     /// Checks that endpoints moved only where they may.

@@ -1,9 +1,7 @@
 //! Why a host refused a datagram that is as it was sent: each reason holds only if something that happened gives it.
 
 use wg_datapath::DropReason;
-use wg_proto::limits::{
-    INITIATION_INTERVAL, REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REPLAY_WINDOW, ZERO_KEYS_AFTER,
-};
+use wg_proto::limits::{INITIATION_INTERVAL, REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REPLAY_WINDOW};
 
 use super::datagrams::{Datagram, Fate};
 use super::host::Host;
@@ -24,7 +22,8 @@ impl World<'_> {
         let elsewhere = datagram.intended != Some(host.number);
         let fate = match reason {
             DropReason::UnknownIndex | DropReason::NotASession | DropReason::UnexpectedResponse => {
-                if repeated && reason == DropReason::UnexpectedResponse {
+                let answered = host.births.get(datagram.index).is_some_and(|birth| birth.answered);
+                if (repeated || answered) && reason == DropReason::UnexpectedResponse {
                     Some(Fate::Superseded)
                 } else if elsewhere {
                     self.misdirected(&datagram)
@@ -88,12 +87,12 @@ impl World<'_> {
         } else if host.handshakes[usize::from(birth.peer)] > birth.number {
             Some(Fate::Superseded)
         } else {
-            (birth.age(host.clock.instant(self.time)) >= ZERO_KEYS_AFTER).then_some(Fate::Expired)
+            host.wiped.is_some_and(|wiped| wiped >= birth.time).then_some(Fate::Expired)
         }
     }
 
     fn expired(&self, host: &Host, datagram: &Datagram) -> Option<Fate> {
-        let birth = host.births.get(datagram.index)?;
+        let Some(birth) = host.births.get(datagram.index) else { return Some(Fate::Expired) };
         (birth.age(host.clock.instant(self.time)) >= REJECT_AFTER_TIME).then_some(Fate::Expired)
     }
 
@@ -102,9 +101,10 @@ impl World<'_> {
     fn stamp_is_old(&self, host: &Host, datagram: &Datagram, repeated: bool) -> Option<Fate> {
         let origin = usize::from(datagram.origin);
         let overtaken = host.newest_initiation[origin] > datagram.number;
-        let reborn = self.hosts[origin].restarted.is_some_and(|restarted| {
-            self.report.counts.faults_clock > 0 || datagram.emitted <= restarted + 20 * MILLISECOND
-        });
+        let clocks = self.report.counts.faults_clock > 0;
+        let restarted = self.hosts[origin].restarted;
+        let reborn = restarted.is_some_and(|at| clocks || datagram.emitted <= at + 20 * MILLISECOND)
+            || self.disagree;
         (repeated || overtaken || reborn).then_some(Fate::Superseded)
     }
 }

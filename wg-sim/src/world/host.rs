@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use wg_proto::{Instant, PrivateKey, PublicKey};
+use wg_proto::{Instant, PrivateKey, PublicKey, UnixTime};
 
 use super::Factory;
 use crate::audit::{Audit, Birth, Recent};
@@ -34,6 +34,8 @@ pub(super) struct Host {
     pub(super) epoch: u32,
     /// Its process was begun anew at this time.
     pub(super) restarted: Option<Time>,
+    /// When it last wiped keys and handshakes for age (C60).
+    pub(super) wiped: Option<Time>,
     pub(super) under_load: bool,
     pub(super) audit: Audit,
     pub(super) births: Recent<Birth>,
@@ -45,6 +47,8 @@ pub(super) struct Host {
     pub(super) newest_initiation: Vec<u64>,
     /// Where it takes each host to be.
     pub(super) endpoints: Vec<Option<SocketAddr>>,
+    /// The latest wall time at which it began a handshake, in all its lives.
+    pub(super) stamped: UnixTime,
     /// Inner packets that it was given, and what it is known to have done with them.
     pub(super) given: u64,
     pub(super) done: u64,
@@ -92,6 +96,7 @@ impl Host {
             deadline: None,
             epoch: 0,
             restarted: None,
+            wiped: None,
             under_load: false,
             audit: Audit::default(),
             births: Recent::default(),
@@ -99,6 +104,7 @@ impl Host {
             initiation_taken: vec![None; hosts],
             newest_initiation: vec![0; hosts],
             endpoints,
+            stamped: UnixTime::new(0, 0),
             given: 0,
             done: 0,
             memory: 0,

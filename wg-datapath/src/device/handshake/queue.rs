@@ -130,7 +130,9 @@ impl LoadGauge {
     }
 
     fn state(&self, now: Instant) -> Load {
-        if self.until.is_some_and(|until| now < until) { Load::UnderLoad } else { Load::Normal }
+        // A clock that has gone back since must not hold it up.
+        let loaded = |until: Instant| now < until && now.abs_diff(until) <= UNDER_LOAD_HOLD;
+        if self.until.is_some_and(loaded) { Load::UnderLoad } else { Load::Normal }
     }
 
     fn in_vain(&mut self, now: Instant) {

@@ -10,8 +10,8 @@ mod planted;
 mod run;
 mod toolchain;
 
+use core::time::Duration;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 

@@ -3,10 +3,11 @@
 //! The patches stand in `fuzz/planted`; the working tree is not touched. The copy is built into its own target directory,
 //! which is kept, so that a second run builds little.
 
+use core::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::run::{arguments, fuzz_with};
 use super::{Target, path, toolchain};

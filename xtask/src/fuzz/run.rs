@@ -1,12 +1,12 @@
 //! The run of all targets, side by side, and its table.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
 
 use super::{Target, path, toolchain};
 use crate::cargo;

@@ -9,7 +9,7 @@ mod handshake;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
-pub(crate) use handshake::{ControlDatagram, Work};
+pub(crate) use handshake::ControlDatagram;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -109,6 +109,11 @@ impl StaticIdentity for Identity {
     fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
         self.key.identity().diffie_hellman(their)
     }
+
+    #[cfg(feature = "key-log")]
+    fn private_key(&self) -> Option<&PrivateKey> {
+        self.key.identity().private_key()
+    }
 }
 
 /// A WireGuard device. `A` is the backend of transport data, `R` the entropy source.
@@ -135,6 +140,8 @@ pub struct Device<A, R> {
     flush: VecDeque<PeerSlot>,
     /// The last piece of control work was one of `work`: a handshake message that waits is next.
     own_was_last: bool,
+    #[cfg(feature = "key-log")]
+    key_log: Option<&'static dyn wg_proto::KeyLog>,
 }
 
 impl<A: Aead, R: TryCryptoRng> Device<A, R> {
@@ -164,6 +171,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             work: VecDeque::new(),
             flush: VecDeque::new(),
             own_was_last: false,
+            #[cfg(feature = "key-log")]
+            key_log: None,
         })
     }
 

@@ -8,8 +8,12 @@
 use rand_core::TryCryptoRng;
 
 use crate::cookie::{CookieJar, InvalidCookieReply};
+#[cfg(feature = "test-util")]
+use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity};
+#[cfg(feature = "key-log")]
+use crate::key_log::{Hook, KeyLog, KeyLogRecord};
 use crate::limits::{INITIATION_INTERVAL, REKEY_TIMEOUT};
 use crate::mac::Mac1Key;
 use crate::noise::{
@@ -30,6 +34,7 @@ pub enum Trigger {
 }
 
 /// The handshake state of one peer. All secrets in it are wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Control {
     remote_static: PublicKey,
@@ -48,6 +53,8 @@ pub struct Control {
     greatest_stamp_received: Option<Tai64n>,
     last_initiation_accepted: Option<Instant>,
     last_handshake: Option<UnixTime>,
+    #[cfg(feature = "key-log")]
+    key_log: Hook,
 }
 
 impl Control {
@@ -68,7 +75,16 @@ impl Control {
             greatest_stamp_received: None,
             last_initiation_accepted: None,
             last_handshake: None,
+            #[cfg(feature = "key-log")]
+            key_log: Hook::default(),
         }
+    }
+
+    /// **Gives all secrets of this peer away** to `log` from now on: set it before the static key, which it is told with
+    /// [`Self::set_identity`], and none ends it. See [`KeyLogRecord`].
+    #[cfg(feature = "key-log")]
+    pub const fn set_key_log(&mut self, log: Option<&'static dyn KeyLog>) {
+        self.key_log = Hook::new(log);
     }
 
     /// Returns the peer's static public key.
@@ -93,6 +109,11 @@ impl Control {
             Some(Ok(secret)) => Some(secret),
             Some(Err(error)) => return Err(error),
         };
+        #[cfg(feature = "key-log")]
+        self.key_log.log(KeyLogRecord::Static {
+            local_private: identity.and_then(StaticIdentity::private_key),
+            remote_public: &self.remote_static,
+        });
         self.static_static = secret;
         self.yields = identity.is_some_and(|identity| identity.public_key() > self.remote_static);
         self.last_sent = None;
@@ -108,6 +129,11 @@ impl Control {
     /// Sets the pre-shared key, from the next handshake on; a live session stays (C135).
     pub fn set_preshared_key(&mut self, psk: PresharedKey) {
         self.psk = psk;
+        // What waits will end with the new one.
+        #[cfg(feature = "key-log")]
+        if let Some(pending) = &self.pending {
+            self.log_handshake(pending.ephemeral());
+        }
     }
 
     /// Returns the pre-shared key.
@@ -176,6 +202,8 @@ impl Control {
         // A clock that stands still or steps back must not make the peer refuse us (C34).
         let stamp = self.last_stamp_sent.map_or(stamp, |last| stamp.max(last.next()));
         let ephemeral = PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?;
+        #[cfg(feature = "key-log")]
+        self.log_handshake(&ephemeral);
         let (sent, mut message) = noise::create_initiation(
             local_static,
             &self.remote_static,
@@ -274,6 +302,8 @@ impl Control {
         rng: &mut R,
     ) -> Result<(TransportKeys, [u8; RESPONSE_LEN]), HandshakeError> {
         let ephemeral = PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?;
+        #[cfg(feature = "key-log")]
+        self.log_handshake(&ephemeral);
         initiation.create_response(index, &ephemeral, &self.psk)
     }
 
@@ -305,6 +335,11 @@ impl Control {
     /// The peer's first packet confirmed the session it initiated (C53, C123).
     pub const fn session_confirmed(&mut self, wall: UnixTime) {
         self.complete(wall);
+    }
+
+    #[cfg(feature = "key-log")]
+    fn log_handshake(&self, ephemeral_private: &PrivateKey) {
+        self.key_log.log(KeyLogRecord::Handshake { ephemeral_private, preshared: &self.psk });
     }
 
     const fn complete(&mut self, wall: UnixTime) {
@@ -365,5 +400,27 @@ impl Control {
         self.timers.stop();
         self.last_sent = None;
         self.clear_handshake()
+    }
+
+    // --- for tests ---
+
+    /// Makes all jitter from now on the same, so many thousandths of its maximum, for tests.
+    #[cfg(feature = "test-util")]
+    pub const fn fix_jitter(&mut self, thousandths: u16) {
+        self.timers.fix_jitter(thousandths);
+    }
+
+    /// Writes what the future depends on, for tests.
+    #[cfg(feature = "test-util")]
+    pub fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.flag(self.can_handshake());
+        into.flag(self.yields);
+        into.option(self.pending_index(), |into, index| into.named(Named::LocalIndex(index)));
+        self.cookies.fingerprint(into);
+        self.timers.fingerprint(into);
+        into.since(self.last_sent, REKEY_TIMEOUT);
+        into.option(self.last_stamp_sent, |into, stamp| into.named(Named::StampSent(stamp)));
+        into.option(self.greatest_stamp_received, |into, stamp| into.named(Named::GreatestStamp(stamp)));
+        into.since(self.last_initiation_accepted, INITIATION_INTERVAL);
     }
 }

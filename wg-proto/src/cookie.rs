@@ -11,6 +11,8 @@ use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use rand_core::TryCryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+#[cfg(feature = "test-util")]
+use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
 use crate::key::PublicKey;
 use crate::limits::{COOKIE_LIFETIME, COOKIE_SECRET_MAX_AGE};
@@ -21,6 +23,7 @@ use crate::wire::{COOKIE_REPLY_LEN, CookieReply, TAG_LEN};
 const COOKIE_LEN: usize = 16;
 
 /// The side that hands out cookies. Wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct CookieChecker {
     key: [u8; 32],
@@ -95,6 +98,12 @@ impl CookieChecker {
         self.secret = secret;
         self.born = Some(now);
     }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.since(self.born, COOKIE_SECRET_MAX_AGE);
+        into.option(self.born.map(|_| &self.secret), |into, secret| into.bytes(secret));
+    }
 }
 
 impl core::fmt::Debug for CookieChecker {
@@ -104,6 +113,7 @@ impl core::fmt::Debug for CookieChecker {
 }
 
 /// The side that is given cookies: one jar for each peer. Wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
 pub struct CookieJar {
     cookie: [u8; COOKIE_LEN],
@@ -162,6 +172,13 @@ impl CookieJar {
         self.received = Some(now);
         self.unanswered_mac1 = None;
         Ok(())
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.since(self.received, COOKIE_LIFETIME);
+        into.option(self.received.map(|_| &self.cookie), |into, cookie| into.bytes(cookie));
+        into.option(self.unanswered_mac1.as_ref(), |into, mac1| into.named(Named::Mac1(mac1)));
     }
 }
 

@@ -9,12 +9,14 @@ use core::net::SocketAddr;
 use rand_core::TryCryptoRng;
 
 use crate::cookie::CookieChecker;
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::index::SessionIndex;
 use crate::key::PublicKey;
 use crate::mac::Mac1Key;
 use crate::rate_limit::RateLimiter;
 use crate::time::Instant;
-use crate::wire::{COOKIE_REPLY_LEN, Initiation, Response};
+use crate::wire::{COOKIE_REPLY_LEN, Initiation, Response, TAG_LEN};
 
 /// Whether the device has more handshake work than it can do at once; the caller's policy (C104).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub enum Verdict {
 }
 
 /// The checks of MAC1 and MAC2 for one static key.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Guard {
     mac1: Mac1Key,
@@ -69,6 +72,13 @@ impl<'a> HandshakeMessage<'a> {
         match self {
             Self::Initiation(message) => message.mac1(),
             Self::Response(message) => message.mac1(),
+        }
+    }
+
+    const fn mac2(&self) -> &'a [u8; 16] {
+        match self {
+            Self::Initiation(message) => message.mac2(),
+            Self::Response(message) => message.mac2(),
         }
     }
 
@@ -123,9 +133,27 @@ impl Guard {
         if load == Load::Normal {
             return Verdict::Admit;
         }
-        if self.cookies.verify_mac2(message.bytes(), source, now) {
+        if self.verify_mac2(message, source, now) {
             return if limiter.allow(source.ip(), now) { Verdict::Admit } else { Verdict::RateLimited };
         }
+        self.challenge(message, source, now, rng)
+    }
+
+    /// Tells whether MAC2 of a message proves that its sender receives at `source`. Where there is none, that costs
+    /// nothing.
+    #[must_use]
+    pub fn verify_mac2(&self, message: &HandshakeMessage<'_>, source: SocketAddr, now: Instant) -> bool {
+        message.mac2() != &[0; TAG_LEN] && self.cookies.verify_mac2(message.bytes(), source, now)
+    }
+
+    /// Makes the cookie reply to a message without such a proof: [`Verdict::Challenge`], or [`Verdict::NoEntropy`].
+    pub fn challenge<R: TryCryptoRng + ?Sized>(
+        &mut self,
+        message: &HandshakeMessage<'_>,
+        source: SocketAddr,
+        now: Instant,
+        rng: &mut R,
+    ) -> Verdict {
         match self.cookies.create_reply(message.sender_index(), message.mac1(), source, now, rng) {
             Ok(reply) => Verdict::Challenge(reply),
             Err(_) => Verdict::NoEntropy,
@@ -136,5 +164,10 @@ impl Guard {
     #[cfg(feature = "test-util")]
     pub const fn cookies_mut(&mut self) -> &mut CookieChecker {
         &mut self.cookies
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        self.cookies.fingerprint(into);
     }
 }

@@ -3,16 +3,22 @@
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
+#[cfg(feature = "test-util")]
+use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{
+    REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REPLAY_WORDS,
+};
 use crate::noise::{Role, TransportKeys};
 use crate::replay::ReplayWindow;
 use crate::time::Instant;
 use crate::transport::OpenError;
 
-/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to them.
+/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to
+/// them, `WORDS` is the size of its [`ReplayWindow`].
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
-pub struct Keypair<S, R> {
+pub struct Keypair<S, R, const WORDS: usize = REPLAY_WORDS> {
     send: S,
     recv: R,
     role: Role,
@@ -22,13 +28,21 @@ pub struct Keypair<S, R> {
     /// The next counter to send: 64 bits on every target (C59).
     next_counter: u64,
     may_send: bool,
-    window: ReplayWindow,
+    window: ReplayWindow<WORDS>,
 }
 
 impl<S, R> Keypair<S, R> {
     /// Makes a keypair of what a handshake ended in, derived `now`; `send` and `recv` are made from `keys` by the caller.
     #[must_use]
     pub const fn new(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
+        Self::sized(keys, send, recv, now)
+    }
+}
+
+impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
+    /// The same as [`Keypair::new`] with a replay window of another size.
+    #[must_use]
+    pub const fn sized(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
         Self {
             send,
             recv,
@@ -38,7 +52,7 @@ impl<S, R> Keypair<S, R> {
             derived: now,
             next_counter: 0,
             may_send: true,
-            window: ReplayWindow::new(),
+            window: ReplayWindow::sized(),
         }
     }
 
@@ -122,9 +136,21 @@ impl<S, R> Keypair<S, R> {
     pub const fn set_next_counter(&mut self, counter: u64) {
         self.next_counter = counter;
     }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        into.named(Named::LocalIndex(self.local_index));
+        into.named(Named::RemoteIndex(self.remote_index));
+        into.flag(self.role == Role::Initiator);
+        into.age(self.derived, REJECT_AFTER_TIME);
+        into.number(self.next_counter);
+        into.flag(self.may_send);
+        self.window.fingerprint(into);
+    }
 }
 
 /// Keeps a keypair in place: the storage for [`crate::Sessions`] where there is no allocator.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Inline<T>(T);
 

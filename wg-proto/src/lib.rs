@@ -6,9 +6,13 @@ pub mod aead;
 mod control;
 mod cookie;
 mod endpoint;
+#[cfg(feature = "test-util")]
+mod fingerprint;
 mod guard;
 mod index;
 mod key;
+#[cfg(feature = "key-log")]
+mod key_log;
 mod keypair;
 pub mod limits;
 mod mac;
@@ -20,16 +24,24 @@ mod sessions;
 mod time;
 mod timers;
 mod transport;
+#[cfg(not(feature = "test-util"))]
+mod unclonable;
 pub mod wire;
 
 pub use control::{Control, Trigger};
 pub use cookie::{CookieChecker, CookieJar, InvalidCookieReply};
 pub use endpoint::{Endpoint, Source};
+#[cfg(feature = "test-util")]
+pub use fingerprint::{Fingerprint, Named};
 pub use guard::{Guard, HandshakeMessage, Load, Verdict};
 pub use index::SessionIndex;
+#[cfg(feature = "test-util")]
+pub use key::multiplications;
 pub use key::{
     DhError, KEY_LEN, LowOrderPoint, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity,
 };
+#[cfg(feature = "key-log")]
+pub use key_log::{KeyLog, KeyLogRecord};
 pub use keypair::{Inline, Keypair};
 pub use mac::Mac1Key;
 pub use noise::{HandshakeError, Role};

@@ -25,10 +25,13 @@ use crate::aead::{Aead, AeadError};
 use crate::control::{Control, Trigger};
 use crate::cookie::InvalidCookieReply;
 use crate::endpoint::Endpoint;
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::guard::{Guard, HandshakeMessage, Load, Verdict};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PublicKey, StaticIdentity};
 use crate::keypair::{Inline, Keypair};
+use crate::limits::REPLAY_WORDS;
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
 use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
@@ -40,7 +43,7 @@ use crate::wire::{
     RESPONSE_LEN, Response, TRANSPORT_OVERHEAD,
 };
 
-type Pair<A> = Keypair<SendKey<A>, RecvKey<A>>;
+type Slot<A, const WORDS: usize> = Inline<Keypair<SendKey<A>, RecvKey<A>, WORDS>>;
 
 /// How to make a [`Peer`].
 #[derive(Debug)]
@@ -190,7 +193,7 @@ pub struct Transmit {
 }
 
 /// What happened at a [`Peer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// A session can be sent with: packets kept back may go now.
@@ -204,6 +207,7 @@ pub enum Event {
 }
 
 /// An answer on its way out: to where its question came from, and from where it came to.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 enum Reply {
     Response([u8; RESPONSE_LEN]),
     CookieReply([u8; COOKIE_REPLY_LEN]),
@@ -211,14 +215,16 @@ enum Reply {
 
 /// A peer, with the static key of this side, for a single thread.
 ///
-/// `I` holds the private key, `A` is the backend of transport data.
-pub struct Peer<I, A> {
+/// `I` holds the private key, `A` is the backend of transport data. `WORDS` is the size of the three replay windows, see
+/// [`ReplayWindow`](crate::ReplayWindow): 8 bytes each a word, most of the memory of a peer.
+#[cfg_attr(feature = "test-util", derive(Clone))]
+pub struct Peer<I, A, const WORDS: usize = REPLAY_WORDS> {
     identity: I,
     local_static: PublicKey,
     guard: Guard,
     limiter: RateLimiter<16>,
     control: Control,
-    sessions: Sessions<Inline<Pair<A>>>,
+    sessions: Sessions<Slot<A, WORDS>>,
     mtu: usize,
     /// Answers; when it is full the new one is lost, as on the wire.
     replies: Deque<(Reply, Endpoint), 4>,
@@ -235,6 +241,21 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     /// [`DhError::Unavailable`] if the holder of the private key does not answer. A public key of low order is no error;
     /// nothing will ever be sent to it (C21).
     pub fn new<R: TryCryptoRng + ?Sized>(identity: I, config: Config, rng: &mut R) -> Result<Self, DhError> {
+        Self::sized(identity, config, rng)
+    }
+}
+
+impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
+    /// The same as [`Peer::new`] with replay windows of another size: `Peer::<_, RustCryptoAead, 32>::sized(..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::new`].
+    pub fn sized<R: TryCryptoRng + ?Sized>(
+        identity: I,
+        config: Config,
+        rng: &mut R,
+    ) -> Result<Self, DhError> {
         let local_static = identity.public_key();
         // Jitter needs no secrecy, so a failure of the source here costs nothing.
         let seed = rng.try_next_u64().unwrap_or(0);
@@ -449,7 +470,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     fn install(&mut self, keys: &TransportKeys, now: Instant) -> Retired {
         let (send, recv) =
             (SendKey::new(keys.send_key(), keys.remote_index()), RecvKey::new(keys.recv_key()));
-        self.sessions.install(Inline::new(Keypair::new(keys, send, recv, now)))
+        self.sessions.install(Inline::new(Keypair::sized(keys, send, recv, now)))
     }
 
     /// Draws an index that no handshake or keypair of this peer has (C42).
@@ -465,6 +486,17 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     }
 
     // --- commands ---
+
+    /// **Gives all secrets of this peer away** to `log` from now on. See [`crate::KeyLogRecord`].
+    ///
+    /// # Errors
+    ///
+    /// [`DhError::Unavailable`] if the holder of the private key does not answer. A handshake under way is dropped.
+    #[cfg(feature = "key-log")]
+    pub fn set_key_log(&mut self, log: Option<&'static dyn crate::KeyLog>) -> Result<(), DhError> {
+        self.control.set_key_log(log);
+        self.control.set_identity(Some(&self.identity)).map(|_| ())
+    }
 
     /// Asks for a session, as a packet that finds none does. At most one initiation in 5 s comes of it.
     pub fn initiate(&mut self, now: Instant) {
@@ -520,8 +552,47 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Returns the sessions half, for tests near the limits.
     #[cfg(feature = "test-util")]
-    pub const fn sessions_mut(&mut self) -> &mut Sessions<Inline<Pair<A>>> {
+    pub const fn sessions_mut(&mut self) -> &mut Sessions<Slot<A, WORDS>> {
         &mut self.sessions
+    }
+
+    /// Returns the sessions half, for tests that only look.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions<Slot<A, WORDS>> {
+        &self.sessions
+    }
+
+    /// Makes all jitter from now on the same, so many thousandths of its maximum, for tests.
+    #[cfg(feature = "test-util")]
+    pub const fn fix_jitter(&mut self, thousandths: u16) {
+        self.control.fix_jitter(thousandths);
+        self.sessions.fix_jitter(thousandths);
+    }
+
+    /// Writes what the future depends on, for tests: two peers of the same configuration that write the same do the same
+    /// from now on.
+    #[cfg(feature = "test-util")]
+    pub fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        self.guard.fingerprint(into);
+        self.limiter.fingerprint(into);
+        self.control.fingerprint(into);
+        self.sessions.fingerprint(into);
+        into.number(self.mtu as u64);
+        into.number(self.replies.len() as u64);
+        for (reply, endpoint) in &self.replies {
+            match reply {
+                Reply::Response(message) => into.bytes(message),
+                Reply::CookieReply(message) => into.bytes(message),
+            }
+            into.hashed(endpoint);
+        }
+        into.flag(self.initiation_wanted);
+        into.flag(self.keepalive_wanted);
+        into.number(self.events.len() as u64);
+        for event in &self.events {
+            into.hashed(event);
+        }
     }
 
     // --- what the peer wants ---
@@ -659,7 +730,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     }
 }
 
-impl<I, A> core::fmt::Debug for Peer<I, A> {
+impl<I, A, const WORDS: usize> core::fmt::Debug for Peer<I, A, WORDS> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Peer").field("control", &self.control).finish_non_exhaustive()
     }

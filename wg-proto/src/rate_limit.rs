@@ -7,6 +7,8 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::limits::{LIMITER_BURST, LIMITER_PER_SECOND};
 use crate::time::Instant;
 
@@ -18,7 +20,7 @@ const CAPACITY: u64 = COST * LIMITER_BURST as u64;
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What is limited: an IPv4 address or an IPv6 /64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     V4(u32),
     V6(u64),
@@ -52,6 +54,7 @@ impl Bucket {
 
 /// A limiter for at most `N` sources at a time, without allocation: `40 N` bytes. It is searched from end to end, so
 /// `N` is best kept to a few hundred, and many of them used for more.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct RateLimiter<const N: usize> {
     buckets: [Option<Bucket>; N],
@@ -96,6 +99,16 @@ impl<const N: usize> RateLimiter<N> {
     #[must_use]
     pub fn is_empty(&self, now: Instant) -> bool {
         self.len(now) == 0
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        let now = into.now();
+        for bucket in self.buckets.iter().flatten().filter(|bucket| !bucket.idle(now)) {
+            into.hashed(&bucket.source);
+            into.age(bucket.last, IDLE);
+            into.number(bucket.tokens);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
 use crate::endpoint::Endpoint;
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::index::SessionIndex;
 use crate::keypair::Keypair;
 use crate::limits::{REKEY_ON_RECEIVE_AFTER, REKEY_TIMEOUT};
@@ -75,6 +77,7 @@ pub struct Received {
 /// The keypairs, endpoint and traffic timers of one peer.
 ///
 /// `K` is where a [`Keypair`] is kept: in place for a single thread, boxed where idle peers shall cost nothing.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct Sessions<K> {
     previous: Option<K>,
@@ -94,9 +97,9 @@ pub struct Sessions<K> {
 /// behind, which nobody wipes.
 pub type Retired = heapless::Vec<SessionIndex, 3>;
 
-impl<K, S, R> Sessions<K>
+impl<K, S, R, const WORDS: usize> Sessions<K>
 where
-    K: DerefMut<Target = Keypair<S, R>>,
+    K: DerefMut<Target = Keypair<S, R, WORDS>>,
     S: 'static,
     R: 'static,
 {
@@ -261,20 +264,20 @@ where
 
     /// Returns the current keypair.
     #[must_use]
-    pub fn current(&self) -> Option<&Keypair<S, R>> {
+    pub fn current(&self) -> Option<&Keypair<S, R, WORDS>> {
         self.current.as_deref()
     }
 
     /// Returns the keypair that goes by `index`.
     #[must_use]
-    pub fn keypair(&self, index: SessionIndex) -> Option<&Keypair<S, R>> {
+    pub fn keypair(&self, index: SessionIndex) -> Option<&Keypair<S, R, WORDS>> {
         [&self.current, &self.next, &self.previous]
             .into_iter()
             .filter_map(Option::as_deref)
             .find(|keypair| keypair.local_index() == index)
     }
 
-    fn keypair_mut(&mut self, index: SessionIndex) -> Option<&mut Keypair<S, R>> {
+    fn keypair_mut(&mut self, index: SessionIndex) -> Option<&mut Keypair<S, R, WORDS>> {
         [&mut self.current, &mut self.next, &mut self.previous]
             .into_iter()
             .filter_map(Option::as_deref_mut)
@@ -291,7 +294,7 @@ where
 
     /// Gives access to the current keypair, for tests near the limits of a counter.
     #[cfg(feature = "test-util")]
-    pub fn current_mut(&mut self) -> Option<&mut Keypair<S, R>> {
+    pub fn current_mut(&mut self) -> Option<&mut Keypair<S, R, WORDS>> {
         self.current.as_deref_mut()
     }
 
@@ -373,10 +376,30 @@ where
         }
         due
     }
+
+    // --- for tests ---
+
+    /// Makes all jitter from now on the same, so many thousandths of its maximum, for tests.
+    #[cfg(feature = "test-util")]
+    pub const fn fix_jitter(&mut self, thousandths: u16) {
+        self.timers.fix_jitter(thousandths);
+    }
+
+    /// Writes what the future depends on, for tests.
+    #[cfg(feature = "test-util")]
+    pub fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        for slot in [&self.previous, &self.current, &self.next] {
+            into.option(slot.as_deref(), |into, keypair| keypair.fingerprint(into));
+        }
+        into.hashed(&self.endpoint);
+        self.timers.fingerprint(into);
+        into.since(self.rekey_asked, REKEY_TIMEOUT);
+        into.flag(self.last_minute_rekey);
+    }
 }
 
 /// Drops a keypair in its place and notes its index.
-fn retire<K: Deref<Target = Keypair<S, R>>, S: 'static, R: 'static>(
+fn retire<K: Deref<Target = Keypair<S, R, WORDS>>, S: 'static, R: 'static, const WORDS: usize>(
     retired: &mut Retired,
     slot: &mut Option<K>,
 ) {

@@ -6,6 +6,8 @@
 
 use core::time::Duration;
 
+#[cfg(feature = "test-util")]
+use crate::fingerprint::Fingerprint;
 use crate::limits::{
     CROSSING_DELAY, CROSSING_JITTER, KEEPALIVE_TIMEOUT, MAX_JITTER, MAX_RETRANSMISSIONS, NO_ANSWER_TIMEOUT,
     REKEY_TIMEOUT, ZERO_KEYS_AFTER,
@@ -14,17 +16,38 @@ use crate::time::Instant;
 
 /// A small generator for jitter, which needs no secrecy: it only keeps peers from moving in step (SplitMix64).
 #[derive(Clone, Debug)]
-pub(crate) struct Jitter(u64);
+pub(crate) struct Jitter {
+    state: u64,
+    /// Thousandths of the maximum that every draw gives.
+    #[cfg(feature = "test-util")]
+    fixed: Option<u16>,
+}
 
 impl Jitter {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self {
+            state: seed,
+            #[cfg(feature = "test-util")]
+            fixed: None,
+        }
+    }
+
+    #[cfg(feature = "test-util")]
+    fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        match self.fixed {
+            Some(thousandths) => into.number(thousandths.into()),
+            None => into.number(self.state),
+        }
     }
 
     /// Draws from zero to `max`, both included.
     fn up_to(&mut self, max: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
+        #[cfg(feature = "test-util")]
+        if let Some(thousandths) = self.fixed {
+            return max.saturating_mul(thousandths.into()) / 1000;
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
@@ -158,6 +181,22 @@ impl TrafficTimers {
         due.no_answer = take_due(&mut self.no_answer, now);
         due
     }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) const fn fix_jitter(&mut self, thousandths: u16) {
+        self.jitter.fixed = Some(thousandths);
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        self.jitter.fingerprint(into);
+        for at in [self.send_keepalive, self.no_answer, self.persistent] {
+            into.deadline(at);
+        }
+        into.flag(self.another_keepalive);
+        into.flag(self.rearm_after_keepalive);
+        into.duration(self.persistent_interval);
+    }
 }
 
 /// What the handshake timers ask for.
@@ -256,6 +295,19 @@ impl HandshakeTimers {
             return Some(HandshakeDue::GiveUp);
         }
         None
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) const fn fix_jitter(&mut self, thousandths: u16) {
+        self.jitter.fixed = Some(thousandths);
+    }
+
+    #[cfg(feature = "test-util")]
+    pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
+        self.jitter.fingerprint(into);
+        into.deadline(self.retransmit);
+        into.deadline(self.zero_keys);
+        into.number(self.attempts.into());
     }
 }
 

@@ -13,6 +13,7 @@ use crate::index::SessionIndex;
 use crate::wire::{TAG_LEN, TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD, write_transport_header};
 
 /// The key a session seals with, and the index the peer knows it by. Wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct SendKey<A> {
     cipher: A,
@@ -65,6 +66,7 @@ impl<A: Aead> SendKey<A> {
 }
 
 /// The key a session opens with. Wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
 pub struct RecvKey<A> {
     cipher: A,

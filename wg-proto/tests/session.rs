@@ -17,6 +17,8 @@ mod cookies;
 mod entropy;
 #[path = "session/exchange.rs"]
 mod exchange;
+#[path = "session/fingerprint.rs"]
+mod fingerprint;
 #[path = "session/keepalive.rs"]
 mod keepalive;
 #[path = "session/rekey.rs"]

@@ -8,7 +8,7 @@ mod device;
 mod peer;
 
 pub use device::DeviceNode;
-pub use peer::PeerNode;
+pub use peer::{PeerNode, reason_of};
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::ops::Range;

@@ -89,7 +89,10 @@ pub struct World<'f> {
 
 impl core::fmt::Debug for World<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("World").field("time", &self.time).field("report", &self.report).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("time", &self.time)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,7 +178,13 @@ impl<'f> World<'f> {
         };
         let (invariant, what) = broken;
         let what = format!("{op}: {what}");
-        Err(Violation { invariant, seed: self.script.seed, step: self.report.counts.steps, time: self.time, what })
+        Err(Violation {
+            invariant,
+            seed: self.script.seed,
+            step: self.report.counts.steps,
+            time: self.time,
+            what,
+        })
     }
 
     /// Ends all faults, sees that everybody reaches everybody, and closes the accounts.
@@ -329,7 +338,10 @@ impl<'f> World<'f> {
             let host = &mut self.hosts[at];
             host.memory += live() - before;
             if host.memory > bound {
-                return Err((Invariant::I9, format!("host {at} holds {} bytes more than at first", host.memory)));
+                return Err((
+                    Invariant::I9,
+                    format!("host {at} holds {} bytes more than at first", host.memory),
+                ));
             }
         }
         Ok(())
@@ -466,7 +478,8 @@ impl<'f> World<'f> {
     /// Holds a datagram to the rules of its sender, and writes down what it is.
     fn audit(&mut self, at: usize, bytes: &[u8]) -> Result<Datagram, Broken> {
         let parsed = Message::parse(bytes);
-        let message = parsed.map_err(|error| (Invariant::I6, format!("host {at} sent what is no message: {error}")))?;
+        let message =
+            parsed.map_err(|error| (Invariant::I6, format!("host {at} sent what is no message: {error}")))?;
         let mut datagram = Datagram {
             kind: Kind::Data,
             origin: self.hosts[at].number,

@@ -65,6 +65,13 @@ pub(crate) fn executables(build: &mut Command) -> Result<Vec<(String, PathBuf)>,
     Ok(found)
 }
 
+/// Runs this program again, with the arguments it was given, as an optimised one: the load generator is in it.
+pub(crate) fn again_in_release() -> Result<(), String> {
+    let mut build = command(&["build", "--release", "--package", "xtask"]);
+    let built = executables(&mut build)?.pop().ok_or("cargo built no xtask")?;
+    run(Command::new(built.1).args(std::env::args_os().skip(1)))
+}
+
 /// A package of the workspace, as `cargo metadata` tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Package {

@@ -1,4 +1,4 @@
-//! `cargo xtask demo | test | bench | fuzz`: the tasks of this workspace, each one command.
+//! `cargo xtask demo | test | bench | fuzz | soak`: the tasks of this workspace, each one command.
 
 mod bench;
 mod cargo;
@@ -6,6 +6,7 @@ mod demo;
 mod fuzz;
 mod install;
 mod report;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Task {
     Bench(bench::Options),
     /// Fuzzes what takes bytes from outside, for a time, and says what it reached.
     Fuzz(fuzz::Options),
+    /// Runs for long, under adversity.
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Soak(options) => soak::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

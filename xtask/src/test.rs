@@ -3,6 +3,7 @@
 //! A stage that cannot run says so and counts as skipped; with `CI` in the environment the namespace tests may not be
 //! skipped. The last line is the account of the stages.
 
+mod citations;
 mod features;
 mod namespaces;
 mod no_std;
@@ -35,16 +36,18 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 13] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
+    ("citations", citations::run),
     ("test", test),
     ("doctest", doctest),
     ("benches", benches),
     ("features", features::run),
     ("no-std", no_std::run),
     ("package", package::run),
+    ("oldest", package::oldest),
     ("deny", deny),
     ("netns", namespaces::run),
 ];

@@ -12,7 +12,7 @@
 //! the file go, and an error anywhere means that nothing is applied. Where it differs:
 //!
 //! - A port is at most 65535 and has no sign; in `wg` the C library lets it wrap.
-//! - `+` and `-` in front of an allowed IP are understood, as by `wg` from 2025 on.
+//! - `+` and `-` in front of an allowed IP are understood, as by newer versions of `wg`.
 //! - There are bounds, [`MAX_FILE_LEN`] and those in [`ErrorKind::TooMany`].
 //! - No message repeats a line: it could hold a key.
 

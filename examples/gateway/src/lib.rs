@@ -3,9 +3,12 @@
 
 pub mod cli;
 pub mod conf;
+#[cfg(feature = "key-log")]
+pub mod key_log;
 pub mod log;
 pub mod run;
 pub mod setup;
 mod sockets;
 mod tunnel;
 pub mod uapi;
+mod wiped;

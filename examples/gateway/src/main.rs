@@ -5,6 +5,7 @@
 use std::env;
 use std::io;
 use std::process::ExitCode;
+use std::thread;
 
 use wg_gateway::cli::{Cli, Environment, exit_code};
 use wg_gateway::conf;
@@ -66,7 +67,12 @@ fn start_daemon(cli: &Cli, output: Output) -> Result<(), Error> {
 
 /// Is the gateway until told to end; a waiting parent learns how the set-up went.
 fn serve(cli: &Cli, environment: Environment, mut readiness: Option<Readiness>) -> Result<(), Error> {
-    let result = Setup::make(cli).and_then(|setup| {
+    // Interrupted in the middle of this, the parent leaves nobody behind who goes on trying.
+    let pause = |pause| {
+        thread::sleep(pause);
+        readiness.as_ref().is_none_or(Readiness::is_awaited)
+    };
+    let result = Setup::make(cli, pause).and_then(|setup| {
         log::start(environment.log_level, &setup.interface);
         run::run(setup, || {
             if let Some(Err(error)) = readiness.take().map(Readiness::ready) {

@@ -46,6 +46,10 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     let mut strategy = strategy.build();
     let mut lane = Lane::<TunnelAead>::new();
     let mut tunnel = Tunnel::new(0).map_err(|error| Error::new("draw from the entropy source", error))?;
+    #[cfg(feature = "key-log")]
+    if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {
+        tunnel.device.set_key_log(log);
+    }
 
     configure(&mut tunnel, configuration, &host_bits)?;
 

@@ -9,6 +9,7 @@
 //!
 //! The file comes first: until its names are resolved, which may take a minute, there is nothing to leave behind.
 
+use core::time::Duration;
 use std::io;
 use std::path::Path;
 
@@ -43,12 +44,14 @@ pub struct Setup {
 impl Setup {
     /// Opens what is to be opened, or adopts what the environment names.
     ///
+    /// A configuration file may hold names. Between two tries to look one up `pause` waits, and gives up with `false`.
+    ///
     /// # Errors
     ///
     /// The step that failed; nothing of it is left behind.
-    pub fn make(cli: &Cli) -> Result<Self, Error> {
+    pub fn make(cli: &Cli, pause: impl FnMut(Duration) -> bool) -> Result<Self, Error> {
         let (configuration, host_bits) = match &cli.config {
-            Some(path) => load(path).map_err(|error| Error::new("use the configuration", error))?,
+            Some(path) => load(path, pause).map_err(|error| Error::new("use the configuration", error))?,
             None => (Vec::new(), Vec::new()),
         };
         let mut tun = match inherited_fd(cli::TUN_FD)? {
@@ -66,7 +69,7 @@ impl Setup {
 }
 
 /// Reads and compiles a file, and resolves its names. Messages begin with `FILE:LINE: ` or `FILE: `.
-fn load(path: &Path) -> io::Result<(Vec<Op>, Vec<u32>)> {
+fn load(path: &Path, pause: impl FnMut(Duration) -> bool) -> io::Result<(Vec<Op>, Vec<u32>)> {
     let name = path.display();
     let text = conf::read(path).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
     let invalid = |error: ConfError| {
@@ -74,6 +77,7 @@ fn load(path: &Path) -> io::Result<(Vec<Op>, Vec<u32>)> {
     };
     let mut conf = Conf::parse(&text).map_err(invalid)?;
     let host_bits = core::mem::take(&mut conf.host_bits);
-    let ops = conf.into_ops(&mut SystemResolver::from_environment()).map_err(invalid)?;
+    let mut resolver = SystemResolver::from_environment().pausing_by(pause);
+    let ops = conf.into_ops(&mut resolver).map_err(invalid)?;
     Ok((ops, host_bits))
 }

@@ -54,6 +54,16 @@ fn a_descriptor_that_is_no_tun_is_a_failed_set_up() {
 }
 
 #[test]
+fn program_holds_no_key_log_unless_built_for_it() {
+    // S8: words that stand nowhere but in the code of the key log. Built with the feature, the program has them all.
+    let program = fs::read(env!("CARGO_BIN_EXE_wg-gateway")).unwrap();
+    for word in ["WG_KEYLOGFILE", "LOCAL_STATIC_PRIVATE_KEY", "LOCAL_EPHEMERAL_PRIVATE_KEY", "KEYS ARE"] {
+        let has = program.windows(word.len()).any(|window| window == word.as_bytes());
+        assert_eq!(has, cfg!(feature = "key-log"), "{word}");
+    }
+}
+
+#[test]
 fn silence_is_kept_about_a_failed_set_up() {
     let output = gateway(&["-f", "wgx"], &[("WG_TUN_FD", "999"), ("LOG_LEVEL", "silent")]);
     assert_eq!(output.status.code(), Some(1));

@@ -94,6 +94,12 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         self.set_local_key(key.map(LocalKey::Private), now);
     }
 
+    /// **Gives all secrets of the peers added from now on away** to `log`. See [`wg_proto::KeyLogRecord`].
+    #[cfg(feature = "key-log")]
+    pub const fn set_key_log(&mut self, log: &'static dyn wg_proto::KeyLog) {
+        self.key_log = Some(log);
+    }
+
     /// Sets a static key that is held elsewhere.
     pub fn set_identity(&mut self, identity: Box<dyn StaticIdentity + Send>, now: Now) {
         self.set_local_key(Some(LocalKey::External(identity)), now);
@@ -234,6 +240,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         let seed = self.rng.try_next_u64().map_err(|_| ConfigError::Entropy)?;
         let mut control = Control::new(key, seed);
+        #[cfg(feature = "key-log")]
+        control.set_key_log(self.key_log);
         control.set_identity(self.identity.as_ref()).map_err(|_| ConfigError::KeyUnavailable)?;
         let id = self.peers.insert(control, seed.rotate_left(32));
         // Room for everything the peer may need, so that traffic allocates nothing.

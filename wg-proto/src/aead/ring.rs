@@ -11,6 +11,7 @@ use super::{Aead, AeadError, prefix};
 use crate::wire::TAG_LEN;
 
 /// A key of the `ring` backend, wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RingAead([u8; 32]);
 

@@ -8,6 +8,7 @@ use super::{Aead, AeadError, prefix};
 use crate::wire::TAG_LEN;
 
 /// A key of the RustCrypto backend; the cipher wipes itself on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 pub struct RustCryptoAead(ChaCha20Poly1305);
 
 impl Aead for RustCryptoAead {

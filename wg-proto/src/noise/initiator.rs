@@ -8,6 +8,7 @@ use crate::time::Tai64n;
 use crate::wire::{INITIATION_LEN, Initiation, Response, TAG_LEN};
 
 /// A sent initiation that waits for its response. Wiped on drop.
+#[cfg_attr(feature = "test-util", derive(Clone))]
 pub struct InitiationSent {
     state: SymmetricState,
     ephemeral: PrivateKey,
@@ -48,6 +49,11 @@ impl InitiationSent {
     #[must_use]
     pub const fn sender_index(&self) -> SessionIndex {
         self.sender_index
+    }
+
+    #[cfg(feature = "key-log")]
+    pub(crate) const fn ephemeral(&self) -> &PrivateKey {
+        &self.ephemeral
     }
 
     /// Begins to consume a response. Nothing of `self` changes, whatever comes of it (C37).

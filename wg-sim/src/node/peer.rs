@@ -217,7 +217,9 @@ impl Node for PeerNode {
     }
 }
 
-fn reason_of(error: ReceiveError) -> DropReason {
+/// Returns the reason that a refusal of [`Peer::handle`] is to be told by, with [`Outbox::dropped`].
+#[must_use]
+pub fn reason_of(error: ReceiveError) -> DropReason {
     match error {
         ReceiveError::Parse(error) => error.into(),
         ReceiveError::InvalidMac1 => DropReason::InvalidMac1,

@@ -86,7 +86,8 @@ impl World<'_> {
         if let Some(before) = before {
             let after = self.state(at);
             if before != after {
-                let what = format!("host {at} was {before:?}, and is {after:?} by {}", name(copy, taken_before));
+                let what =
+                    format!("host {at} was {before:?}, and is {after:?} by {}", name(copy, taken_before));
                 return Err((Invariant::I6, what));
             }
         }
@@ -145,7 +146,10 @@ impl World<'_> {
             let cookie = message_type(out.get(range)) == Ok(MessageType::CookieReply);
             if !(cookie && self.hosts[at].under_load) {
                 let kind = out.get(range).first();
-                return Err((Invariant::I6, format!("host {at} answered {what} with a message of type {kind:?}")));
+                return Err((
+                    Invariant::I6,
+                    format!("host {at} answered {what} with a message of type {kind:?}"),
+                ));
             }
         }
         Ok(())
@@ -192,7 +196,9 @@ impl World<'_> {
             }
         }
         match (kind, &out.delivered[..]) {
-            (Kind::Data, [range]) if refusal.is_none() => self.deliver_packet(number, origin, sent, out.get(range))?,
+            (Kind::Data, [range]) if refusal.is_none() => {
+                self.deliver_packet(number, origin, sent, out.get(range))?
+            }
             (_, []) if kind != Kind::Data || refusal.is_some() => {}
             (_, delivered) => {
                 let what = format!(

@@ -1,7 +1,9 @@
 //! Why a host refused a datagram that is as it was sent: each reason holds only if something that happened gives it.
 
 use wg_datapath::DropReason;
-use wg_proto::limits::{INITIATION_INTERVAL, REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REPLAY_WINDOW, ZERO_KEYS_AFTER};
+use wg_proto::limits::{
+    INITIATION_INTERVAL, REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REPLAY_WINDOW, ZERO_KEYS_AFTER,
+};
 
 use super::datagrams::{Datagram, Fate};
 use super::host::Host;
@@ -34,7 +36,8 @@ impl World<'_> {
             DropReason::CounterLimit => (datagram.counter >= REJECT_AFTER_MESSAGES).then_some(Fate::Expired),
             DropReason::Replay => {
                 let newest = host.births.get(datagram.index).and_then(|birth| birth.newest);
-                let too_old = newest.is_some_and(|newest| newest.saturating_sub(datagram.counter) > REPLAY_WINDOW);
+                let too_old =
+                    newest.is_some_and(|newest| newest.saturating_sub(datagram.counter) > REPLAY_WINDOW);
                 (repeated || too_old).then_some(Fate::TooOld)
             }
             DropReason::OldTimestamp => self.stamp_is_old(host, &datagram, repeated),

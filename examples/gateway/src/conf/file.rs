@@ -5,7 +5,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
+
+use crate::wiped;
 
 /// The longest file that is read.
 pub const MAX_FILE_LEN: usize = 16 << 20;
@@ -26,7 +28,7 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         let room = (MAX_FILE_LEN + 1 - text.len()).min(CHUNK_LEN);
         match file.read(&mut chunk[..room]) {
             Ok(0) => break,
-            Ok(len) => append(&mut text, &chunk[..len]),
+            Ok(len) => wiped::append(&mut text, &chunk[..len], CHUNK_LEN),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -49,18 +51,6 @@ pub fn is_world_accessible(path: &Path) -> bool {
 #[must_use]
 pub fn is_standard_input(path: &Path) -> bool {
     ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path == Path::new(name))
-}
-
-/// Adds to a text; when it must grow, the old copy is wiped.
-fn append(text: &mut Vec<u8>, bytes: &[u8]) {
-    let needed = text.len() + bytes.len();
-    if needed > text.capacity() {
-        let mut longer = Vec::with_capacity(needed.next_power_of_two());
-        longer.extend_from_slice(text);
-        text.zeroize();
-        *text = longer;
-    }
-    text.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

@@ -79,28 +79,42 @@ impl Retries {
 }
 
 /// The resolver of the system, which knows `/etc/hosts`, `/etc/services` and the name servers.
+///
+/// `P` waits between two tries, and tells whether there is to be another.
 #[derive(Clone, Copy, Debug)]
-pub struct SystemResolver {
+pub struct SystemResolver<P = fn(Duration) -> bool> {
     retries: Retries,
+    pause: P,
 }
 
 impl SystemResolver {
     /// Makes a resolver that asks again as the environment says.
     #[must_use]
     pub fn from_environment() -> Self {
-        Self { retries: Retries::from_value(std::env::var_os(RETRIES).as_deref()) }
+        Self::new(Retries::from_value(std::env::var_os(RETRIES).as_deref()))
     }
 
     /// Makes a resolver that asks again so often.
     #[must_use]
-    pub const fn new(retries: Retries) -> Self {
-        Self { retries }
+    pub fn new(retries: Retries) -> Self {
+        Self { retries, pause: sleep }
+    }
+
+    /// Waits in another way, which may give up by answering `false`.
+    #[must_use]
+    pub fn pausing_by<P: FnMut(Duration) -> bool>(self, pause: P) -> SystemResolver<P> {
+        SystemResolver { retries: self.retries, pause }
     }
 }
 
-impl Resolve for SystemResolver {
+fn sleep(pause: Duration) -> bool {
+    thread::sleep(pause);
+    true
+}
+
+impl<P: FnMut(Duration) -> bool> Resolve for SystemResolver<P> {
     fn endpoint(&mut self, host: &str, port: &str) -> Result<SocketAddr, ResolveError> {
-        with_retries(self.retries, || look_up(Some(host), port), thread::sleep)
+        with_retries(self.retries, || look_up(Some(host), port), &mut self.pause)
     }
 
     fn port(&mut self, service: &str) -> Result<u16, ResolveError> {
@@ -112,7 +126,7 @@ impl Resolve for SystemResolver {
 fn with_retries<T>(
     retries: Retries,
     mut attempt: impl FnMut() -> Result<T, ResolveError>,
-    mut pause: impl FnMut(Duration),
+    mut pause: impl FnMut(Duration) -> bool,
 ) -> Result<T, ResolveError> {
     let (mut next_pause, longest) = PAUSES;
     let mut left = retries;
@@ -124,7 +138,9 @@ fn with_retries<T>(
             Retries::Count(count) => *count -= 1,
             Retries::Endless => {}
         }
-        pause(next_pause);
+        if !pause(next_pause) {
+            return result;
+        }
         next_pause = (next_pause * 6 / 5).min(longest);
     }
 }
@@ -155,7 +171,11 @@ mod tests {
         mut answers: Vec<Result<u8, ResolveError>>,
     ) -> (Result<u8, ResolveError>, Vec<u128>) {
         let mut pauses = Vec::new();
-        let result = with_retries(retries, || answers.remove(0), |pause| pauses.push(pause.as_millis()));
+        let pause = |pause: Duration| {
+            pauses.push(pause.as_millis());
+            pauses.len() < 40
+        };
+        let result = with_retries(retries, || answers.remove(0), pause);
         (result, pauses)
     }
 
@@ -165,7 +185,13 @@ mod tests {
         assert_eq!(ask(Retries::Count(15), answers.clone()), (Ok(7), vec![1000, 1200, 1440]));
         assert_eq!(ask(Retries::Endless, answers.clone()), (Ok(7), vec![1000, 1200, 1440]));
         assert_eq!(ask(Retries::Count(2), answers), (Err(ResolveError::Unavailable), vec![1000, 1200]));
-        let (_, pauses) = ask(Retries::Count(40), vec![Err(ResolveError::Unavailable); 41]);
+    }
+
+    #[test]
+    fn pauses_are_bounded_and_can_give_up() {
+        // The fortieth pause of the helper is its last.
+        let (result, pauses) = ask(Retries::Endless, vec![Err(ResolveError::Unavailable); 50]);
+        assert_eq!(result, Err(ResolveError::Unavailable));
         assert_eq!((pauses.len(), pauses[39]), (40, 20_000));
     }
 

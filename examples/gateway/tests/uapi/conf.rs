@@ -42,8 +42,7 @@ fn mutated_files_are_judged_and_applied_as_by_wg() {
 fn syncconf_of_a_file_on_an_empty_device_is_what_we_make_of_it() {
     // W4
     let Some(bench) = Bench::new("g") else { return };
-    let mut runner = runner(FILES / 4);
-    let outcome = runner.run(&good_files(), |text| {
+    let outcome = runner(FILES / 4).run(&good_files(), |text| {
         *bench.rig.device() = Model::default();
         let file = bench.file("conf", &text);
         bench.wg(&["syncconf", "NAME", &file]);
@@ -58,8 +57,26 @@ fn syncconf_of_a_file_on_an_empty_device_is_what_we_make_of_it() {
 }
 
 #[test]
+fn what_wg_showconf_prints_is_read_back() {
+    // W2, W4
+    let Some(bench) = Bench::new("j") else { return };
+    let outcome = runner(FILES / 4).run(&good_files(), |text| {
+        let mut device = Model::default();
+        prop_assert_eq!(apply(&mut device, text.as_bytes()), Ok(Ok(())));
+        let state = device.get();
+        *bench.rig.device() = device;
+        let printed = bench.wg(&["showconf", "NAME"]);
+        let mut ours = Model::default();
+        prop_assert_eq!(apply(&mut ours, printed.as_bytes()), Ok(Ok(())), "{}", printed);
+        prop_assert_eq!(ours.get(), state, "{}", printed);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
 fn signs_of_allowed_ips_are_read_as_by_newer_tools() {
-    // W2: wireguard-tools 1.0.20210914, as in Debian, refuses the signs; those from 2025 on understand them.
+    // W2: wireguard-tools 1.0.20210914, as in Debian, refuses the signs; newer versions understand them.
     let Some(bench) = Bench::new("h") else { return };
     let key = STANDARD.encode([7; 32]);
     let ours = |text: &str| {
@@ -320,15 +337,16 @@ fn files() -> impl Strategy<Value = String> {
     vec(lines, 0..8).prop_map(|lines| lines.join("\n"))
 }
 
-/// Files without a mistake, without a refusal by the model, and without a peer named twice.
+/// Files without a mistake, without a refusal by the model, without a peer named twice, and without the name of a service,
+/// which not every machine knows.
 fn good_files() -> impl Strategy<Value = String> {
-    let port = select(vec!["0", "51820", "domain"]);
+    let port = select(vec!["0", "51820", "00080"]);
     let peer = (vec(peer_lines(), 0..5), any::<bool>());
     (port, 0..3_u8, vec(peer, 0..4)).prop_map(|(port, mark, peers)| {
         let mut text = format!("[Interface]\nListenPort = {port}\nFwMark = {mark}\n");
         for ((lines, ends), n) in peers.into_iter().zip(100_u8..) {
             text += "[Peer]\n";
-            for line in lines.iter().filter(|line| !is_public_key(line)) {
+            for line in lines.iter().filter(|line| !is_public_key(line) && !line.contains("domain")) {
                 text += &format!("{line}\n");
             }
             text += &format!("PublicKey = {}{}", STANDARD.encode([n; 32]), if ends { "\n" } else { " \n\n" });

@@ -28,7 +28,7 @@ pub(super) struct Outcome {
 
 /// Builds the targets and returns the folder of their programs.
 pub(super) fn build(sanitizer: &str) -> Result<PathBuf, String> {
-    cargo::run(&mut toolchain::nightly(&["fuzz", "build", "--sanitizer", sanitizer]))?;
+    cargo::run(&mut toolchain::nightly(&toolchain::build_arguments(sanitizer)))?;
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     Ok(path("target").join(triple).join("release"))
 }

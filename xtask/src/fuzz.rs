@@ -10,8 +10,8 @@ mod planted;
 mod run;
 mod toolchain;
 
+use core::time::Duration;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -98,7 +98,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 
 /// A place in `fuzz/`.
 fn path(below: &str) -> PathBuf {
-    cargo::root().join("fuzz").join(below)
+    let fuzz = cargo::root().join("fuzz");
+    // Without the way round by the manifest of this program.
+    fuzz.canonicalize().unwrap_or(fuzz).join(below)
 }
 
 /// Runs the program of the bodies and returns what it prints.

@@ -19,7 +19,7 @@ fn local_side(level: c_int, kind: c_int, data: &[u8]) -> Option<(IpAddr, u32)> {
     }
     if (level, kind) == (libc::SOL_IPV6, libc::IPV6_PKTINFO) && data.len() >= 20 {
         let octets: [u8; 16] = data[..16].try_into().expect("16 bytes");
-        return Some((Ipv6Addr::from(octets).to_canonical().into(), number(16)));
+        return Some((Ipv6Addr::from(octets).to_canonical(), number(16)));
     }
     None
 }

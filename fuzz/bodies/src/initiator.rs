@@ -182,7 +182,8 @@ impl Scene {
     }
 
     fn cookie_reply(&mut self, input: &mut Input<'_>) {
-        let known = self.waiting.as_ref().map(|waiting| waiting.sender).or(self.indices.last().copied());
+        let known =
+            self.waiting.as_ref().map(|waiting| waiting.sender).or_else(|| self.indices.last().copied());
         let receiver = if input.below(6) == 0 { input.u32() } else { known.unwrap_or(1) };
         let mac1 = if input.below(6) == 0 { input.array() } else { self.unanswered.unwrap_or([0; 16]) };
         let issuer = if input.below(8) == 0 { &ALICE.public } else { &BOB.public };

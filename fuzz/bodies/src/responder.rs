@@ -63,7 +63,7 @@ impl Model {
             let (covered, mac2) = message.split_at(message.len() - 16);
             let knows =
                 self.cookie.filter(|(_, to, born)| *to == from && Some(*born) == self.fresh_secret(now));
-            if !knows.is_some_and(|(cookie, ..)| paper::mac(&cookie, covered) == mac2) {
+            if knows.is_none_or(|(cookie, ..)| paper::mac(&cookie, covered) != mac2) {
                 return Verdict::Challenge;
             }
             if !self.buckets.take(from.ip(), now) {

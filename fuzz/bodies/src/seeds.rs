@@ -77,8 +77,8 @@ fn v4(len: u16, ecn: u8) -> Vec<u8> {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    packet[10] = !(sum >> 8) as u8;
-    packet[11] = !sum as u8;
+    let [.., high, low] = (!sum).to_be_bytes();
+    (packet[10], packet[11]) = (high, low);
     packet
 }
 
@@ -195,7 +195,9 @@ fn files() -> Vec<Vec<u8>> {
 fn scripts() -> Vec<Vec<u8>> {
     let profiles = [Profile::Network, Profile::Hostile, Profile::Everything];
     (0..24)
-        .map(|seed| Script::random(seed, profiles[seed as usize % 3], 12 + seed as usize * 2).to_bytes())
+        .zip(profiles.into_iter().cycle())
+        .zip((12..).step_by(2))
+        .map(|((seed, profile), ops)| Script::random(seed, profile, ops).to_bytes())
         .collect()
 }
 

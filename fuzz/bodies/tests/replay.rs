@@ -62,7 +62,7 @@ fn replay(name: &str) {
 
 /// A test for each target, so that they run side by side and the name tells which failed.
 macro_rules! replays {
-    ($($name:ident),+ $(,)?) => {
+    ($(fn $name:ident();)+) => {
         $(
             #[test]
             fn $name() {
@@ -93,18 +93,18 @@ macro_rules! replays {
 }
 
 replays! {
-    allowed_ips,
-    cmsg,
-    conf_file,
-    cookie_reply,
-    device_datagrams,
-    initiator,
-    ip_header,
-    netlink,
-    padding_trim,
-    replay_window,
-    responder,
-    two_peers,
-    uapi_stream,
-    wire_parse,
+    fn allowed_ips();
+    fn cmsg();
+    fn conf_file();
+    fn cookie_reply();
+    fn device_datagrams();
+    fn initiator();
+    fn ip_header();
+    fn netlink();
+    fn padding_trim();
+    fn replay_window();
+    fn responder();
+    fn two_peers();
+    fn uapi_stream();
+    fn wire_parse();
 }

@@ -3,10 +3,11 @@
 //! The patches stand in `fuzz/planted`; the working tree is not touched. The copy is built into its own target directory,
 //! which is kept, so that a second run builds little.
 
+use core::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::run::{arguments, fuzz_with};
 use super::{Target, path, toolchain};
@@ -95,8 +96,12 @@ fn apply(tree: &Path, patch: &Path, reverse: bool) -> Result<(), String> {
 fn look(target: &Target, tree: &Path, time: Duration) -> Result<Option<Vec<String>>, String> {
     let built = path("target").join("planted");
     let built = std::path::absolute(built).map_err(|error| error.to_string())?;
-    let mut build = toolchain::nightly(&["fuzz", "build", "--sanitizer", "none", &target.name]);
-    build.current_dir(tree.join("fuzz")).env("CARGO_TARGET_DIR", &built).stderr(Stdio::null());
+    let mut build = toolchain::nightly(&toolchain::build_arguments("none"));
+    build
+        .arg(&target.name)
+        .current_dir(tree.join("fuzz"))
+        .env("CARGO_TARGET_DIR", &built)
+        .stderr(Stdio::null());
     cargo::run(&mut build)?;
     let artifacts = tree.join("fuzz").join("artifacts").join(&target.name);
     fs::create_dir_all(&artifacts).map_err(|error| format!("{}: {error}", artifacts.display()))?;

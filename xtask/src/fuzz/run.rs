@@ -1,12 +1,12 @@
 //! The run of all targets, side by side, and its table.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
 
 use super::{Target, path, toolchain};
 use crate::cargo;
@@ -28,7 +28,7 @@ pub(super) struct Outcome {
 
 /// Builds the targets and returns the folder of their programs.
 pub(super) fn build(sanitizer: &str) -> Result<PathBuf, String> {
-    cargo::run(&mut toolchain::nightly(&["fuzz", "build", "--sanitizer", sanitizer]))?;
+    cargo::run(&mut toolchain::nightly(&toolchain::build_arguments(sanitizer)))?;
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     Ok(path("target").join(triple).join("release"))
 }

@@ -9,11 +9,26 @@ use crate::cargo;
 pub(super) fn nightly(arguments: &[&str]) -> Command {
     let mut command = Command::new("rustup");
     command.current_dir(super::path(".")).args(["run", "nightly", "cargo"]).args(arguments);
-    // Those of the toolchain that runs this task.
-    for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_TARGET_DIR"] {
-        command.env_remove(name);
+    // What the cargo and the toolchain that run this task say of themselves; build scripts look at it, and would run again.
+    let ours = |name: &str| {
+        name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_TARGET_DIR"].contains(&name)
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            command.env_remove(name);
+        }
     }
     command
+}
+
+/// What `cargo` is told to build targets with.
+///
+/// Comparisons are not traced: two thirds of a handshake would be the tracing of the arithmetic's, and the words that the
+/// parsers compare with are in the dictionaries.
+pub(super) const fn build_arguments(sanitizer: &str) -> [&str; 5] {
+    ["fuzz", "build", "--no-trace-compares", "--sanitizer", sanitizer]
 }
 
 /// Makes sure that targets can be built; what cannot be installed is an error that says how to get it.

@@ -59,8 +59,7 @@ mod tests {
 
     #[test]
     fn citations_are_what_stands_between_backticks() {
-        let text =
-            "| C1 | `a/b.rs::one_two`<br>`c.rs::three` and `Peer::seal` |\nsee `x.rs`, `is_this_also_a_test`\n";
+        let text = "| C1 | `a/b.rs::one_two`<br>`c.rs::three` and `Peer::seal` |\nsee `x.rs`, `is_this_also_a_test`\n";
         assert_eq!(citations(text, None), [("a/b.rs", "one_two"), ("c.rs", "three")]);
         assert_eq!(citations(text, Some("d.rs")).last(), Some(&("d.rs", "is_this_also_a_test")));
         assert!(defines("fn one_two(programs: [Program; 2]) {", "one_two"));

@@ -1,10 +1,11 @@
-//! `cargo xtask demo | test | bench`: the tasks of this workspace, each one command.
+//! `cargo xtask demo | test | bench | soak`: the tasks of this workspace, each one command.
 
 mod bench;
 mod cargo;
 mod demo;
 mod install;
 mod report;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Task {
     Test(test::Options),
     /// Measures, prints a table, and writes rows for machines.
     Bench(bench::Options),
+    /// Runs the fault matrix of the simulator for hours, on every core; goes on where it was left.
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ mod handshake;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
-pub(crate) use handshake::{ControlDatagram, Work};
+pub(crate) use handshake::ControlDatagram;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -21,7 +21,7 @@ use wg_proto::aead::Aead;
 use wg_proto::wire::TRANSPORT_OVERHEAD;
 use wg_proto::{
     DhError, Guard, Instant, PrivateKey, PublicKey, RateLimiter, SessionIndex, SharedSecret, StaticIdentity,
-    Trigger, UnixTime,
+    Trigger, UnixTime, wipe_stack,
 };
 
 use crate::allowed_ips::{AllowedIps, PeerSlot};
@@ -109,6 +109,11 @@ impl StaticIdentity for Identity {
     fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
         self.key.identity().diffie_hellman(their)
     }
+
+    #[cfg(feature = "key-log")]
+    fn private_key(&self) -> Option<&PrivateKey> {
+        self.key.identity().private_key()
+    }
 }
 
 /// A WireGuard device. `A` is the backend of transport data, `R` the entropy source.
@@ -135,6 +140,8 @@ pub struct Device<A, R> {
     flush: VecDeque<PeerSlot>,
     /// The last piece of control work was one of `work`: a handshake message that waits is next.
     own_was_last: bool,
+    #[cfg(feature = "key-log")]
+    key_log: Option<&'static dyn wg_proto::KeyLog>,
 }
 
 impl<A: Aead, R: TryCryptoRng> Device<A, R> {
@@ -164,6 +171,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             work: VecDeque::new(),
             flush: VecDeque::new(),
             own_was_last: false,
+            #[cfg(feature = "key-log")]
+            key_log: None,
         })
     }
 
@@ -274,6 +283,30 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
     }
 
+    /// Returns how many packets wait for a session, those of all peers.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn staged_count(&self) -> usize {
+        self.peers.iter().map(|peer| self.staged.len(peer.id.slot())).sum()
+    }
+
+    /// Returns how many session indices are in use.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub const fn index_count(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Moves the next counter of the session that sends to a peer ahead, for tests near the limits.
+    #[cfg(feature = "test-util")]
+    pub fn set_next_counter(&mut self, id: crate::PeerId, counter: u64) {
+        if let Some(current) = self.peers.get_mut(id).and_then(|peer| peer.sessions.current_mut())
+            && current.next_counter() < counter
+        {
+            current.set_next_counter(counter);
+        }
+    }
+
     /// Checks what must hold at every step: the index table holds exactly what the peers hold (C43).
     ///
     /// # Panics
@@ -292,6 +325,13 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         assert_eq!(self.indices.len(), held, "no index is left over");
         assert!(self.work.len() <= self.peers.slots() && self.flush.len() <= self.peers.slots());
+    }
+}
+
+impl<A, R> Drop for Device<A, R> {
+    fn drop(&mut self) {
+        // What is in it wipes itself; what the ciphers left of its last packets does not.
+        wipe_stack();
     }
 }
 

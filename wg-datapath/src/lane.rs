@@ -26,16 +26,18 @@ use wg_sched::CoreIo;
 
 use crate::allowed_ips::PeerSlot;
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
-use crate::device::{ControlDatagram, Device, Now, Work};
+use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::slab::{SlabClass, SlabPool};
 
 /// Datagrams taken in by one call.
 const RECV_SLOTS: usize = BATCH_SEGMENTS;
-/// Cheap handshake messages handled in one piece of control work: as many as come in by one call, so that under load the
-/// queue does not grow, and those who come back with a cookie find a place in it.
-const CHEAP_AT_ONCE: usize = RECV_SLOTS;
+/// Cookies handed out in one piece of control work: as many as come in by one call, so that everybody gets one.
+const COOKIES: usize = RECV_SLOTS;
+/// Cookies while the lane is behind with what came in. A cookie costs several times what it costs to drop a message, and
+/// data waits behind a flood in the socket: it is fetched first. Who gets one is chance, and who asks again may.
+const COOKIES_BEHIND: usize = 4;
 /// Peers that one drain of the TUN queue collects batches for, before it sends them on.
 const OPEN_BATCHES: usize = 8;
 /// Packets read in one drain.
@@ -60,6 +62,8 @@ pub struct Lane<A> {
     /// The TUN queue was read to its end since the executor last saw it readable.
     tun_drained: bool,
     udp_drained: bool,
+    /// The last call brought as many datagrams as it can: there may be more.
+    behind: bool,
     /// Something was taken in of which no batch came: the turn was not idle, and there may be more behind it.
     busy: bool,
     /// The error that ended the lane.
@@ -80,6 +84,7 @@ impl<A> Default for Lane<A> {
             spare_out: Vec::with_capacity(OPEN_BATCHES + 2),
             tun_drained: false,
             udp_drained: false,
+            behind: false,
             busy: false,
             fatal: None,
         }
@@ -192,21 +197,22 @@ where
     }
 
     fn poll_control(&mut self) -> bool {
-        let busy = core::mem::take(&mut self.lane.busy);
-        for done in 0..CHEAP_AT_ONCE {
-            let (datagram, dear) = match self.device.control_work(self.now) {
-                Work::None => return busy || done > 0,
-                Work::Cheap(datagram) => (datagram, false),
-                Work::Dear(datagram) => (datagram, true),
-            };
-            if let Some(datagram) = datagram {
-                self.send_control(datagram);
-            }
-            if dear {
-                break;
+        let mut busy = core::mem::take(&mut self.lane.busy);
+        let cookies = if self.lane.behind { COOKIES_BEHIND } else { COOKIES };
+        for _ in 0..cookies {
+            let Some(reply) = self.device.challenge_next(self.now) else { break };
+            busy = true;
+            if let Some(reply) = reply {
+                self.send_control(reply);
             }
         }
-        true
+        if let Some(made) = self.device.control_work(self.now) {
+            busy = true;
+            if let Some(datagram) = made {
+                self.send_control(datagram);
+            }
+        }
+        busy
     }
 }
 

@@ -12,6 +12,8 @@ use crate::cookie::{CookieJar, InvalidCookieReply};
 use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PrivateKey, PublicKey, SharedSecret, StaticIdentity};
+#[cfg(feature = "key-log")]
+use crate::key_log::{Hook, KeyLog, KeyLogRecord};
 use crate::limits::{INITIATION_INTERVAL, REKEY_TIMEOUT};
 use crate::mac::Mac1Key;
 use crate::noise::{
@@ -51,6 +53,8 @@ pub struct Control {
     greatest_stamp_received: Option<Tai64n>,
     last_initiation_accepted: Option<Instant>,
     last_handshake: Option<UnixTime>,
+    #[cfg(feature = "key-log")]
+    key_log: Hook,
 }
 
 impl Control {
@@ -71,7 +75,16 @@ impl Control {
             greatest_stamp_received: None,
             last_initiation_accepted: None,
             last_handshake: None,
+            #[cfg(feature = "key-log")]
+            key_log: Hook::default(),
         }
+    }
+
+    /// **Gives all secrets of this peer away** to `log` from now on: set it before the static key, which it is told with
+    /// [`Self::set_identity`], and none ends it. See [`KeyLogRecord`].
+    #[cfg(feature = "key-log")]
+    pub const fn set_key_log(&mut self, log: Option<&'static dyn KeyLog>) {
+        self.key_log = Hook::new(log);
     }
 
     /// Returns the peer's static public key.
@@ -96,6 +109,11 @@ impl Control {
             Some(Ok(secret)) => Some(secret),
             Some(Err(error)) => return Err(error),
         };
+        #[cfg(feature = "key-log")]
+        self.key_log.log(KeyLogRecord::Static {
+            local_private: identity.and_then(StaticIdentity::private_key),
+            remote_public: &self.remote_static,
+        });
         self.static_static = secret;
         self.yields = identity.is_some_and(|identity| identity.public_key() > self.remote_static);
         self.last_sent = None;
@@ -111,6 +129,11 @@ impl Control {
     /// Sets the pre-shared key, from the next handshake on; a live session stays (C135).
     pub fn set_preshared_key(&mut self, psk: PresharedKey) {
         self.psk = psk;
+        // What waits will end with the new one.
+        #[cfg(feature = "key-log")]
+        if let Some(pending) = &self.pending {
+            self.log_handshake(pending.ephemeral());
+        }
     }
 
     /// Returns the pre-shared key.
@@ -144,10 +167,10 @@ impl Control {
         if self.static_static.is_none() {
             return false;
         }
-        match self.last_sent.filter(|last| now.saturating_duration_since(*last) < REKEY_TIMEOUT) {
+        match self.last_sent.filter(|last| now.abs_diff(*last) < REKEY_TIMEOUT) {
             None => true,
             Some(last) => {
-                if !self.timers.is_retransmitting() {
+                if !self.timers.is_retransmitting(now) {
                     self.timers.retransmission_suppressed(last);
                 }
                 false
@@ -179,6 +202,8 @@ impl Control {
         // A clock that stands still or steps back must not make the peer refuse us (C34).
         let stamp = self.last_stamp_sent.map_or(stamp, |last| stamp.max(last.next()));
         let ephemeral = PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?;
+        #[cfg(feature = "key-log")]
+        self.log_handshake(&ephemeral);
         let (sent, mut message) = noise::create_initiation(
             local_static,
             &self.remote_static,
@@ -258,7 +283,7 @@ impl Control {
         if self.greatest_stamp_received.is_some_and(|greatest| timestamp <= greatest) {
             return Err(HandshakeError::OldTimestamp);
         }
-        let too_soon = |last: Instant| now.saturating_duration_since(last) < INITIATION_INTERVAL;
+        let too_soon = |last: Instant| now.abs_diff(last) < INITIATION_INTERVAL;
         if self.last_initiation_accepted.is_some_and(too_soon) {
             return Err(HandshakeError::TooSoon);
         }
@@ -277,6 +302,8 @@ impl Control {
         rng: &mut R,
     ) -> Result<(TransportKeys, [u8; RESPONSE_LEN]), HandshakeError> {
         let ephemeral = PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?;
+        #[cfg(feature = "key-log")]
+        self.log_handshake(&ephemeral);
         initiation.create_response(index, &ephemeral, &self.psk)
     }
 
@@ -308,6 +335,11 @@ impl Control {
     /// The peer's first packet confirmed the session it initiated (C53, C123).
     pub const fn session_confirmed(&mut self, wall: UnixTime) {
         self.complete(wall);
+    }
+
+    #[cfg(feature = "key-log")]
+    fn log_handshake(&self, ephemeral_private: &PrivateKey) {
+        self.key_log.log(KeyLogRecord::Handshake { ephemeral_private, preshared: &self.psk });
     }
 
     const fn complete(&mut self, wall: UnixTime) {
@@ -352,7 +384,7 @@ impl Control {
     /// An initiation is wanted for packets that wait, and there is nowhere to send it to (C49). It is tried again like one
     /// that was lost, so that what waits is given up in the end, and may be sent at once when there is somewhere.
     pub fn initiation_unsendable(&mut self, now: Instant) {
-        if !self.timers.is_retransmitting() {
+        if !self.timers.is_retransmitting(now) {
             self.timers.handshake_initiated(now);
         }
     }

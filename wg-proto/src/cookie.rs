@@ -76,7 +76,7 @@ impl CookieChecker {
     }
 
     fn fresh(&self, now: Instant) -> bool {
-        self.born.is_some_and(|born| now.saturating_duration_since(born) < COOKIE_SECRET_MAX_AGE)
+        self.born.is_some_and(|born| now.abs_diff(born) < COOKIE_SECRET_MAX_AGE)
     }
 
     /// The cookie of a source: keyed BLAKE2s-128 of address and port, the port big-endian.
@@ -140,7 +140,7 @@ impl CookieJar {
     /// Writes both MACs into a handshake message about to be sent: MAC2 only with a fresh cookie (C18, C111).
     pub fn write_macs(&mut self, mac1_key: &Mac1Key, message: &mut [u8], now: Instant) {
         self.unanswered_mac1 = Some(mac1_key.write(message));
-        if self.received.is_some_and(|at| now.saturating_duration_since(at) < COOKIE_LIFETIME) {
+        if self.received.is_some_and(|at| now.abs_diff(at) < COOKIE_LIFETIME) {
             mac::write_mac2(&self.cookie, message);
         }
     }

@@ -16,7 +16,7 @@ use crate::key::PublicKey;
 use crate::mac::Mac1Key;
 use crate::rate_limit::RateLimiter;
 use crate::time::Instant;
-use crate::wire::{COOKIE_REPLY_LEN, Initiation, Response};
+use crate::wire::{COOKIE_REPLY_LEN, Initiation, Response, TAG_LEN};
 
 /// Whether the device has more handshake work than it can do at once; the caller's policy (C104).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,13 @@ impl<'a> HandshakeMessage<'a> {
         }
     }
 
+    const fn mac2(&self) -> &'a [u8; 16] {
+        match self {
+            Self::Initiation(message) => message.mac2(),
+            Self::Response(message) => message.mac2(),
+        }
+    }
+
     const fn sender_index(&self) -> SessionIndex {
         match self {
             Self::Initiation(message) => message.sender_index(),
@@ -126,9 +133,27 @@ impl Guard {
         if load == Load::Normal {
             return Verdict::Admit;
         }
-        if self.cookies.verify_mac2(message.bytes(), source, now) {
+        if self.verify_mac2(message, source, now) {
             return if limiter.allow(source.ip(), now) { Verdict::Admit } else { Verdict::RateLimited };
         }
+        self.challenge(message, source, now, rng)
+    }
+
+    /// Tells whether MAC2 of a message proves that its sender receives at `source`. Where there is none, that costs
+    /// nothing.
+    #[must_use]
+    pub fn verify_mac2(&self, message: &HandshakeMessage<'_>, source: SocketAddr, now: Instant) -> bool {
+        message.mac2() != &[0; TAG_LEN] && self.cookies.verify_mac2(message.bytes(), source, now)
+    }
+
+    /// Makes the cookie reply to a message without such a proof: [`Verdict::Challenge`], or [`Verdict::NoEntropy`].
+    pub fn challenge<R: TryCryptoRng + ?Sized>(
+        &mut self,
+        message: &HandshakeMessage<'_>,
+        source: SocketAddr,
+        now: Instant,
+        rng: &mut R,
+    ) -> Verdict {
         match self.cookies.create_reply(message.sender_index(), message.mac1(), source, now, rng) {
             Ok(reply) => Verdict::Challenge(reply),
             Err(_) => Verdict::NoEntropy,

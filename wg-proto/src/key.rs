@@ -74,6 +74,7 @@ impl PrivateKey {
     /// Computes the public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
+        count_multiplication();
         PublicKey(x25519_dalek::x25519(self.0, x25519_dalek::X25519_BASEPOINT_BYTES))
     }
 
@@ -83,6 +84,7 @@ impl PrivateKey {
     ///
     /// [`LowOrderPoint`] if the result is all zero: the public key carries no secret (C20).
     pub fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, LowOrderPoint> {
+        count_multiplication();
         SharedSecret::new(x25519_dalek::x25519(self.0, their.0))
     }
 
@@ -91,6 +93,23 @@ impl PrivateKey {
     pub fn duplicate(&self) -> Self {
         Self(self.0)
     }
+}
+
+/// How often this process has multiplied on the curve, for tests of what an attack costs: to be read before and after, while
+/// nothing else does.
+#[cfg(feature = "test-util")]
+#[must_use]
+pub fn multiplications() -> usize {
+    MULTIPLICATIONS.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Written by whoever multiplies, read by tests on the same thread: no ordering is needed.
+#[cfg(feature = "test-util")]
+static MULTIPLICATIONS: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
+fn count_multiplication() {
+    #[cfg(feature = "test-util")]
+    MULTIPLICATIONS.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
 }
 
 impl ConstantTimeEq for PrivateKey {
@@ -213,6 +232,12 @@ pub trait StaticIdentity {
     ///
     /// [`DhError::LowOrder`] for an all-zero result, [`DhError::Unavailable`] when the holder of the key cannot answer.
     fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError>;
+
+    /// Returns the private key for the key log, if it is in memory.
+    #[cfg(feature = "key-log")]
+    fn private_key(&self) -> Option<&PrivateKey> {
+        None
+    }
 }
 
 /// Why a Diffie-Hellman with the static key gave nothing.
@@ -249,6 +274,11 @@ impl StaticIdentity for PrivateKey {
 
     fn diffie_hellman(&self, their: &PublicKey) -> Result<SharedSecret, DhError> {
         Ok(Self::diffie_hellman(self, their)?)
+    }
+
+    #[cfg(feature = "key-log")]
+    fn private_key(&self) -> Option<&PrivateKey> {
+        Some(self)
     }
 }
 

@@ -6,16 +6,19 @@ use core::time::Duration;
 #[cfg(feature = "test-util")]
 use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
-use crate::limits::{REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME};
+use crate::limits::{
+    REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REPLAY_WORDS,
+};
 use crate::noise::{Role, TransportKeys};
 use crate::replay::ReplayWindow;
 use crate::time::Instant;
 use crate::transport::OpenError;
 
-/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to them.
+/// One session's keys with all that goes with them. `S` and `R` are the keys themselves or handles to
+/// them, `WORDS` is the size of its [`ReplayWindow`].
 #[cfg_attr(feature = "test-util", derive(Clone))]
 #[derive(Debug)]
-pub struct Keypair<S, R> {
+pub struct Keypair<S, R, const WORDS: usize = REPLAY_WORDS> {
     send: S,
     recv: R,
     role: Role,
@@ -25,13 +28,21 @@ pub struct Keypair<S, R> {
     /// The next counter to send: 64 bits on every target (C59).
     next_counter: u64,
     may_send: bool,
-    window: ReplayWindow,
+    window: ReplayWindow<WORDS>,
 }
 
 impl<S, R> Keypair<S, R> {
     /// Makes a keypair of what a handshake ended in, derived `now`; `send` and `recv` are made from `keys` by the caller.
     #[must_use]
     pub const fn new(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
+        Self::sized(keys, send, recv, now)
+    }
+}
+
+impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
+    /// The same as [`Keypair::new`] with a replay window of another size.
+    #[must_use]
+    pub const fn sized(keys: &TransportKeys, send: S, recv: R, now: Instant) -> Self {
         Self {
             send,
             recv,
@@ -41,7 +52,7 @@ impl<S, R> Keypair<S, R> {
             derived: now,
             next_counter: 0,
             may_send: true,
-            window: ReplayWindow::new(),
+            window: ReplayWindow::sized(),
         }
     }
 
@@ -86,7 +97,8 @@ impl<S, R> Keypair<S, R> {
     /// Whether `count` packets may be sent: by age (C56) and by counter, all of them or none (C58, C69).
     pub(crate) fn can_send(&self, now: Instant, count: u32) -> bool {
         let end = self.next_counter.saturating_add(u64::from(count));
-        self.may_send && self.age(now) < REJECT_AFTER_TIME && end <= REJECT_AFTER_MESSAGES
+        // A key that is said to be of the future is of an age that nobody knows.
+        self.may_send && now.abs_diff(self.derived) < REJECT_AFTER_TIME && end <= REJECT_AFTER_MESSAGES
     }
 
     pub(crate) fn reserve(&mut self, count: u32) -> u64 {
@@ -98,7 +110,7 @@ impl<S, R> Keypair<S, R> {
     /// Whether sending asks for a new handshake: by counter on either side, by age on the initiator's only (C57, C121).
     pub(crate) fn wants_rekey_on_send(&self, now: Instant) -> bool {
         self.next_counter > REKEY_AFTER_MESSAGES
-            || (self.role == Role::Initiator && self.age(now) >= REKEY_AFTER_TIME)
+            || (self.role == Role::Initiator && now.abs_diff(self.derived) >= REKEY_AFTER_TIME)
     }
 
     pub(crate) const fn forbid_sending(&mut self) {

@@ -36,6 +36,9 @@ pub const MAX_JITTER: Duration = Duration::from_millis(333);
 /// Usable width of the replay window, in packets behind the newest (5.4.6).
 pub const REPLAY_WINDOW: u64 = 8128;
 
+/// The 64-bit words of a replay window of that width: one of them is always spare.
+pub const REPLAY_WORDS: usize = 128;
+
 // --- derived from them ---
 
 /// Retransmissions after the first initiation before giving up: 90 s in steps of 5 s, plus the one that runs out.
@@ -90,6 +93,7 @@ mod tests {
         assert_eq!(COOKIE_SECRET_MAX_AGE.as_millis(), 120_000); // C108
         assert_eq!(MAX_JITTER.as_millis(), 333);
         assert_eq!(REPLAY_WINDOW, 8_128); // C77
+        assert_eq!(REPLAY_WORDS, 128);
         assert_eq!(MAX_RETRANSMISSIONS, 19); // C118: 20 initiations in all
         assert_eq!(REKEY_ON_RECEIVE_AFTER.as_millis(), 165_000); // C122
         assert_eq!(NO_ANSWER_TIMEOUT.as_millis(), 15_000);

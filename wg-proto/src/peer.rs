@@ -31,9 +31,11 @@ use crate::guard::{Guard, HandshakeMessage, Load, Verdict};
 use crate::index::SessionIndex;
 use crate::key::{DhError, PresharedKey, PublicKey, StaticIdentity};
 use crate::keypair::{Inline, Keypair};
+use crate::limits::REPLAY_WORDS;
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
 use crate::rate_limit::RateLimiter;
 use crate::sessions::{NoSession, Outgoing, Retired, Sessions};
+use crate::stack::{wipe_stack, with_wiped_stack};
 use crate::time::{Instant, UnixTime};
 use crate::timers::HandshakeDue;
 use crate::transport::{OpenError, RecvKey, SendKey, padded_len};
@@ -42,7 +44,7 @@ use crate::wire::{
     RESPONSE_LEN, Response, TRANSPORT_OVERHEAD,
 };
 
-type Pair<A> = Keypair<SendKey<A>, RecvKey<A>>;
+type Slot<A, const WORDS: usize> = Inline<Keypair<SendKey<A>, RecvKey<A>, WORDS>>;
 
 /// How to make a [`Peer`].
 #[derive(Debug)]
@@ -214,15 +216,16 @@ enum Reply {
 
 /// A peer, with the static key of this side, for a single thread.
 ///
-/// `I` holds the private key, `A` is the backend of transport data.
+/// `I` holds the private key, `A` is the backend of transport data. `WORDS` is the size of the three replay windows, see
+/// [`ReplayWindow`](crate::ReplayWindow): 8 bytes each a word, most of the memory of a peer.
 #[cfg_attr(feature = "test-util", derive(Clone))]
-pub struct Peer<I, A> {
+pub struct Peer<I, A, const WORDS: usize = REPLAY_WORDS> {
     identity: I,
     local_static: PublicKey,
     guard: Guard,
     limiter: RateLimiter<16>,
     control: Control,
-    sessions: Sessions<Inline<Pair<A>>>,
+    sessions: Sessions<Slot<A, WORDS>>,
     mtu: usize,
     /// Answers; when it is full the new one is lost, as on the wire.
     replies: Deque<(Reply, Endpoint), 4>,
@@ -239,11 +242,26 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     /// [`DhError::Unavailable`] if the holder of the private key does not answer. A public key of low order is no error;
     /// nothing will ever be sent to it (C21).
     pub fn new<R: TryCryptoRng + ?Sized>(identity: I, config: Config, rng: &mut R) -> Result<Self, DhError> {
+        Self::sized(identity, config, rng)
+    }
+}
+
+impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
+    /// The same as [`Peer::new`] with replay windows of another size: `Peer::<_, RustCryptoAead, 32>::sized(..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Peer::new`].
+    pub fn sized<R: TryCryptoRng + ?Sized>(
+        identity: I,
+        config: Config,
+        rng: &mut R,
+    ) -> Result<Self, DhError> {
         let local_static = identity.public_key();
         // Jitter needs no secrecy, so a failure of the source here costs nothing.
         let seed = rng.try_next_u64().unwrap_or(0);
         let mut control = Control::new(config.remote_static, seed);
-        control.set_identity(Some(&identity))?;
+        with_wiped_stack(|| control.set_identity(Some(&identity)))?;
         control.set_preshared_key(config.preshared_key);
         let mut sessions = Sessions::new(seed.rotate_left(32));
         sessions.set_endpoint(config.endpoint.map(Endpoint::new));
@@ -326,15 +344,20 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     ) -> Result<Handled<'d>, ReceiveError> {
         let (index, counter) = match Message::parse(datagram)? {
             Message::Initiation(message) => {
-                self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
-                return self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| {
+                    self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
+                    self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake)
+                });
             }
             Message::Response(message) => {
-                self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
-                return self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| {
+                    self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
+                    self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake)
+                });
             }
             Message::CookieReply(message) => {
-                return self.consume_cookie_reply(&message, now).map(|()| Handled::Handshake);
+                return with_wiped_stack(|| self.consume_cookie_reply(&message, now))
+                    .map(|()| Handled::Handshake);
             }
             Message::TransportData(message) => (message.receiver_index(), message.counter()),
         };
@@ -453,7 +476,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     fn install(&mut self, keys: &TransportKeys, now: Instant) -> Retired {
         let (send, recv) =
             (SendKey::new(keys.send_key(), keys.remote_index()), RecvKey::new(keys.recv_key()));
-        self.sessions.install(Inline::new(Keypair::new(keys, send, recv, now)))
+        self.sessions.install(Inline::new(Keypair::sized(keys, send, recv, now)))
     }
 
     /// Draws an index that no handshake or keypair of this peer has (C42).
@@ -470,6 +493,17 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     // --- commands ---
 
+    /// **Gives all secrets of this peer away** to `log` from now on. See [`crate::KeyLogRecord`].
+    ///
+    /// # Errors
+    ///
+    /// [`DhError::Unavailable`] if the holder of the private key does not answer. A handshake under way is dropped.
+    #[cfg(feature = "key-log")]
+    pub fn set_key_log(&mut self, log: Option<&'static dyn crate::KeyLog>) -> Result<(), DhError> {
+        self.control.set_key_log(log);
+        self.control.set_identity(Some(&self.identity)).map(|_| ())
+    }
+
     /// Asks for a session, as a packet that finds none does. At most one initiation in 5 s comes of it.
     pub fn initiate(&mut self, now: Instant) {
         self.want_initiation(Trigger::Wanted, now);
@@ -485,7 +519,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Sets the pre-shared key, from the next handshake on.
     pub fn set_preshared_key(&mut self, psk: PresharedKey) {
-        self.control.set_preshared_key(psk);
+        with_wiped_stack(|| self.control.set_preshared_key(psk));
     }
 
     /// Sets the interval of the persistent keepalive, zero for none; when switched on, one is sent at once.
@@ -502,8 +536,10 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Wipes all keys and stops all timers; what is known of the peer stays. For a device about to sleep (C62).
     pub fn reset(&mut self) {
-        self.control.stop();
-        self.sessions.zero_keys();
+        with_wiped_stack(|| {
+            self.control.stop();
+            self.sessions.zero_keys();
+        });
         self.sessions.stop_timers();
         self.replies.clear();
         (self.initiation_wanted, self.keepalive_wanted) = (false, false);
@@ -524,14 +560,14 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
 
     /// Returns the sessions half, for tests near the limits.
     #[cfg(feature = "test-util")]
-    pub const fn sessions_mut(&mut self) -> &mut Sessions<Inline<Pair<A>>> {
+    pub const fn sessions_mut(&mut self) -> &mut Sessions<Slot<A, WORDS>> {
         &mut self.sessions
     }
 
     /// Returns the sessions half, for tests that only look.
     #[cfg(feature = "test-util")]
     #[must_use]
-    pub const fn sessions(&self) -> &Sessions<Inline<Pair<A>>> {
+    pub const fn sessions(&self) -> &Sessions<Slot<A, WORDS>> {
         &self.sessions
     }
 
@@ -604,7 +640,7 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
         // Asked again, as a response may have left since it was wanted (C45).
         if core::mem::take(&mut self.initiation_wanted)
             && self.control.want_initiation(Trigger::Retransmission, now)
-            && let Some(len) = self.create_initiation(out, now, wall, rng)
+            && let Some(len) = with_wiped_stack(|| self.create_initiation(out, now, wall, rng))
         {
             return Ok(Some(Transmit { len, endpoint }));
         }
@@ -660,8 +696,10 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
                     self.tell(Event::GaveUp);
                 }
                 HandshakeDue::ZeroKeys => {
-                    self.control.clear_handshake();
-                    self.sessions.zero_keys();
+                    with_wiped_stack(|| {
+                        self.control.clear_handshake();
+                        self.sessions.zero_keys();
+                    });
                     self.tell(Event::Expired);
                 }
             }
@@ -702,7 +740,14 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     }
 }
 
-impl<I, A> core::fmt::Debug for Peer<I, A> {
+impl<I, A, const WORDS: usize> Drop for Peer<I, A, WORDS> {
+    fn drop(&mut self) {
+        // What is in it wipes itself; what the ciphers left of its last packets does not.
+        wipe_stack();
+    }
+}
+
+impl<I, A, const WORDS: usize> core::fmt::Debug for Peer<I, A, WORDS> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Peer").field("control", &self.control).finish_non_exhaustive()
     }

@@ -48,7 +48,7 @@ struct Bucket {
 
 impl Bucket {
     fn idle(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) > IDLE
+        now.abs_diff(self.last) > IDLE
     }
 }
 
@@ -79,7 +79,9 @@ impl<const N: usize> RateLimiter<N> {
         let mut free = None;
         for slot in &mut self.buckets {
             match slot {
-                Some(bucket) if bucket.source == source => return refill_and_take(bucket, now),
+                Some(bucket) if bucket.source == source && !bucket.idle(now) => {
+                    return refill_and_take(bucket, now);
+                }
                 Some(bucket) if !bucket.idle(now) => {}
                 _ => free = free.or(Some(slot)),
             }

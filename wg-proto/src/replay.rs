@@ -1,4 +1,4 @@
-//! The replay window: which counters were seen, of the last 8128. RFC 6479; white paper, section 5.4.6.
+//! The replay window: which counters were seen, of the last 8128 or of fewer. RFC 6479; white paper, section 5.4.6.
 //!
 //! ```text
 //!            usable: 8128 behind the newest
@@ -8,18 +8,20 @@
 //! ```
 //!
 //! A ring of 128 words of 64 bits; a counter's word is `counter / 64 mod 128`. Moving ahead clears the words between,
-//! all of them for a jump of 8192 or more. `check` looks, `commit` moves: only an authenticated packet may commit (C76).
+//! all of them for a jump of 8192 or more. Where memory is short the ring may have fewer words. `check` looks, `commit`
+//! moves: only an authenticated packet may commit (C76).
 
 #[cfg(feature = "test-util")]
 use crate::fingerprint::Fingerprint;
-use crate::limits::REPLAY_WINDOW;
+use crate::limits::REPLAY_WORDS;
 
-const WORDS: usize = 128;
 const WORD_BITS: u64 = 64;
 
-/// A sliding window over the counters of one key.
-#[derive(Clone, Debug)]
-pub struct ReplayWindow {
+/// A sliding window over the counters of one key, `64 (WORDS - 1)` wide: 8128, unless it is made smaller.
+///
+/// `WORDS` is a power of two, and two at least; anything else does not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayWindow<const WORDS: usize = REPLAY_WORDS> {
     /// One more than the newest counter; 0 before the first.
     end: u64,
     words: [u64; WORDS],
@@ -37,16 +39,28 @@ impl core::fmt::Display for Replayed {
 
 impl core::error::Error for Replayed {}
 
-impl Default for ReplayWindow {
+impl<const WORDS: usize> Default for ReplayWindow<WORDS> {
     fn default() -> Self {
-        Self::new()
+        Self::sized()
     }
 }
 
 impl ReplayWindow {
-    /// Makes a window that has seen nothing.
+    /// Makes a window of the usual width that has seen nothing.
     #[must_use]
     pub const fn new() -> Self {
+        Self::sized()
+    }
+}
+
+impl<const WORDS: usize> ReplayWindow<WORDS> {
+    /// How far behind the newest counter one may be.
+    pub const WIDTH: u64 = (WORDS as u64 - 1) * WORD_BITS;
+
+    /// Makes a window that has seen nothing, of `WORDS` words.
+    #[must_use]
+    pub const fn sized() -> Self {
+        const { assert!(WORDS.is_power_of_two() && WORDS >= 2, "a power of two, and two at least") };
         Self { end: 0, words: [0; WORDS] }
     }
 
@@ -60,10 +74,10 @@ impl ReplayWindow {
         if counter > newest {
             return Ok(());
         }
-        if newest.saturating_sub(counter) > REPLAY_WINDOW {
+        if newest.saturating_sub(counter) > Self::WIDTH {
             return Err(Replayed);
         }
-        let (word, bit) = place(counter);
+        let (word, bit) = Self::place(counter);
         match self.words.get(word) {
             Some(word) if word & bit == 0 => Ok(()),
             _ => Err(Replayed),
@@ -83,7 +97,7 @@ impl ReplayWindow {
             self.advance(counter);
             self.end = end;
         }
-        let (word, bit) = place(counter);
+        let (word, bit) = Self::place(counter);
         if let Some(word) = self.words.get_mut(word) {
             *word |= bit;
         }
@@ -110,18 +124,18 @@ impl ReplayWindow {
             return;
         }
         for word in from.saturating_add(1)..=to {
-            if let Some(word) = self.words.get_mut(place(word.saturating_mul(WORD_BITS)).0) {
+            if let Some(word) = self.words.get_mut(Self::place(word.saturating_mul(WORD_BITS)).0) {
                 *word = 0;
             }
         }
     }
-}
 
-/// The word of a counter and its bit in it.
-const fn place(counter: u64) -> (usize, u64) {
-    let word = (counter / WORD_BITS) % WORDS as u64;
-    let word = word as usize;
-    (word, 1 << (counter % WORD_BITS))
+    /// The word of a counter and its bit in it.
+    const fn place(counter: u64) -> (usize, u64) {
+        let word = (counter / WORD_BITS) % WORDS as u64;
+        let word = word as usize;
+        (word, 1 << (counter % WORD_BITS))
+    }
 }
 
 #[cfg(test)]
@@ -135,16 +149,16 @@ mod tests {
 
     use super::*;
 
-    /// The rule, written out: unseen, and at most 8128 behind the newest.
-    #[derive(Default)]
+    /// The rule, written out: unseen, and at most the width behind the newest.
     struct Model {
+        width: u64,
         seen: HashSet<u64>,
         newest: Option<u64>,
     }
 
     impl Model {
         fn commit(&mut self, counter: u64) -> bool {
-            let old = self.newest.is_some_and(|newest| newest > counter && newest - counter > 8128);
+            let old = self.newest.is_some_and(|newest| newest > counter && newest - counter > self.width);
             if old || counter == u64::MAX || !self.seen.insert(counter) {
                 return false;
             }
@@ -154,7 +168,12 @@ mod tests {
     }
 
     fn compare(counters: impl IntoIterator<Item = u64>) {
-        let (mut window, mut model) = (ReplayWindow::new(), Model::default());
+        compare_with::<REPLAY_WORDS>(8128, counters);
+    }
+
+    fn compare_with<const WORDS: usize>(width: u64, counters: impl IntoIterator<Item = u64>) {
+        let mut window = ReplayWindow::<WORDS>::sized();
+        let mut model = Model { width, seen: HashSet::new(), newest: None };
         for counter in counters {
             let before = window.clone();
             let looked = window.check(counter);
@@ -177,6 +196,21 @@ mod tests {
         }
         let top = u64::MAX - 1;
         compare([top - 8128, top, top - 8128, top - 8129, top - 1, u64::MAX, u64::MAX, 0]);
+    }
+
+    #[test]
+    fn edges_of_smaller_windows() {
+        // C77: the same edges, for 31 words, and for one.
+        for jump in [1983, 1984, 1985, 2047, 2048, 2049, 1 << 40] {
+            compare_with::<32>(1984, [5, 5 + jump, 5, 6, 7, jump - 1979, jump - 1980, jump - 1978, 5 + jump]);
+        }
+        for jump in [63, 64, 65, 127, 128, 129, 1 << 40] {
+            compare_with::<2>(64, [5, 5 + jump, 5, 6, 7, jump - 59, jump - 60, jump - 58, 5 + jump]);
+        }
+        let top = u64::MAX - 1;
+        compare_with::<32>(1984, [top - 1984, top, top - 1984, top - 1985, top - 1, u64::MAX, 0]);
+        assert_eq!(ReplayWindow::<32>::WIDTH, 1984);
+        assert_eq!(ReplayWindow::<REPLAY_WORDS>::WIDTH, 8128);
     }
 
     #[test]
@@ -215,6 +249,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_set_of_all_counters_seen(counters in counters()) {
+            compare_with::<32>(1984, counters.iter().copied());
             compare(counters);
         }
     }

@@ -97,9 +97,9 @@ pub struct Sessions<K> {
 /// behind, which nobody wipes.
 pub type Retired = heapless::Vec<SessionIndex, 3>;
 
-impl<K, S, R> Sessions<K>
+impl<K, S, R, const WORDS: usize> Sessions<K>
 where
-    K: DerefMut<Target = Keypair<S, R>>,
+    K: DerefMut<Target = Keypair<S, R, WORDS>>,
     S: 'static,
     R: 'static,
 {
@@ -143,7 +143,7 @@ where
             self.timers.data_sent(now);
         }
         let rekey_due = wants_rekey
-            && self.rekey_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= REKEY_TIMEOUT);
+            && self.rekey_asked.is_none_or(|asked| now.abs_diff(asked) >= REKEY_TIMEOUT);
         if rekey_due {
             self.rekey_asked = Some(now);
         }
@@ -264,20 +264,20 @@ where
 
     /// Returns the current keypair.
     #[must_use]
-    pub fn current(&self) -> Option<&Keypair<S, R>> {
+    pub fn current(&self) -> Option<&Keypair<S, R, WORDS>> {
         self.current.as_deref()
     }
 
     /// Returns the keypair that goes by `index`.
     #[must_use]
-    pub fn keypair(&self, index: SessionIndex) -> Option<&Keypair<S, R>> {
+    pub fn keypair(&self, index: SessionIndex) -> Option<&Keypair<S, R, WORDS>> {
         [&self.current, &self.next, &self.previous]
             .into_iter()
             .filter_map(Option::as_deref)
             .find(|keypair| keypair.local_index() == index)
     }
 
-    fn keypair_mut(&mut self, index: SessionIndex) -> Option<&mut Keypair<S, R>> {
+    fn keypair_mut(&mut self, index: SessionIndex) -> Option<&mut Keypair<S, R, WORDS>> {
         [&mut self.current, &mut self.next, &mut self.previous]
             .into_iter()
             .filter_map(Option::as_deref_mut)
@@ -294,7 +294,7 @@ where
 
     /// Gives access to the current keypair, for tests near the limits of a counter.
     #[cfg(feature = "test-util")]
-    pub fn current_mut(&mut self) -> Option<&mut Keypair<S, R>> {
+    pub fn current_mut(&mut self) -> Option<&mut Keypair<S, R, WORDS>> {
         self.current.as_deref_mut()
     }
 
@@ -399,7 +399,7 @@ where
 }
 
 /// Drops a keypair in its place and notes its index.
-fn retire<K: Deref<Target = Keypair<S, R>>, S: 'static, R: 'static>(
+fn retire<K: Deref<Target = Keypair<S, R, WORDS>>, S: 'static, R: 'static, const WORDS: usize>(
     retired: &mut Retired,
     slot: &mut Option<K>,
 ) {

@@ -35,6 +35,15 @@ impl Instant {
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// Returns how far apart two instants are, whichever is the earlier.
+    ///
+    /// What happened long ago and what is said to have happened far ahead, by a clock that has gone back since, are both
+    /// not recent. Who asks "how long ago" alone is told "just now" of the latter, until the clock has caught up (C132).
+    #[must_use]
+    pub const fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_nanos(self.0.abs_diff(other.0))
+    }
 }
 
 /// `Duration` in nanoseconds, clamped to 64 bits (584 years).

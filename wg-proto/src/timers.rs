@@ -2,7 +2,8 @@
 //!
 //! They are split by who owns them: [`TrafficTimers`] belong to the sessions, next to the packets that move them;
 //! [`HandshakeTimers`] belong to control. Deadlines are exact instants: a poll at the deadline acts, and what was polled is
-//! gone (C131). A clock that goes backwards only delays them (C132).
+//! gone (C131). A clock that goes backwards only delays them, and what is set anew by the next event is as if it were not set
+//! at all if it lies further ahead than it can have been set (C132).
 
 use core::time::Duration;
 
@@ -93,7 +94,8 @@ impl TrafficTimers {
 
     /// Data left: the wait for any answer starts with the first (C125).
     pub(crate) fn data_sent(&mut self, now: Instant) {
-        if self.no_answer.is_none() {
+        let longest = NO_ANSWER_TIMEOUT.saturating_add(MAX_JITTER);
+        if !is_pending(self.no_answer, now, longest) {
             let wait = NO_ANSWER_TIMEOUT.saturating_add(self.jitter.up_to(MAX_JITTER));
             self.no_answer = Some(now.saturating_add(wait));
         }
@@ -101,7 +103,7 @@ impl TrafficTimers {
 
     /// Data came: unless something is sent within 10 s, a keepalive is (C117, C126).
     pub(crate) fn data_received(&mut self, now: Instant) {
-        if self.send_keepalive.is_none() {
+        if !is_pending(self.send_keepalive, now, KEEPALIVE_TIMEOUT) {
             self.send_keepalive = Some(now.saturating_add(KEEPALIVE_TIMEOUT));
         } else {
             self.another_keepalive = true;
@@ -273,8 +275,8 @@ impl HandshakeTimers {
         self.retransmit = None;
     }
 
-    pub(crate) const fn is_retransmitting(&self) -> bool {
-        self.retransmit.is_some()
+    pub(crate) fn is_retransmitting(&self, now: Instant) -> bool {
+        is_pending(self.retransmit, now, REKEY_TIMEOUT.saturating_add(CROSSING_DELAY).saturating_add(CROSSING_JITTER))
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
@@ -309,6 +311,11 @@ impl HandshakeTimers {
         into.deadline(self.zero_keys);
         into.number(self.attempts.into());
     }
+}
+
+/// Whether a timer will go off within the longest time it is ever set for. If not, the clock has gone back since.
+fn is_pending(timer: Option<Instant>, now: Instant, longest: Duration) -> bool {
+    timer.is_some_and(|at| at <= now.saturating_add(longest))
 }
 
 fn take_due(timer: &mut Option<Instant>, now: Instant) -> bool {

@@ -140,7 +140,7 @@ pub const fn padded_len(len: usize, mtu: usize) -> usize {
     };
     let rounded = match unit.checked_next_multiple_of(16) {
         Some(rounded) => rounded,
-        None => unit,
+        None => usize::MAX,
     };
     let padded = if mtu != 0 && rounded > mtu { mtu } else { rounded };
     len.saturating_add(padded.saturating_sub(unit))
@@ -162,6 +162,9 @@ mod tests {
         assert_eq!(padded_len(1299, 1300), 1300);
         assert_eq!(padded_len(1421, 0), 1424);
         assert_eq!(padded_len(usize::MAX, 0), usize::MAX);
+        // Where there is no multiple of 16 any more, the MTU is the bound still.
+        assert_eq!(padded_len(usize::MAX - 1, usize::MAX), usize::MAX);
+        assert_eq!(padded_len(usize::MAX - 9, usize::MAX - 3), usize::MAX - 3);
         assert_eq!(padded_len(5, 1), 5);
         assert_eq!(padded_len(2840, 1420), 2840);
     }

@@ -15,7 +15,7 @@ use wg_proto::{
 fn constants_of_the_protocol() {
     assert_eq!(REKEY_AFTER_MESSAGES, 1_152_921_504_606_846_976); // C57
     assert_eq!(REJECT_AFTER_MESSAGES, 18_446_744_073_709_543_423); // C58
-    assert_eq!(REPLAY_WINDOW, 8_128); // C77
+    assert_eq!((REPLAY_WINDOW, REPLAY_WORDS), (8_128, 128)); // C77
     assert_eq!(MAX_RETRANSMISSIONS, 19); // C118
     let millis = [
         (REKEY_AFTER_TIME, 120_000),
@@ -82,6 +82,7 @@ fn sizes_are_bounded() {
     let sizes = [
         ("Peer, ring", size_of::<Peer<PrivateKey, RingAead>>(), 5632),
         ("Peer, RustCrypto", size_of::<Peer<PrivateKey, RustCryptoAead>>(), 5632),
+        ("Peer, RustCrypto, small windows", size_of::<Peer<PrivateKey, RustCryptoAead, 32>>(), 3328),
         ("Control", size_of::<Control>(), 448),
         ("Sessions, in place", size_of::<Sessions<Inline<Pair<RingAead>>>>(), 3712),
         ("Sessions, boxed", size_of::<Sessions<Box<Pair<RingAead>>>>(), 192),

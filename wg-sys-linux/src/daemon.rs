@@ -19,6 +19,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::setsid;
 use rustix::stdio::{dup2_stdin, stdin};
 
@@ -151,6 +152,15 @@ impl Readiness {
         self.writer.write_all(&[READY]).map_err(Error::during("tell the parent"))
     }
 
+    /// Tells whether the parent still waits: a set-up that takes long is to end when it was interrupted.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        let mut pipe = [PollFd::new(&self.writer, PollFlags::empty())];
+        // A failure of the call itself says nothing about the parent.
+        let _ = poll(&mut pipe, Some(&Timespec::default()));
+        !pipe[0].revents().contains(PollFlags::ERR)
+    }
+
     /// Lets the parent fail with this text. The caller then ends the process.
     pub fn failed(mut self, text: &str) {
         let mut word = vec![FAILED];
@@ -196,6 +206,15 @@ mod tests {
     fn child_is_told_that_it_is_in_the_foreground() {
         let script = r#"[ "$WG_PROCESS_FOREGROUND$WG_READY_ON_STDIN" = 11 ] && printf R >&0"#;
         assert!(start_shell(script).is_ok());
+    }
+
+    #[test]
+    fn parent_that_has_gone_does_not_wait() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let readiness = Readiness { writer: File::from(writer) };
+        assert!(readiness.is_awaited());
+        drop(reader);
+        assert!(!readiness.is_awaited());
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod error;
 mod ifname;
 mod netlink;
 pub mod poll;
+#[cfg(feature = "test-util")]
+pub mod probe;
 mod signals;
 mod sockopt;
 mod tun;

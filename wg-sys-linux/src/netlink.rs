@@ -4,6 +4,9 @@
 //! port), a fixed part that depends on the type, and attributes (length, type, value), each padded to 4 bytes. Whatever
 //! the lengths in a buffer say, parsing ends and never reads outside it.
 
+#[cfg(feature = "test-util")]
+pub(crate) mod probe;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;

@@ -9,6 +9,8 @@ mod errno;
 mod mmsg;
 mod pair;
 mod pktinfo;
+#[cfg(feature = "test-util")]
+pub(crate) mod probe;
 mod route;
 mod sockaddr;
 

@@ -3,7 +3,6 @@
 mod quick;
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use clap::{Args, ValueEnum};
 use wg_netns::{Program, Requirements};
@@ -44,7 +43,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         return micro(options);
     }
     if cfg!(debug_assertions) {
-        return again_in_release(options);
+        return cargo::again_in_release();
     }
     install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     let requirements =
@@ -75,16 +74,4 @@ fn micro(options: &Options) -> Result<(), String> {
         run.arg("--json").arg(std::path::absolute(path).map_err(|error| error.to_string())?);
     }
     cargo::run(&mut run)
-}
-
-/// The load generator is in this program, so it must be an optimised one.
-fn again_in_release(options: &Options) -> Result<(), String> {
-    let mut build = cargo::command(&["build", "--release", "--package", "xtask"]);
-    let built = cargo::executables(&mut build)?.pop().ok_or("cargo built no xtask")?;
-    let mut again = Command::new(built.1);
-    again.args(["bench", "quick", "--rounds", &options.rounds.to_string()]);
-    if let Some(path) = &options.json {
-        again.arg("--json").arg(path);
-    }
-    cargo::run(&mut again)
 }

@@ -36,6 +36,23 @@ pub(crate) fn build_gateway(profile: Profile) -> Result<PathBuf, String> {
     executables(&mut build)?.pop().map(|(_, path)| path).ok_or_else(|| "cargo built no gateway".into())
 }
 
+/// Builds a gateway that writes its keys to a file, puts it where it is not taken for another, and returns its path.
+pub(crate) fn build_key_log_gateway(profile: Profile) -> Result<PathBuf, String> {
+    let mut build =
+        command(&["build", "--package", "wg-gateway", "--bin", "wg-gateway", "--features", "key-log"]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
+    let (_, built) = executables(&mut build)?.pop().ok_or("cargo built no gateway")?;
+    let directory = target_directory()?.join("key-log");
+    let kept = directory.join("wg-gateway");
+    let text = |error: std::io::Error| format!("{}: {error}", kept.display());
+    std::fs::create_dir_all(&directory).map_err(text)?;
+    // A copy, so that a build without the key log finds the place it is used to free of it.
+    std::fs::copy(built, &kept).map_err(text)?;
+    Ok(kept)
+}
+
 /// How to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Profile {
@@ -63,6 +80,13 @@ pub(crate) fn executables(build: &mut Command) -> Result<Vec<(String, PathBuf)>,
         }
     }
     Ok(found)
+}
+
+/// Runs this program again, with the arguments it was given, as an optimised one: the load generator is in it.
+pub(crate) fn again_in_release() -> Result<(), String> {
+    let mut build = command(&["build", "--release", "--package", "xtask"]);
+    let built = executables(&mut build)?.pop().ok_or("cargo built no xtask")?;
+    run(Command::new(built.1).args(std::env::args_os().skip(1)))
 }
 
 /// A package of the workspace, as `cargo metadata` tells it.

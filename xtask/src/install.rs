@@ -16,6 +16,11 @@ pub(crate) const WIREGUARD: [Program; 2] = [("wg", "wireguard-tools"), ("wiregua
 /// What to measure with.
 pub(crate) const TRAFFIC: [Program; 1] = [("iperf3", "iperf3")];
 
+/// What decrypts without us.
+pub(crate) const DECRYPTION: [Program; 1] = [("tshark", wg_netns::tshark::PACKAGE)];
+/// What watches where secrets go; it needs to know the functions of the C library.
+pub(crate) const CONSTANT_TIME: [Program; 2] = [("valgrind", "valgrind"), ("valgrind", "libc6-dbg")];
+
 /// Installs those programs that are missing. What cannot be installed is told here, and by whoever needs it.
 pub(crate) fn programs(wanted: &[&[Program]]) {
     let missing: Vec<&str> = wanted

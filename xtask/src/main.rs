@@ -1,10 +1,13 @@
-//! `cargo xtask demo | test | bench`: the tasks of this workspace, each one command.
+//! `cargo xtask demo | test | bench | fuzz | soak`: the tasks of this workspace, each one command.
 
 mod bench;
 mod cargo;
+mod debian;
 mod demo;
+mod fuzz;
 mod install;
 mod report;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -27,6 +30,10 @@ enum Task {
     Test(test::Options),
     /// Measures, prints a table, and writes rows for machines.
     Bench(bench::Options),
+    /// Fuzzes what takes bytes from outside, for a time, and says what it reached.
+    Fuzz(fuzz::Options),
+    /// Runs for minutes to hours, under adversity.
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +41,8 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Soak(options) => soak::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,10 +3,14 @@
 //! A stage that cannot run says so and counts as skipped; with `CI` in the environment the namespace tests may not be
 //! skipped. The last line is the account of the stages.
 
+mod bare_metal;
+mod citations;
 mod features;
 mod namespaces;
 mod no_std;
 mod package;
+mod portable;
+mod secrets;
 
 use std::time::Instant;
 
@@ -35,17 +39,24 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 18] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
+    ("citations", citations::run),
     ("test", test),
     ("doctest", doctest),
     ("benches", benches),
     ("features", features::run),
     ("no-std", no_std::run),
+    ("portable", portable::run),
+    ("bare-metal", bare_metal::run),
     ("package", package::run),
+    ("oldest", package::oldest),
     ("deny", deny),
+    ("decrypt", secrets::decrypt),
+    ("memory", secrets::memory),
+    ("constant-time", secrets::constant_time),
     ("netns", namespaces::run),
 ];
 
@@ -63,6 +74,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     if wanted("netns") {
         install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     }
+    if wanted("netns") || wanted("decrypt") {
+        install::programs(&[&install::DECRYPTION]);
+    }
+    if wanted("constant-time") {
+        install::programs(&[&install::CONSTANT_TIME]);
+    }
     let mut account = Vec::new();
     for (name, stage) in STAGES.into_iter().filter(|(name, _)| wanted(name)) {
         println!("\n=== {name}");
@@ -73,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             Ok(Outcome::Skipped(reason)) => format!("skipped: {reason}"),
             Err(error) => format!("FAILED: {error}"),
         };
-        let line = format!("{name:<10} {:>6.1} s  {line}", start.elapsed().as_secs_f64());
+        let line = format!("{name:<13} {:>6.1} s  {line}", start.elapsed().as_secs_f64());
         println!("--- {line}");
         account.push((line, result));
     }

@@ -1,8 +1,9 @@
-//! How the program is called: `wg-gateway [-f|--foreground] IFNAME`, and the environment it looks at (U1, U2, U5).
+//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] IFNAME`, and the environment it looks at (U1, U2, U5).
 
 use core::fmt;
 use core::str::FromStr;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::Parser;
 use wg_sched::StrategyKind;
@@ -26,7 +27,8 @@ pub const LOG_LEVEL: &str = "LOG_LEVEL";
     after_help = "Environment:\n  \
                   LOG_LEVEL=verbose|debug|error|silent   what to log to standard error (default: error)\n  \
                   WG_PROCESS_FOREGROUND=1                 the same as --foreground\n  \
-                  WG_TUN_FD=N, WG_UAPI_FD=N               use these open descriptors"
+                  WG_TUN_FD=N, WG_UAPI_FD=N               use these open descriptors\n  \
+                  WG_ENDPOINT_RESOLUTION_RETRIES=N        look up a name of FILE again so often (default: 15)"
 )]
 pub struct Cli {
     /// Stays in the foreground instead of becoming a daemon.
@@ -35,6 +37,9 @@ pub struct Cli {
     /// Chooses how the work is spread over cores.
     #[arg(long, value_name = "NAME", default_value_t)]
     pub strategy: StrategyKind,
+    /// Configures the interface from a file as `wg setconf` reads it, before the program goes to the background.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The name of the interface; `%d` in it becomes a free number.
     #[arg(value_name = "IFNAME")]
     pub interface: InterfaceName,
@@ -170,6 +175,15 @@ mod tests {
         assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().strategy, StrategyKind::Inline);
         let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
         assert!(message.contains("inline"), "{message}");
+    }
+
+    #[test]
+    fn a_configuration_file_is_named_before_or_behind_the_interface() {
+        assert_eq!(read(&["wg0"]).unwrap().config, None);
+        for arguments in [["--config", "a b", "wg0"], ["wg0", "--config", "a b"]] {
+            assert_eq!(read(&arguments).unwrap().config, Some(PathBuf::from("a b")));
+        }
+        assert_eq!(exit_code(&read(&["wg0", "--config"]).unwrap_err()), 1);
     }
 
     #[test]

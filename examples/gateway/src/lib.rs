@@ -2,9 +2,13 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod conf;
+#[cfg(feature = "key-log")]
+pub mod key_log;
 pub mod log;
 pub mod run;
 pub mod setup;
 mod sockets;
 mod tunnel;
 pub mod uapi;
+mod wiped;

@@ -5,8 +5,7 @@
 use core::fmt;
 use std::io::{self, IsTerminal};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64ct::{Base64, Encoding};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -75,13 +74,16 @@ pub struct PeerName<'a>(pub &'a PublicKey);
 impl fmt::Display for PeerName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 44 characters, the last of which is always '='.
-        let text = STANDARD.encode(self.0.as_bytes());
+        let text = Base64::encode_string(self.0.as_bytes());
         write!(f, "peer({}…{})", &text[..4], &text[39..43])
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]

@@ -1,11 +1,14 @@
-//! `wg-gateway [-f|--foreground] IFNAME`: a WireGuard interface in user space, called as wireguard-go is.
+//! `wg-gateway [-f|--foreground] [--config FILE] IFNAME`: a WireGuard interface in user space, called as wireguard-go is.
 
 #![forbid(unsafe_code)]
 
 use std::env;
+use std::io;
 use std::process::ExitCode;
+use std::thread;
 
 use wg_gateway::cli::{Cli, Environment, exit_code};
+use wg_gateway::conf;
 use wg_gateway::log::{self, LogLevel};
 use wg_gateway::run;
 use wg_gateway::setup::Setup;
@@ -22,9 +25,13 @@ fn main() -> ExitCode {
         }
     };
     let environment = Environment::read(|name| env::var_os(name));
-    let result = match Readiness::take() {
+    let readiness = Readiness::take();
+    if matches!(readiness, Ok(None)) && environment.log_level != LogLevel::Silent {
+        warn_of_access(&cli);
+    }
+    let result = match readiness {
         Ok(None) if !cli.foreground && !environment.foreground => {
-            daemon::start(if environment.wants_log { Output::Keep } else { Output::Discard })
+            start_daemon(&cli, if environment.wants_log { Output::Keep } else { Output::Discard })
         }
         Ok(readiness) => serve(&cli, environment, readiness),
         Err(error) => Err(error),
@@ -40,9 +47,32 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what `wg-quick` says of a file with keys that everybody can read.
+fn warn_of_access(cli: &Cli) {
+    if let Some(path) = &cli.config
+        && conf::is_world_accessible(path)
+    {
+        eprintln!("wg-gateway: warning: {} is world accessible", path.display());
+    }
+}
+
+/// Starts the gateway in the background, which has another standard input.
+fn start_daemon(cli: &Cli, output: Output) -> Result<(), Error> {
+    if cli.config.as_deref().is_some_and(conf::is_standard_input) {
+        let message = "standard input is not there in the background: name a file, or add -f";
+        return Err(Error::new("use the configuration", io::Error::other(message)));
+    }
+    daemon::start(output)
+}
+
 /// Is the gateway until told to end; a waiting parent learns how the set-up went.
 fn serve(cli: &Cli, environment: Environment, mut readiness: Option<Readiness>) -> Result<(), Error> {
-    let result = Setup::make(cli).and_then(|setup| {
+    // Interrupted in the middle of this, the parent leaves nobody behind who goes on trying.
+    let pause = |pause| {
+        thread::sleep(pause);
+        readiness.as_ref().is_none_or(Readiness::is_awaited)
+    };
+    let result = Setup::make(cli, pause).and_then(|setup| {
         log::start(environment.log_level, &setup.interface);
         run::run(setup, || {
             if let Some(Err(error)) = readiness.take().map(Readiness::ready) {

@@ -5,6 +5,7 @@
 //! deadline of the device has come.
 
 use core::time::Duration;
+use std::io;
 
 use wg_datapath::{Lane, LaneIo};
 use wg_proto::Instant;
@@ -13,7 +14,7 @@ use wg_sys_linux::{Error, Events, Interest, Poller, RouteWatch, Signals, Token, 
 
 use crate::setup::Setup;
 use crate::tunnel::{Tunnel, TunnelAead, read_clocks};
-use crate::uapi::{Limits, Progress, Server};
+use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
 const TUN: Token = Token::new(0);
 const LINK: Token = Token::new(1);
@@ -41,10 +42,16 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended the loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, mut tun, mut socket, strategy } = setup;
+    let Setup { interface, mut tun, mut socket, strategy, configuration, host_bits } = setup;
     let mut strategy = strategy.build();
     let mut lane = Lane::<TunnelAead>::new();
     let mut tunnel = Tunnel::new(0).map_err(|error| Error::new("draw from the entropy source", error))?;
+    #[cfg(feature = "key-log")]
+    if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {
+        tunnel.device.set_key_log(log);
+    }
+
+    configure(&mut tunnel, configuration, &host_bits)?;
 
     let mut signals = Signals::catch_termination()?;
     let mut link = tun.events()?;
@@ -157,4 +164,20 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             }
         }
     }
+}
+
+/// Applies the configuration file, all at once: the interface is down yet, and no packet waits.
+fn configure(tunnel: &mut Tunnel, ops: Vec<Op>, host_bits: &[u32]) -> Result<(), Error> {
+    for line in host_bits {
+        tracing::warn!(
+            "configuration, line {line}: an allowed IP has bits set behind its mask, which are dropped"
+        );
+    }
+    let mut transaction = Transaction::new(ops, Ok(()));
+    let answer = loop {
+        if let Some(answer) = transaction.run(tunnel, usize::MAX) {
+            break answer;
+        }
+    };
+    answer.map_err(|errno| Error::new("apply the configuration", io::Error::other(errno)))
 }

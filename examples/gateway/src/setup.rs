@@ -3,15 +3,23 @@
 //! ```text
 //! main -> Readiness::take    are we the background process of a waiting parent?
 //!      -> daemon::start      no, and not in the foreground: start one, wait, exit
-//!      -> Setup::make        open or adopt the TUN, then the configuration socket
+//!      -> Setup::make        read the configuration file, open or adopt the TUN, then the configuration socket
 //!      -> run::run           the event loop; tells the parent once everything works
 //! ```
+//!
+//! The file comes first: until its names are resolved, which may take a minute, there is nothing to leave behind.
+
+use core::time::Duration;
+use std::io;
+use std::path::Path;
 
 use wg_sched::StrategyKind;
 use wg_sys_linux::daemon::inherited_fd;
 use wg_sys_linux::{Error, Tun, UapiSocket};
 
 use crate::cli::{self, Cli};
+use crate::conf::{self, Conf, ConfError, SystemResolver};
+use crate::uapi::Op;
 
 /// The MTU of an interface that carries WireGuard over a path of 1500 bytes: room for IPv6, UDP and our headers.
 const DEFAULT_MTU: u32 = 1420;
@@ -27,15 +35,25 @@ pub struct Setup {
     pub socket: UapiSocket,
     /// How the work is to be spread over cores.
     pub strategy: StrategyKind,
+    /// What the interface is configured with before anyone hears of it; nothing without a file.
+    pub configuration: Vec<Op>,
+    /// The lines of the file with allowed IPs whose host bits are dropped.
+    pub host_bits: Vec<u32>,
 }
 
 impl Setup {
     /// Opens what is to be opened, or adopts what the environment names.
     ///
+    /// A configuration file may hold names. Between two tries to look one up `pause` waits, and gives up with `false`.
+    ///
     /// # Errors
     ///
     /// The step that failed; nothing of it is left behind.
-    pub fn make(cli: &Cli) -> Result<Self, Error> {
+    pub fn make(cli: &Cli, pause: impl FnMut(Duration) -> bool) -> Result<Self, Error> {
+        let (configuration, host_bits) = match &cli.config {
+            Some(path) => load(path, pause).map_err(|error| Error::new("use the configuration", error))?,
+            None => (Vec::new(), Vec::new()),
+        };
         let mut tun = match inherited_fd(cli::TUN_FD)? {
             Some(fd) => Tun::adopt(fd)?,
             None => Tun::open(cli.interface.as_str())?,
@@ -46,6 +64,20 @@ impl Setup {
             Some(fd) => UapiSocket::adopt(fd, &interface)?,
             None => UapiSocket::bind(&interface)?,
         };
-        Ok(Self { interface, tun, socket, strategy: cli.strategy })
+        Ok(Self { interface, tun, socket, strategy: cli.strategy, configuration, host_bits })
     }
+}
+
+/// Reads and compiles a file, and resolves its names. Messages begin with `FILE:LINE: ` or `FILE: `.
+fn load(path: &Path, pause: impl FnMut(Duration) -> bool) -> io::Result<(Vec<Op>, Vec<u32>)> {
+    let name = path.display();
+    let text = conf::read(path).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+    let invalid = |error: ConfError| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{name}:{}: {}", error.line, error.kind))
+    };
+    let mut conf = Conf::parse(&text).map_err(invalid)?;
+    let host_bits = core::mem::take(&mut conf.host_bits);
+    let mut resolver = SystemResolver::from_environment().pausing_by(pause);
+    let ops = conf.into_ops(&mut resolver).map_err(invalid)?;
+    Ok((ops, host_bits))
 }

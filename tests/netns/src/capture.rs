@@ -31,6 +31,8 @@ pub struct Datagram {
     pub dont_fragment: bool,
     /// The UDP payload; of a fragmented datagram, what the first fragment holds.
     pub payload: Vec<u8>,
+    /// The whole packet, from its IP header to the end that this tells.
+    pub packet: Vec<u8>,
     /// The length that the UDP header tells, without that header.
     pub length: usize,
     /// When it was seen.
@@ -129,11 +131,12 @@ impl Drop for Capture {
 
 /// Reads a packet that starts with its IP header; none if it is no UDP, or a fragment but the first.
 fn parse(packet: &[u8]) -> Option<Datagram> {
-    let ((addresses, traffic_class, segment), dont_fragment) = match packet.first()? >> 4 {
+    let (parts, dont_fragment) = match packet.first()? >> 4 {
         4 => (parse_v4(packet)?, packet.get(6)? & 0x40 != 0),
         6 => (parse_v6(packet)?, false),
         _ => return None,
     };
+    let Parts { addresses, traffic_class, segment, packet } = parts;
     let port = |at: usize| Some(u16::from_be_bytes(*segment.get(at..)?.first_chunk()?));
     Some(Datagram {
         source: SocketAddr::new(addresses.0, port(0)?),
@@ -141,12 +144,21 @@ fn parse(packet: &[u8]) -> Option<Datagram> {
         traffic_class,
         dont_fragment,
         payload: segment.get(8..)?.to_vec(),
+        packet: packet.to_vec(),
         length: usize::from(port(4)?).checked_sub(8)?,
         at: Instant::now(),
     })
 }
 
-type Parts<'a> = ((IpAddr, IpAddr), u8, &'a [u8]);
+/// A packet taken apart.
+struct Parts<'a> {
+    addresses: (IpAddr, IpAddr),
+    traffic_class: u8,
+    /// What is behind the IP header.
+    segment: &'a [u8],
+    /// All of it, without what a link puts behind short packets.
+    packet: &'a [u8],
+}
 
 fn parse_v4(packet: &[u8]) -> Option<Parts<'_>> {
     let header = usize::from(packet[0] & 15) * 4;
@@ -156,7 +168,13 @@ fn parse_v4(packet: &[u8]) -> Option<Parts<'_>> {
     if *packet.get(9)? != UDP || fragment & 0x1fff != 0 {
         return None;
     }
-    Some(((address(12)?.into(), address(16)?.into()), packet[1], packet.get(header..total)?))
+    let packet = packet.get(..total)?;
+    Some(Parts {
+        addresses: (address(12)?.into(), address(16)?.into()),
+        traffic_class: packet[1],
+        segment: packet.get(header..)?,
+        packet,
+    })
 }
 
 fn parse_v6(packet: &[u8]) -> Option<Parts<'_>> {
@@ -164,14 +182,16 @@ fn parse_v6(packet: &[u8]) -> Option<Parts<'_>> {
     let address = |at: usize| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?));
     let addresses = (address(8)?.into(), address(24)?.into());
     let traffic_class = packet[0] << 4 | packet[1] >> 4;
-    match *packet.get(6)? {
-        UDP => Some((addresses, traffic_class, packet.get(40..total)?)),
+    let packet = packet.get(..total)?;
+    let segment = match *packet.get(6)? {
+        UDP => packet.get(40..)?,
         // A fragment header: the next protocol, a reserved byte, 13 bits of offset.
         44 if *packet.get(40)? == UDP && *packet.get(42)? == 0 && packet.get(43)? & 0xf8 == 0 => {
-            Some((addresses, traffic_class, packet.get(48..total)?))
+            packet.get(48..)?
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Parts { addresses, traffic_class, segment, packet })
 }
 
 #[cfg(test)]

@@ -15,6 +15,11 @@ impl Key {
         Self(bytes)
     }
 
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// 32 random bytes.
     ///
     /// # Panics

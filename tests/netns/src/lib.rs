@@ -8,7 +8,10 @@
 //! * [`Namespace`] and [`veth`] are the network; [`cleanup`] removes all of it, also after a panic or Ctrl-C.
 //! * [`Program`] and [`Tunnel`] are a running program and its interface; [`wg`] and [`uapi`] configure it.
 //! * [`Node`] and [`Pair`] put one tunnel into each of two namespaces, with keys and addresses.
-//! * [`ping`], [`tcp`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and disturb the wire.
+//! * [`ping`], [`echo`], [`tcp`], [`stream`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and
+//!   disturb the wire.
+//! * [`site`] is where a node is flooded; [`flood`] attacks, and [`newcomers`] are honest peers that begin a session
+//!   meanwhile.
 //!
 //! How to run it is said in the README of the package.
 //!
@@ -18,19 +21,26 @@
 pub mod capture;
 pub mod cleanup;
 pub mod command;
+pub mod echo;
+pub mod flood;
 pub mod inject;
 pub mod iperf;
 pub mod key;
 pub mod matrix;
 pub mod namespace;
+pub mod newcomers;
 pub mod node;
 pub mod pair;
+pub mod pcap;
 pub mod ping;
 pub mod process;
 pub mod program;
 pub mod requirements;
+pub mod site;
 pub mod status;
+pub mod stream;
 pub mod tcp;
+pub mod tshark;
 pub mod tun_fd;
 pub mod tunnel;
 pub mod uapi;

@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::fs;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 /// Resident memory of `pid` in KiB, if it runs.
 pub fn resident_kib(pid: u32) -> Option<u64> {
     status_field(pid, "VmRSS:")
@@ -20,6 +22,16 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)))
+}
+
+/// Lets this thread, and what it starts from now on, run on `cpu` alone. Without one, or on a machine without it, nothing
+/// changes.
+pub fn pin_thread(cpu: Option<usize>) {
+    let Some(cpu) = cpu.filter(|cpu| *cpu < CpuSet::MAX_CPU) else { return };
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    // Refused only where there is no such processor, or it is not ours to use: the figures then tell.
+    sched_setaffinity(None, &set).ok();
 }
 
 /// How many files `pid` has open, if it runs.

@@ -1,6 +1,6 @@
 //! The programs under test and where they are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -9,6 +9,9 @@ use crate::requirements::find_program;
 
 /// Names a ready built gateway; without it the gateway is built when it is first needed.
 pub const GATEWAY_VARIABLE: &str = "WG_GATEWAY";
+
+/// Names a ready built gateway that writes its keys to a file (feature `key-log`); without it one is built.
+pub const KEY_LOG_GATEWAY_VARIABLE: &str = "WG_KEY_LOG_GATEWAY";
 
 static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
 
@@ -53,6 +56,25 @@ impl Program {
         GATEWAY.set(Ok(path)).ok();
     }
 
+    /// Lets this whole process use a gateway that gives its keys away, see [`crate::Tunnel::key_log`]. To be called before
+    /// anything is started.
+    ///
+    /// # Panics
+    ///
+    /// When it does not build.
+    #[track_caller]
+    pub fn gateway_logs_keys() {
+        let path = match std::env::var_os(KEY_LOG_GATEWAY_VARIABLE) {
+            Some(path) => path.into(),
+            // In a directory of its own: the other one must not be replaced by a program that gives keys away.
+            None => match build(&profile().join("key-log"), &["--features", "key-log"]) {
+                Ok(path) => path,
+                Err(failure) => panic!("{failure}"),
+            },
+        };
+        Self::gateway_is_at(path);
+    }
+
     /// How often its start may fail for reasons that are not its tests' matter. The packaged `wireguard-go` sometimes
     /// loses a race against the kernel while it makes its interface.
     pub(crate) fn start_attempts(self) -> u32 {
@@ -66,14 +88,24 @@ fn gateway() -> Result<PathBuf, Failure> {
     if let Some(path) = std::env::var_os(GATEWAY_VARIABLE) {
         return Ok(path.into());
     }
+    let profile = profile();
+    build(profile.parent().expect("a target directory"), &[])
+}
+
+/// The directory that this program was built into: `<target>/<profile>`.
+fn profile() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this program");
     // <target>/<profile>/program or <target>/<profile>/deps/program
-    let profile = own
-        .ancestors()
+    own.ancestors()
         .skip(1)
         .find(|directory| !directory.ends_with("deps"))
         .expect("a profile directory")
-        .to_path_buf();
+        .to_path_buf()
+}
+
+/// Builds the gateway with the profile of this program.
+fn build(target: &Path, features: &[&str]) -> Result<PathBuf, Failure> {
+    let release = profile().ends_with("release");
     let mut build = Command::new(env!("CARGO"));
     build.args([
         "build",
@@ -81,12 +113,10 @@ fn gateway() -> Result<PathBuf, Failure> {
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
     ]);
-    build
-        .args(["--package", "wg-gateway", "--target-dir"])
-        .arg(profile.parent().expect("a target directory"));
-    if profile.ends_with("release") {
+    build.args(["--package", "wg-gateway", "--target-dir"]).arg(target).args(features);
+    if release {
         build.arg("--release");
     }
     command::try_run(&mut build)?;
-    Ok(profile.join("wg-gateway"))
+    Ok(target.join(if release { "release" } else { "debug" }).join("wg-gateway"))
 }

@@ -106,6 +106,8 @@ impl Tunnel {
     #[track_caller]
     fn spawn_logged(program: Program, interface: &str, mut command: Command, log: PathBuf) -> Self {
         command.process_group(0);
+        // Of no effect but on a gateway that was built to give its keys away.
+        command.env("WG_KEYLOGFILE", log.with_file_name("keys"));
         if std::env::var_os("LOG_LEVEL").is_none() {
             command.env("LOG_LEVEL", "verbose");
         }
@@ -206,6 +208,12 @@ impl Tunnel {
     #[track_caller]
     pub fn show(&self) -> Status {
         wg::show(&self.interface)
+    }
+
+    /// The keys that a gateway built with the feature `key-log` gave away since its start, as tshark reads them; nothing
+    /// from any other program.
+    pub fn key_log(&self) -> String {
+        fs::read_to_string(self.log.with_file_name("keys")).unwrap_or_default()
     }
 
     /// What the program said on its standard output and error.

@@ -7,7 +7,10 @@ use core::time::Duration;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
-use wg_proto::{Control, Endpoint, PresharedKey, PrivateKey, PublicKey, StaticIdentity, Trigger, UnixTime};
+use wg_proto::{
+    Control, Endpoint, PresharedKey, PrivateKey, PublicKey, StaticIdentity, Trigger, UnixTime, wipe_stack,
+    with_wiped_stack,
+};
 
 use super::{Device, Identity, LocalKey, Now};
 use crate::allowed_ips::{IpPrefix, PeerSlot};
@@ -91,12 +94,18 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         if self.private_key() == key.as_ref() && (key.is_some() || self.identity.is_none()) {
             return;
         }
-        self.set_local_key(key.map(LocalKey::Private), now);
+        with_wiped_stack(|| self.set_local_key(key.map(LocalKey::Private), now));
+    }
+
+    /// **Gives all secrets of the peers added from now on away** to `log`. See [`wg_proto::KeyLogRecord`].
+    #[cfg(feature = "key-log")]
+    pub const fn set_key_log(&mut self, log: &'static dyn wg_proto::KeyLog) {
+        self.key_log = Some(log);
     }
 
     /// Sets a static key that is held elsewhere.
     pub fn set_identity(&mut self, identity: Box<dyn StaticIdentity + Send>, now: Now) {
-        self.set_local_key(Some(LocalKey::External(identity)), now);
+        with_wiped_stack(|| self.set_local_key(Some(LocalKey::External(identity)), now));
     }
 
     fn set_local_key(&mut self, key: Option<LocalKey>, now: Now) {
@@ -233,15 +242,28 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             return Err(ConfigError::TooManyPeers);
         }
         let seed = self.rng.try_next_u64().map_err(|_| ConfigError::Entropy)?;
-        let mut control = Control::new(key, seed);
-        control.set_identity(self.identity.as_ref()).map_err(|_| ConfigError::KeyUnavailable)?;
-        let id = self.peers.insert(control, seed.rotate_left(32));
+        // A value that is made where a secret was keeps bits of it in what it does not use, such as an absent option: so the
+        // stack is clean first, and the shared secret is computed when the peer is in its place.
+        wipe_stack();
+        let id = with_wiped_stack(|| self.insert_peer(key, seed))?;
         // Room for everything the peer may need, so that traffic allocates nothing.
         self.indices.reserve(self.peers.len());
         self.staged.reserve(self.peers.slots());
         self.deadlines.reserve(self.peers.slots());
         self.work.reserve(self.peers.slots().saturating_sub(self.work.len()));
         self.flush.reserve(self.peers.slots().saturating_sub(self.flush.len()));
+        Ok(id)
+    }
+
+    fn insert_peer(&mut self, key: PublicKey, seed: u64) -> Result<PeerId, ConfigError> {
+        let id = self.peers.insert(Control::new(key, seed), seed.rotate_left(32));
+        let Some(peer) = self.peers.get_mut(id) else { return Err(ConfigError::NoSuchPeer) };
+        #[cfg(feature = "key-log")]
+        peer.control.set_key_log(self.key_log);
+        if peer.control.set_identity(self.identity.as_ref()).is_err() {
+            self.peers.remove(id);
+            return Err(ConfigError::KeyUnavailable);
+        }
         Ok(id)
     }
 
@@ -273,7 +295,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     /// Sets the pre-shared key, from the next handshake on (C135).
     pub fn set_preshared_key(&mut self, id: PeerId, psk: PresharedKey) {
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.control.set_preshared_key(psk);
+            with_wiped_stack(|| peer.control.set_preshared_key(psk));
         }
     }
 

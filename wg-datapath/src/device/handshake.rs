@@ -1,28 +1,31 @@
-//! Handshake messages: a bounded queue in front, the gate, and the handshake itself, one message at a time.
+//! Handshake messages: the gate, a bounded queue behind it, and the handshake itself, one message at a time.
 //!
-//! A message enters the queue only with a valid MAC1, so junk cannot fill it. Whether the device is under load is decided for
-//! each message by the length of the queue behind it (C104). Nothing leaves for an unauthenticated message but a cookie
-//! reply under load (C7).
+//! A message enters the queue only with a valid MAC1, so junk cannot fill it. Under load those who have proven where they
+//! are, and have a token left, wait apart from all others (C106); see `queue.rs` for what load is. Nothing leaves for an
+//! unauthenticated message but a cookie reply under load (C7).
+
+mod queue;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
-use wg_proto::limits::UNDER_LOAD_HOLD;
 use wg_proto::noise::{ReceivedInitiation, TransportKeys};
 use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
 use wg_proto::{
-    DhError, Endpoint, HandshakeMessage, Instant, Keypair, Load, Outgoing, RecvKey, Role, SendKey,
-    StaticIdentity, Trigger, Verdict,
+    DhError, Endpoint, HandshakeMessage, Keypair, Load, Outgoing, RecvKey, Role, SendKey, StaticIdentity,
+    Trigger, Verdict, with_wiped_stack,
 };
 
 use super::{Device, Now};
 use crate::allowed_ips::PeerSlot;
 use crate::drop::DropReason;
 use crate::peer_table::PeerId;
+
+pub(super) use queue::HandshakeQueue;
+use queue::Waiting;
 
 /// The TOS byte of initiations and responses: AF41, not ECN-capable (C98).
 const HANDSHAKE_TOS: u8 = 0x88;
@@ -53,99 +56,73 @@ impl ControlDatagram {
     }
 }
 
-/// What a piece of control work came to. Its datagram is to be sent at once.
-pub(crate) enum Work {
-    /// There was none.
-    None,
-    /// A message that cost little, so that more may be done in its place.
-    Cheap(Option<ControlDatagram>),
-    /// Public-key work, or what this side does on its own.
-    Dear(Option<ControlDatagram>),
-}
-
-/// A message that waits, with where it came from.
-#[derive(Debug)]
-struct Waiting {
-    bytes: heapless::Vec<u8, INITIATION_LEN>,
-    from: Endpoint,
-}
-
-/// The queue of handshake messages, allocated once.
-#[derive(Debug)]
-pub(super) struct HandshakeQueue {
-    waiting: VecDeque<Waiting>,
-    capacity: usize,
-    under_load_until: Option<Instant>,
-}
-
-impl HandshakeQueue {
-    pub(super) fn new(capacity: usize) -> Self {
-        let capacity = capacity.max(8);
-        Self { waiting: VecDeque::with_capacity(capacity), capacity, under_load_until: None }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Drops all that waits and returns how many there were.
-    pub(super) fn clear(&mut self) -> u64 {
-        let waiting = self.waiting.len() as u64;
-        self.waiting.clear();
-        waiting
-    }
-
-    /// Decides, with a message still in the queue, whether the device is under load; it stays so for a second (C104).
-    fn load(&mut self, now: Instant) -> Load {
-        if self.waiting.len() >= self.capacity / 8 {
-            self.under_load_until = Some(now.saturating_add(UNDER_LOAD_HOLD));
-        }
-        if self.under_load_until.is_some_and(|until| now < until) { Load::UnderLoad } else { Load::Normal }
-    }
-}
-
 impl<A: Aead, R: TryCryptoRng> Device<A, R> {
-    /// Queues a handshake message or cookie reply, if it may be one for us.
-    pub(crate) fn enqueue_handshake(&mut self, datagram: &[u8], from: Endpoint) -> Result<(), DropReason> {
+    /// Takes in a handshake message, if it may be one for us, or a cookie reply.
+    ///
+    /// Under load the second MAC is looked at here, before anything is queued: who has proven where he is does not wait
+    /// behind those who have not.
+    pub(crate) fn take_handshake(
+        &mut self,
+        datagram: &[u8],
+        from: Endpoint,
+        now: Now,
+    ) -> Result<(), DropReason> {
         let message = Message::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
         let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
-        let guarded = match message {
-            Message::Initiation(message) => Some(HandshakeMessage::Initiation(message)),
-            Message::Response(message) => Some(HandshakeMessage::Response(message)),
-            Message::CookieReply(reply) if self.indices.lookup(reply.receiver_index()).is_some() => None,
-            Message::CookieReply(_) | Message::TransportData(_) => {
-                return Err(DropReason::InvalidCookieReply);
-            }
+        let message = match message {
+            Message::Initiation(message) => HandshakeMessage::Initiation(message),
+            Message::Response(message) => HandshakeMessage::Response(message),
+            Message::CookieReply(reply) => return self.consume_cookie_reply(&reply, now),
+            Message::TransportData(_) => return Err(DropReason::WrongMessageLength),
         };
-        if guarded.is_some_and(|message| !identity.guard.verify_mac1(&message)) {
+        if !identity.guard.verify_mac1(&message) {
             return Err(DropReason::InvalidMac1);
         }
-        if self.handshakes.waiting.len() >= self.handshakes.capacity {
-            return Err(DropReason::HandshakeQueueFull);
-        }
         let bytes = heapless::Vec::from_slice(datagram).map_err(|_| DropReason::WrongMessageLength)?;
-        self.handshakes.waiting.push_back(Waiting { bytes, from });
-        Ok(())
+        let waiting = Waiting { bytes, from };
+        let queued = if self.handshakes.load(now.instant) == Load::Normal {
+            self.handshakes.push_waiting(waiting)
+        } else if self.has_proven(&message, from, now)? {
+            self.handshakes.push_proven(waiting)
+        } else {
+            self.handshakes.in_vain(now.instant);
+            self.handshakes.push_waiting(waiting)
+        };
+        if queued { Ok(()) } else { Err(DropReason::HandshakeQueueFull) }
     }
 
-    /// Does one piece of control work.
-    pub(crate) fn control_work(&mut self, now: Now) -> Work {
+    /// Answers one message that came without proof, with a cookie, while the device is under load: work that costs little.
+    /// None if none waits, or there is no load.
+    pub(crate) fn challenge_next(&mut self, now: Now) -> Option<Option<ControlDatagram>> {
+        let waiting = self.handshakes.pop_unproven(now.instant)?;
+        Some(self.challenge(waiting, now).unwrap_or_else(|reason| {
+            self.drops.count(reason);
+            None
+        }))
+    }
+
+    /// Does one piece of control work, which may be public-key work. None if there was none; what it came to is to be sent
+    /// at once.
+    pub(crate) fn control_work(&mut self, now: Now) -> Option<Option<ControlDatagram>> {
         let due = self.handle_timeouts(now);
         // By turns, so that a device that comes up with thousands of peers hears the first of them answer.
-        let others_turn = core::mem::take(&mut self.own_was_last) && !self.handshakes.is_empty();
+        let others_turn =
+            core::mem::take(&mut self.own_was_last) && self.handshakes.has_admitted(now.instant);
         if !others_turn && let Some(datagram) = self.next_own_datagram(now) {
             self.own_was_last = true;
-            return Work::Dear(Some(datagram));
+            return Some(Some(datagram));
         }
         if due {
-            return Work::Dear(None);
+            return Some(None);
         }
-        let load = self.handshakes.load(now.instant);
-        let Some(waiting) = self.handshakes.waiting.pop_front() else { return Work::None };
-        self.consume(&waiting, load, now).unwrap_or_else(|reason| {
+        let waiting = self.handshakes.pop_admitted(now.instant)?;
+        Some(with_wiped_stack(|| self.consume(&waiting, now)).unwrap_or_else(|reason| {
             self.drops.count(reason);
-            if is_cheap(reason) { Work::Cheap(None) } else { Work::Dear(None) }
-        })
+            if is_in_vain(reason) {
+                self.handshakes.in_vain(now.instant);
+            }
+            None
+        }))
     }
 
     // --- what this side begins ---
@@ -188,8 +165,9 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             self.touch(slot);
             return Err(DropReason::NoEntropy);
         };
-        let created =
-            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng);
+        let created = with_wiped_stack(|| {
+            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng)
+        });
         match created {
             Ok((message, replaced)) => {
                 peer.sessions.handshake_sent(now.instant);
@@ -230,50 +208,57 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
 
     // --- what the other side began ---
 
-    fn consume(&mut self, waiting: &Waiting, load: Load, now: Now) -> Result<Work, DropReason> {
+    fn consume(&mut self, waiting: &Waiting, now: Now) -> Result<Option<ControlDatagram>, DropReason> {
         match Message::parse(&waiting.bytes).map_err(|_| DropReason::WrongMessageLength)? {
-            Message::Initiation(message) => {
-                match self.admit(&HandshakeMessage::Initiation(message), waiting.from, load, now)? {
-                    Some(cookie) => Ok(Work::Cheap(Some(cookie))),
-                    None => self
-                        .consume_initiation(&message, waiting.from, now)
-                        .map(|answer| Work::Dear(Some(answer))),
-                }
-            }
-            Message::Response(message) => {
-                match self.admit(&HandshakeMessage::Response(message), waiting.from, load, now)? {
-                    Some(cookie) => Ok(Work::Cheap(Some(cookie))),
-                    None => self.consume_response(&message, waiting.from, now).map(|()| Work::Dear(None)),
-                }
-            }
-            Message::CookieReply(message) => {
-                self.consume_cookie_reply(&message, now).map(|()| Work::Cheap(None))
-            }
-            Message::TransportData(_) => Err(DropReason::WrongMessageLength),
+            Message::Initiation(message) => self.consume_initiation(&message, waiting.from, now).map(Some),
+            Message::Response(message) => self.consume_response(&message, waiting.from, now).map(|()| None),
+            Message::CookieReply(_) | Message::TransportData(_) => Err(DropReason::WrongMessageLength),
         }
     }
 
-    /// The gate: a cookie reply to send instead of going on, or leave to go on.
-    fn admit(
+    /// The gate under load: tells whether the sender has proven where he is, and if so takes one of his tokens (C106).
+    fn has_proven(
         &mut self,
         message: &HandshakeMessage<'_>,
         from: Endpoint,
-        load: Load,
         now: Now,
-    ) -> Result<Option<ControlDatagram>, DropReason> {
-        let identity = self.identity.as_mut().ok_or(DropReason::NoPrivateKey)?;
+    ) -> Result<bool, DropReason> {
+        let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
+        if !identity.guard.verify_mac2(message, from.remote, now.instant) {
+            return Ok(false);
+        }
+        if self.handshakes.proven_is_full() {
+            return Err(DropReason::HandshakeQueueFull);
+        }
         let shard = shard_of(from.remote.ip(), self.limiter_key, self.limiter.len());
         let limiter = self.limiter.get_mut(shard).ok_or(DropReason::RateLimited)?;
-        // MAC1 was verified when the message was queued, and a change of the key empties the queue.
-        match identity.guard.admit(message, from.remote, load, limiter, now.instant, &mut self.rng) {
-            Verdict::Admit => Ok(None),
-            Verdict::InvalidMac1 => Err(DropReason::InvalidMac1),
-            Verdict::RateLimited => Err(DropReason::RateLimited),
-            Verdict::NoEntropy => Err(DropReason::CookieFailed),
+        if limiter.allow(from.remote.ip(), now.instant) {
+            return Ok(true);
+        }
+        self.handshakes.in_vain(now.instant);
+        Err(DropReason::RateLimited)
+    }
+
+    /// Makes the cookie reply to a message without proof. One that came with it before there was load goes on.
+    fn challenge(&mut self, waiting: Waiting, now: Now) -> Result<Option<ControlDatagram>, DropReason> {
+        let message = match Message::parse(&waiting.bytes).map_err(|_| DropReason::WrongMessageLength)? {
+            Message::Initiation(message) => HandshakeMessage::Initiation(message),
+            Message::Response(message) => HandshakeMessage::Response(message),
+            Message::CookieReply(_) | Message::TransportData(_) => {
+                return Err(DropReason::WrongMessageLength);
+            }
+        };
+        if self.has_proven(&message, waiting.from, now)? {
+            let queued = self.handshakes.push_proven(waiting);
+            return if queued { Ok(None) } else { Err(DropReason::HandshakeQueueFull) };
+        }
+        let identity = self.identity.as_mut().ok_or(DropReason::NoPrivateKey)?;
+        match identity.guard.challenge(&message, waiting.from.remote, now.instant, &mut self.rng) {
             Verdict::Challenge(reply) => {
                 self.drops.count(DropReason::CookieSent);
-                Ok(Some(ControlDatagram::new(&reply, from, 0, None, self.key_changes)))
+                Ok(Some(ControlDatagram::new(&reply, waiting.from, 0, None, self.key_changes)))
             }
+            _ => Err(DropReason::CookieFailed),
         }
     }
 
@@ -385,15 +370,10 @@ const fn no_secret(error: DhError) -> DropReason {
     }
 }
 
-/// Whether a message that died of this cost no public-key work.
-const fn is_cheap(reason: DropReason) -> bool {
-    matches!(
+/// Whether a message that died of this was worked on in vain: it cost public-key work.
+const fn is_in_vain(reason: DropReason) -> bool {
+    !matches!(
         reason,
-        DropReason::InvalidMac1
-            | DropReason::RateLimited
-            | DropReason::CookieFailed
-            | DropReason::InvalidCookieReply
-            | DropReason::NoPrivateKey
-            | DropReason::WrongMessageLength
+        DropReason::NoPrivateKey | DropReason::WrongMessageLength | DropReason::UnexpectedResponse
     )
 }

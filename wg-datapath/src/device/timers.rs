@@ -6,7 +6,7 @@
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
-use wg_proto::{HandshakeDue, Instant, Trigger};
+use wg_proto::{HandshakeDue, Instant, Trigger, with_wiped_stack};
 
 use super::{Device, Now};
 use crate::allowed_ips::PeerSlot;
@@ -103,8 +103,8 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     /// Wipes all keys and the handshake of a peer.
     pub(super) fn zero_keys(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.at_mut(slot) else { return };
-        let pending = peer.control.clear_handshake();
-        let keypairs = peer.sessions.zero_keys();
+        let (pending, keypairs) =
+            with_wiped_stack(|| (peer.control.clear_handshake(), peer.sessions.zero_keys()));
         self.free_index(pending);
         self.free_keypairs(&keypairs);
     }

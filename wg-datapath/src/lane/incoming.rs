@@ -27,7 +27,7 @@ where
         let received = match self.udp.recv(&mut self.lane.slots) {
             Ok(received) => received,
             Err(IoError::WouldBlock) => {
-                self.lane.udp_drained = true;
+                (self.lane.udp_drained, self.lane.behind) = (true, false);
                 return false;
             }
             // A pending error of an earlier send, or a lack of memory: the next call may do better.
@@ -37,6 +37,8 @@ where
                 return false;
             }
         };
+        // There may be more behind as many as fit, and data among it.
+        self.lane.behind = received >= RECV_SLOTS;
         for at in 0..received.min(self.lane.slots.len()) {
             if let Err(reason) = self.sort(at) {
                 self.device.drops.count(reason);
@@ -75,7 +77,7 @@ where
             _ => DropReason::UnknownMessageType,
         })?;
         if kind != MessageType::TransportData {
-            return self.device.enqueue_handshake(datagram, endpoint);
+            return self.device.take_handshake(datagram, endpoint, self.now);
         }
         let message = TransportData::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
         let (index, counter) = (message.receiver_index(), message.counter());

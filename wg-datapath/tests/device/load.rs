@@ -8,7 +8,7 @@ use wg_datapath::{Config, DropReason};
 
 use crate::edges::Raw;
 use crate::forge::{datagram, initiation, junk_initiation, junk_response, stranger};
-use crate::rig::{A, B, Rig, inner, kind, millis, outer, packet, private_key, public_key, seconds};
+use crate::rig::{A, B, C, Rig, inner, kind, millis, outer, packet, private_key, public_key, seconds};
 
 /// A device is under load when this many messages wait: an eighth of its queue.
 const LOAD: u32 = 10;
@@ -292,23 +292,95 @@ fn the_queue_is_bounded_and_what_does_not_fit_is_counted() {
 
 #[test]
 fn a_flood_of_strangers_does_not_keep_a_verified_peer_out() {
-    // C115, and 60 of the known defects: cookies are handed out faster than messages come in.
+    // C115, and 60 of the known defects: who has a cookie does not wait behind those who have none, however many there are.
     let mut rig = Rig::new(2);
     let junk: Vec<_> = (0..1500)
         .map(|number| datagram(stranger(), outer(B), &junk_initiation(&public_key(B), number)))
         .collect();
+    // A cookie first, from a device that is under load and has caught up.
+    junk[..200].iter().for_each(|datagram| rig.network.inject(datagram.clone()));
+    rig.run(B);
     rig.send(A, B, 84);
-    let mut delivered = 0;
-    for _ in 0..3 {
-        // The peer's message comes behind so many that the queue would be full.
-        junk.iter().for_each(|datagram| rig.network.inject(datagram.clone()));
-        rig.run(A);
-        junk.iter().for_each(|datagram| rig.network.inject(datagram.clone()));
-        rig.settle();
-        delivered += rig[B].delivered().len();
+    rig.settle();
+    assert!(rig.sent().iter().any(|reply| reply.to == outer(A)), "a cookie");
+
+    // Its next message comes behind so many that the queue is full.
+    junk.iter().for_each(|datagram| rig.network.inject(datagram.clone()));
+    rig.advance(millis(5334));
+    rig.run(A);
+    junk.iter().for_each(|datagram| rig.network.inject(datagram.clone()));
+    rig.settle();
+    assert!(rig[B].dropped(DropReason::HandshakeQueueFull) > 0, "{:?}", rig[B].device.drops());
+    assert_eq!(rig[B].delivered().len(), 1, "{:?}", rig[B].device.drops());
+}
+
+#[test]
+fn a_device_that_keeps_up_hands_a_cookie_to_everybody() {
+    // C106: as many as come in by one call and are not more than that.
+    let mut rig = rig();
+    load(&mut rig);
+    for burst in 0..20 {
+        flood(&mut rig, 60);
+        rig.run(B);
+        assert_eq!(rig.sent().len(), 60, "burst {burst}");
+    }
+}
+
+#[test]
+fn data_behind_a_flood_is_fetched_before_cookies_are_made() {
+    // C115: a cookie costs several times what dropping a message does, and everybody can ask for one.
+    let mut rig = Rig::with_session();
+    let (calls, each) = (40, 64);
+    flood(&mut rig, calls * each);
+    rig.send(A, B, 84);
+    rig.run(A);
+    let now = rig.now;
+    rig[B].budget.batches = 1;
+    while rig[B].tun.inner.delivered.is_empty() {
+        rig[B].step(now);
+    }
+    let cookies = rig.sent_lengths().iter().filter(|len| **len == 64).count();
+    // Four for each call, and when the last of it is fetched as many as there is time for.
+    assert!(cookies <= (4 * calls + each) as usize, "{cookies} before the packet");
+    assert!(cookies > 100, "but some, by chance: nobody is kept out for good");
+    // With nothing more behind, those who still wait are answered.
+    rig.settle();
+    assert!(rig.sent().len() > 500);
+}
+
+#[test]
+fn a_flood_that_is_worked_on_as_it_comes_is_held_off_too() {
+    // C104, A1: the queue never fills, but nothing comes of the work.
+    let mut rig = rig();
+    let mut answered = 0;
+    for number in 0..1000 {
+        let message = junk_initiation(&public_key(B), number);
+        rig.network.inject(datagram(stranger(), outer(B), &message));
+        rig.run(B);
+        answered += rig.sent().len();
+        rig.advance(millis(10));
+    }
+    assert_eq!(rig[B].dropped(DropReason::HandshakeDecrypt), u64::from(LOAD));
+    assert_eq!(answered, 1000 - LOAD as usize);
+    // And a second after the last of it everybody is served again.
+    rig.advance(seconds(1));
+    assert_eq!(Prober::v4(1).knock(&mut rig), Fate::Admitted);
+}
+
+#[test]
+fn handshakes_of_peers_are_no_load_however_many_come_one_by_one() {
+    // C114: only what was in vain counts.
+    let mut rig = Rig::with_config(3, Config { handshake_queue: 64, ..Config::default() });
+    for _ in 0..20 {
+        for peer in [A, C] {
+            let now = rig.now;
+            let id = rig.peer(peer, B);
+            rig[peer].device.initiate(id, now);
+            rig.settle();
+        }
+        assert!(rig.sent().iter().all(|datagram| kind(datagram) != MessageType::CookieReply));
         rig.advance(millis(5334));
     }
-    assert_eq!(delivered, 1, "{:?}", rig[B].device.drops());
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Wire {
         let place = ([0; PLACE], 0, address);
         let mailbox = Mailbox { address, places: vec![place; 4096], first: 0, len: 0 };
         self.0.borrow_mut().push(mailbox);
-        Socket { wire: self.clone(), address, sent: 0, last: [0; PLACE], last_len: 0 }
+        Socket { wire: self.clone(), address, sent: 0, bytes: 0, last: [0; PLACE], last_len: 0 }
     }
 
     /// Puts a datagram into the mailbox of its receiver; one that nobody receives is lost.
@@ -79,6 +79,8 @@ pub(crate) struct Socket {
     wire: Wire,
     address: SocketAddr,
     pub(crate) sent: usize,
+    /// Bytes in them.
+    pub(crate) bytes: usize,
     /// The datagram sent last.
     last: [u8; PLACE],
     last_len: usize,
@@ -111,6 +113,7 @@ impl UdpIo for Socket {
             self.wire.inject(self.address, transmit.endpoint.remote, bytes);
             self.last[..bytes.len()].copy_from_slice(bytes);
             self.last_len = bytes.len();
+            self.bytes += bytes.len();
         }
         self.sent += transmit.segments.len();
         SendReport { sent: transmit.segments.len(), status: SendStatus::Done }

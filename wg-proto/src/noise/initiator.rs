@@ -51,6 +51,11 @@ impl InitiationSent {
         self.sender_index
     }
 
+    #[cfg(feature = "key-log")]
+    pub(crate) const fn ephemeral(&self) -> &PrivateKey {
+        &self.ephemeral
+    }
+
     /// Begins to consume a response. Nothing of `self` changes, whatever comes of it (C37).
     #[must_use]
     pub fn begin_response(&self, response: &Response<'_>) -> ReceivedResponse {

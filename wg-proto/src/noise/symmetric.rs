@@ -74,13 +74,12 @@ impl SymmetricState {
         out: &mut [u8],
     ) -> Result<(), HandshakeError> {
         let cipher = ChaCha20Poly1305::new(&key.0.into());
-        let (body, tag_out) = out.split_at_mut_checked(plaintext.len()).ok_or(HandshakeError::Unauthentic)?;
+        let (body, tag_out) = out.split_last_chunk_mut::<TAG_LEN>().ok_or(HandshakeError::Unauthentic)?;
         let buffer = InOutBuf::new(plaintext, body).map_err(|_| HandshakeError::Unauthentic)?;
         let tag = cipher
             .encrypt_inout_detached(&Nonce::default(), &self.hash, buffer)
             .map_err(|_| HandshakeError::Unauthentic)?;
-        debug_assert_eq!(tag_out.len(), TAG_LEN);
-        tag_out.copy_from_slice(&tag);
+        *tag_out = tag.into();
         self.mix_hash(out);
         Ok(())
     }

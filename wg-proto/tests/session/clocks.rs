@@ -125,6 +125,35 @@ fn monotonic_clock_that_goes_back_freezes_and_recovers() {
 }
 
 #[test]
+fn monotonic_clock_that_was_ahead_and_is_right_again_recovers() {
+    // C132, S6: what was noted while the clock was ahead must not hold until it gets there again. Traffic one way only, in
+    // either direction, with the session of then still there or not.
+    for side in [A, B] {
+        for sender in [A, B] {
+            for seconds in [6, 170, HOUR, TEN_YEARS] {
+                for loses_session in [false, true] {
+                    let mut pair = Plain::connected(8);
+                    pair[side].clock.step_monotonic(seconds);
+                    traffic(&mut pair, 20);
+                    if loses_session {
+                        let other = side.other();
+                        pair.replace(other, Plain::new(8));
+                    }
+                    pair[side].clock.step_monotonic(-seconds);
+                    let before = pair[sender.other()].delivered.len();
+                    for _ in 0..22 {
+                        pair.send(sender);
+                        pair.run_for(secs(1));
+                    }
+                    let arrived = pair[sender.other()].delivered.len() - before;
+                    assert!(arrived > 0, "{side:?} was {seconds} s ahead, {sender:?} sends, {loses_session}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn monotonic_clock_that_jumps_ahead_recovers() {
     // S6
     for side in [A, B] {

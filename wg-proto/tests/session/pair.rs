@@ -373,7 +373,7 @@ impl Audit {
         match Message::parse(&sent.datagram).unwrap() {
             Message::Initiation(_) => {
                 let last = self.last_handshake_message.insert(sent.from, time);
-                let waited = last.map(|last| time.saturating_sub(last));
+                let waited = last.map(|last| time.abs_diff(last));
                 assert!(
                     waited.is_none_or(|waited| waited >= Duration::from_secs(5)),
                     "{sent:?} after {waited:?}"

@@ -18,7 +18,7 @@ use crate::cargo::{self, Profile, command};
 use crate::test::{NAMESPACE_PACKAGE, Outcome, is_ci};
 
 /// Programs that take longest, in the order in which they are started.
-const LONGEST_FIRST: [&str; 4] = ["rekey", "keepalive", "restart", "reconfig"];
+const LONGEST_FIRST: [&str; 5] = ["rekey", "decrypt", "keepalive", "restart", "reconfig"];
 /// Programs at once, and tests at once in each.
 const PROGRAMS: usize = 3;
 const THREADS: &str = "2";
@@ -30,14 +30,18 @@ pub(super) fn run() -> Result<Outcome, String> {
     let requirements = Requirements::check()
         .and_program("wg", "wireguard-tools")
         .and_program("ping", "iputils-ping")
-        .and_program("wireguard-go", "wireguard-go");
+        .and_program("wireguard-go", "wireguard-go")
+        .and_program("tshark", wg_netns::tshark::PACKAGE);
     if !requirements.missing().is_empty() {
         let missing = requirements.missing().join("; ");
         // Nobody looks at what was skipped there.
         return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
     }
     // Debug assertions and overflow checks are what hostile input is for.
+    let key_log_gateway = cargo::build_key_log_gateway(Profile::Dev)?;
     let gateway = cargo::build_gateway(Profile::Dev)?;
+    let gateways =
+        [(program::GATEWAY_VARIABLE, gateway), (program::KEY_LOG_GATEWAY_VARIABLE, key_log_gateway)];
     let mut build = command(&["test", "--no-run", "--package", NAMESPACE_PACKAGE, "--tests"]);
     let mut tests = cargo::executables(&mut build)?;
     tests.retain(|(name, _)| name.replace('_', "-") != NAMESPACE_PACKAGE);
@@ -53,7 +57,7 @@ pub(super) fn run() -> Result<Outcome, String> {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((name, path)) = next else { return };
-                    if let Err(error) = run_one(&name, &path, &gateway) {
+                    if let Err(error) = run_one(&name, &path, &gateways) {
                         failed
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
@@ -68,16 +72,14 @@ pub(super) fn run() -> Result<Outcome, String> {
 }
 
 /// Runs one program to its end and then prints, in one piece, what it said.
-fn run_one(name: &str, path: &PathBuf, gateway: &PathBuf) -> Result<(), String> {
+fn run_one(name: &str, path: &PathBuf, gateways: &[(&str, PathBuf)]) -> Result<(), String> {
     let directory = cleanup::unique_directory();
     let log = directory.join("log");
     let text = |error: io::Error| error.to_string();
     let output = File::create(&log).map_err(text)?;
     let start = Instant::now();
     let mut test = Command::new(path);
-    test.env(REQUIRED_VARIABLE, "1")
-        .env(program::GATEWAY_VARIABLE, gateway)
-        .env("RUST_TEST_THREADS", THREADS);
+    test.env(REQUIRED_VARIABLE, "1").envs(gateways.iter().cloned()).env("RUST_TEST_THREADS", THREADS);
     test.stdin(Stdio::null()).stdout(output.try_clone().map_err(text)?).stderr(output).process_group(0);
     // A process group of its own, but it cleans up after itself on a signal of ours.
     let mut child = test.spawn().map_err(text)?;

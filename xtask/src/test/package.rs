@@ -5,6 +5,7 @@
 //! that a second run would build what the first had packed.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cargo::{self, command};
@@ -12,6 +13,24 @@ use crate::test::Outcome;
 
 /// Runs the stage.
 pub(super) fn run() -> Result<Outcome, String> {
+    let unpacked = unpack("unpacked")?;
+    // The versions that the workspace is locked to.
+    fs::copy(cargo::root().join("Cargo.lock"), unpacked.join("Cargo.lock")).map_err(|e| e.to_string())?;
+    check(&unpacked)
+}
+
+/// The same with the oldest versions that the manifests allow for what the packages name themselves (S7): a user may be
+/// given any of them.
+pub(super) fn oldest() -> Result<Outcome, String> {
+    let unpacked = unpack("unpacked-oldest")?;
+    let mut update = command(&["update", "-Zdirect-minimal-versions", "--quiet", "--manifest-path"]);
+    // The flag is not stable yet, and nothing but the choice of versions depends on it.
+    cargo::run(update.arg(unpacked.join("Cargo.toml")).env("RUSTC_BOOTSTRAP", "1"))?;
+    check(&unpacked)
+}
+
+/// Packs what is published and unpacks it, as a workspace without a lock file, under `name` in the target directory.
+fn unpack(name: &str) -> Result<PathBuf, String> {
     let mut packages = cargo::packages()?;
     packages.retain(|package| package.published);
     let mut pack = command(&["package", "--quiet", "--no-verify", "--exclude-lockfile", "--allow-dirty"]);
@@ -21,7 +40,7 @@ pub(super) fn run() -> Result<Outcome, String> {
     cargo::run(&mut pack)?;
 
     let target = cargo::target_directory()?;
-    let unpacked = target.join("unpacked");
+    let unpacked = target.join(name);
     if unpacked.exists() {
         fs::remove_dir_all(&unpacked).map_err(|e| e.to_string())?;
     }
@@ -34,9 +53,11 @@ pub(super) fn run() -> Result<Outcome, String> {
         cargo::run(Command::new("tar").current_dir(&unpacked).arg("xzf").arg(archive))?;
     }
     fs::write(unpacked.join("Cargo.toml"), manifest).map_err(|e| e.to_string())?;
-    // The versions that the workspace is locked to.
-    fs::copy(cargo::root().join("Cargo.lock"), unpacked.join("Cargo.lock")).map_err(|e| e.to_string())?;
-    let mut build = command(&["check", "--quiet", "--workspace", "--target-dir"]);
-    build.arg(target.join("unpacked-target")).arg("--manifest-path").arg(unpacked.join("Cargo.toml"));
-    cargo::run(&mut build).map(|()| Outcome::Passed)
+    Ok(unpacked)
+}
+
+fn check(unpacked: &Path) -> Result<Outcome, String> {
+    let mut check = command(&["check", "--quiet", "--workspace", "--target-dir"]);
+    check.arg(cargo::target_directory()?.join("unpacked-target"));
+    cargo::run(check.arg("--manifest-path").arg(unpacked.join("Cargo.toml"))).map(|()| Outcome::Passed)
 }

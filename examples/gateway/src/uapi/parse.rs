@@ -16,6 +16,7 @@ use wg_proto::{PresharedKey, PrivateKey, PublicKey};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{EndpointSpec, Errno, Op, hex};
+use crate::wiped;
 
 /// The longest line accepted, without its newline.
 const MAX_LINE_LEN: usize = 65_535;
@@ -27,6 +28,8 @@ const MAX_REQUEST_LEN: u64 = 80 << 20;
 const MAX_SKIPPED_LEN: u64 = 80 << 20;
 /// What is kept of a line that is passed over: enough to recognise `get=1` and `set=1`, with a carriage return.
 const SKIPPED_LINE_LEN: usize = 8;
+/// The room for a line that comes in pieces, at first.
+const FIRST_LINE_LEN: usize = 128;
 /// The longest name an interface can have.
 const MAX_ZONE_LEN: usize = 15;
 
@@ -178,7 +181,7 @@ impl Parser {
             if used > room || self.bytes > MAX_REQUEST_LEN {
                 return (used, self.refuse_length());
             }
-            self.append(window);
+            wiped::append(&mut self.line, window, FIRST_LINE_LEN);
             return (used, Step::NeedMore);
         };
         let used = end + 1;
@@ -190,7 +193,7 @@ impl Parser {
         if self.line.is_empty() {
             return (used, self.line(tail));
         }
-        self.append(tail);
+        wiped::append(&mut self.line, tail, FIRST_LINE_LEN);
         let line = Zeroizing::new(core::mem::take(&mut self.line));
         (used, self.line(&line))
     }
@@ -306,18 +309,6 @@ impl Parser {
         self.ops = Vec::new();
         self.lines = 0;
         self.bytes = 0;
-    }
-
-    /// Adds to the line under way; when it must grow, the old copy is wiped.
-    fn append(&mut self, bytes: &[u8]) {
-        let needed = self.line.len() + bytes.len();
-        if needed > self.line.capacity() {
-            let mut longer = Vec::with_capacity(needed.max(128).next_power_of_two());
-            longer.extend_from_slice(&self.line);
-            self.line.zeroize();
-            self.line = longer;
-        }
-        self.line.extend_from_slice(bytes);
     }
 
     /// Wipes and frees the line under way.

@@ -203,6 +203,47 @@ fn a_get_never_sees_half_of_a_set() {
 }
 
 #[test]
+fn two_clients_that_set_at_once_are_obeyed_one_after_the_other() {
+    // U12, U16: each set takes all peers away and makes its own, in many slices; what is left is the work of one.
+    let rig = Rig::new();
+    let set = |client: u8| {
+        let mut body = "replace_peers=true\n".to_owned();
+        for number in 0..200 {
+            let key = format!("{client:02x}{number:02x}").repeat(16);
+            writeln!(body, "public_key={key}\nallowed_ip=10.0.{number}.0/24").unwrap();
+        }
+        format!("set=1\n{body}\n")
+    };
+    thread::scope(|scope| {
+        for number in [0xa1, 0xb2] {
+            let mut client = rig.connect();
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    assert_eq!(client.ask(set(number)), "errno=0\n");
+                }
+            });
+        }
+    });
+    let device = rig.device();
+    let whose = device.peers[0].public_key.as_bytes()[0];
+    assert!(device.peers.iter().all(|peer| peer.public_key.as_bytes()[0] == whose));
+    assert!(device.peers.iter().all(|peer| peer.allowed_ips.len() == 1));
+    assert_eq!(device.peers.len(), 200);
+}
+
+#[test]
+fn a_client_that_is_gone_in_the_middle_of_a_line_harms_nobody() {
+    // U9, U16: what was whole is applied, half a line is not, and the others are served.
+    let rig = Rig::new();
+    for (mark, half) in (1..).zip(["listen_port=2", "listen_port", "public_key=abab", "fwm"]) {
+        rig.connect().send(format!("set=1\nfwmark={mark}\n{half}"));
+        assert_eq!(rig.connect().ask("set=1\nreplace_peers=true\n\n"), "errno=0\n");
+        wait_for(|| rig.device().firewall_mark == mark);
+        assert_eq!(rig.device().listen_port, 0, "{half:?}");
+    }
+}
+
+#[test]
 fn stopping_ends_every_client_whatever_it_is_doing() {
     let mut rig = Rig::new();
     let mut body = format!("public_key={}\n", "ab".repeat(32));

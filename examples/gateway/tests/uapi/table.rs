@@ -1,5 +1,7 @@
 //! Every kind of bad value, with the errno it gets and the state it leaves alone (U16), and the good values next to it.
 
+use wg_proto::PrivateKey;
+
 use crate::model::{Model, REFUSED_MARK, TAKEN_PORT};
 
 const OK: i32 = 0;
@@ -178,6 +180,150 @@ fn bad_peer_lines_are_refused_and_change_nothing() {
         assert_eq!(device.peers.len(), 1, "{line:?} did not stop the set");
         assert_eq!(device.peers[0].keepalive, 5, "{line:?} took back the line before it");
     }
+}
+
+/// The rows of U16 in their order, each with its errno; clients that misbehave are in [`crate::clients`].
+#[test]
+fn every_row_of_the_table_of_bad_input_has_its_errno_and_changes_nothing_else() {
+    let hex = "ab".repeat(32);
+    let (short, long) = (&hex[1..], format!("{hex}a"));
+    let mut not_hex = hex.clone();
+    not_hex.replace_range(31..32, "g");
+    let mebibyte = "x".repeat(1 << 20);
+    let own = hex_of(PrivateKey::from_bytes([0xc0; 32]).public_key().as_bytes());
+    let same = "11".repeat(32);
+    let device: &[(&str, i32)] = &[
+        ("private_key=", EINVAL),
+        ("listen_port=", EINVAL),
+        ("fwmark=", EINVAL),
+        ("replace_peers=", EINVAL),
+        (&format!("private_key={short}"), EINVAL),
+        (&format!("private_key={long}"), EINVAL),
+        (&format!("private_key={not_hex}"), EINVAL),
+        ("listen_port=65536", EINVAL),
+        ("listen_port=-1", EINVAL),
+        ("listen_port=0x10", EINVAL),
+        ("listen_port=1 ", EINVAL),
+        ("fwmark=4294967296", EINVAL),
+        ("replace_peers=TRUE", EINVAL),
+        ("replace_peers=1", EINVAL),
+        ("replace_peers=false", EINVAL),
+        ("no_such_key=1", EINVAL),
+        ("=", EINVAL),
+        ("fwmark=1\r\r", EINVAL),
+        ("fwmark=1\0", EINVAL),
+        (&mebibyte, EIO),
+    ];
+    let peer: &[(&str, i32)] = &[
+        ("public_key=", EINVAL),
+        ("preshared_key=", EINVAL),
+        ("endpoint=", EINVAL),
+        ("persistent_keepalive_interval=", EINVAL),
+        ("allowed_ip=", EINVAL),
+        ("update_only=", EINVAL),
+        ("remove=", EINVAL),
+        ("replace_allowed_ips=", EINVAL),
+        ("protocol_version=", EINVAL),
+        (&format!("public_key={short}"), EINVAL),
+        (&format!("public_key={long}"), EINVAL),
+        (&format!("public_key={not_hex}"), EINVAL),
+        (&format!("preshared_key={short}"), EINVAL),
+        (&format!("preshared_key={long}"), EINVAL),
+        (&format!("preshared_key={not_hex}"), EINVAL),
+        ("persistent_keepalive_interval=65536", EINVAL),
+        ("persistent_keepalive_interval=-1", EINVAL),
+        ("persistent_keepalive_interval=0x10", EINVAL),
+        ("persistent_keepalive_interval=1 ", EINVAL),
+        ("update_only=TRUE", EINVAL),
+        ("update_only=1", EINVAL),
+        ("update_only=false", EINVAL),
+        ("remove=TRUE", EINVAL),
+        ("remove=1", EINVAL),
+        ("remove=false", EINVAL),
+        ("replace_allowed_ips=TRUE", EINVAL),
+        ("replace_allowed_ips=1", EINVAL),
+        ("replace_allowed_ips=false", EINVAL),
+        ("endpoint=192.0.2.1", EINVAL),
+        ("endpoint=[::1", EINVAL),
+        ("endpoint=gateway.example.org:51820", EINVAL),
+        ("endpoint=2001:db8::1:51820", EINVAL),
+        ("allowed_ip=1.2.3.4", EINVAL),
+        ("allowed_ip=1.2.3.4/33", EINVAL),
+        ("allowed_ip=fd00::/129", EINVAL),
+        ("allowed_ip=1.2.3.4/", EINVAL),
+        ("allowed_ip=-", EINVAL),
+        ("protocol_version=0", EINVAL),
+        ("protocol_version=2", EINVAL),
+        ("no_such_key=1", EINVAL),
+        ("=", EINVAL),
+        ("endpoint=192.0.2.1:1\r\r", EINVAL),
+        ("endpoint=192.0.2.1:1\0", EINVAL),
+        (&mebibyte, EIO),
+    ];
+    for (section, rows) in [(String::new(), device), (format!("public_key={same}\n"), peer)] {
+        for (line, errno) in rows {
+            let shown = &line[..line.len().min(80)];
+            let mut model = configured();
+            let before = model.get();
+            assert_eq!(model.set(format!("{section}{line}\n\n")), *errno, "{shown:?}");
+            assert_eq!(model.get(), before, "{shown:?} changed something");
+        }
+    }
+    // The rows that are no errors: what they change is what they say, and nothing else.
+    for (body, changed, from, to) in [
+        (format!("public_key={same}\nendpoint=192.0.2.9:0\n\n"), true, "192.0.2.9:9", "192.0.2.9:0"),
+        (
+            format!("public_key={same}\nallowed_ip=::ffff:1.2.3.4/128\n\n"),
+            true,
+            "fd00::/8\n",
+            "fd00::/8\nallowed_ip=::ffff:1.2.3.4/128\n",
+        ),
+        ("fwmark=7\r\n\r\n".to_owned(), true, "fwmark=9", "fwmark=7"),
+        (
+            format!("public_key={own}\nendpoint=192.0.2.7:7\nallowed_ip=10.0.0.0/8\nremove=true\n\n"),
+            false,
+            "",
+            "",
+        ),
+        (
+            format!(
+                "public_key={same}\npersistent_keepalive_interval=1\npublic_key={same}\npersistent_keepalive_interval=2\n\n"
+            ),
+            true,
+            "interval=25",
+            "interval=2",
+        ),
+    ] {
+        let mut model = configured();
+        let before = model.get();
+        assert_eq!(model.set(&body), OK, "{body:?}");
+        let expected = if changed { before.replacen(from, to, 1) } else { before };
+        assert_eq!(model.get(), expected, "{body:?}");
+    }
+    let mut model = configured();
+    let removed = format!("public_key={same}\nremove=true\nendpoint=192.0.2.7:7\nallowed_ip=10.0.0.0/8\n\n");
+    assert_eq!(model.set(removed), OK);
+    assert!(model.peers.is_empty(), "the rest of a removed peer's lines does nothing");
+    // Even there a bad value is an error.
+    let mut model = configured();
+    assert_eq!(model.set(format!("public_key={same}\nremove=true\nallowed_ip=1.2.3.4\n\n")), EINVAL);
+}
+
+#[test]
+fn a_set_of_a_million_lines_is_applied_and_one_of_more_than_the_bound_stops_there() {
+    // U8, U16
+    let million = "listen_port=1\n".repeat(999_999) + "fwmark=3\n";
+    let mut device = Model::default();
+    assert_eq!(device.set(million + "\n"), OK);
+    assert_eq!(device.mark_and_port(), (3, 1));
+    let more = "listen_port=1\n".repeat(1 << 20) + "fwmark=3\n";
+    let mut device = Model::default();
+    assert_eq!(device.set(more + "\n"), EIO);
+    assert_eq!(device.mark_and_port(), (0, 1), "the lines before stay");
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -121,14 +121,14 @@ fn wg_sets_and_shows_130_560_allowed_ips() {
 }
 
 /// A server where `wg` looks for it, and a directory for files.
-struct Bench {
+pub(crate) struct Bench {
     name: String,
-    rig: Rig,
+    pub(crate) rig: Rig,
     directory: PathBuf,
 }
 
 impl Bench {
-    fn new(tag: &str) -> Option<Self> {
+    pub(crate) fn new(tag: &str) -> Option<Self> {
         if Command::new("wg").arg("--version").output().is_err() {
             println!("skipped: `wg` is not installed (package wireguard-tools)");
             return None;
@@ -149,19 +149,19 @@ impl Bench {
         Some(Self { name, rig, directory })
     }
 
-    fn file(&self, name: &str, content: &str) -> String {
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.directory.join(name);
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
-    fn run(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> std::process::Output {
         let arguments = arguments.iter().map(|argument| argument.replace("NAME", &self.name));
-        Command::new("wg").args(arguments).output().unwrap()
+        Command::new("wg").args(arguments).env("WG_ENDPOINT_RESOLUTION_RETRIES", "0").output().unwrap()
     }
 
     /// Runs `wg`, which must succeed, and returns what it prints.
-    fn wg(&self, arguments: &[&str]) -> String {
+    pub(crate) fn wg(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let message = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "wg {arguments:?}: {message}");

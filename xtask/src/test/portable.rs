@@ -1,0 +1,74 @@
+//! The tests of `wg-proto` and `wg-datapath` on a 32-bit machine and on a big-endian one.
+//!
+//! Debian's Rust builds the standard library for both, its cross compilers link, and an emulator of user programs runs what
+//! comes out; 32-bit x86 programs run by themselves where the kernel lets them. Every test runs, the random ones with fewer
+//! cases: they look for what depends on the machine, and have been through all cases on this one.
+
+use std::process::{Command, Stdio};
+
+use crate::cargo;
+use crate::debian::{self, Target};
+use crate::install::{self, Program};
+use crate::test::{Outcome, is_ci};
+
+/// What is tested.
+const PACKAGES: [&str; 2] = ["wg-proto", "wg-datapath"];
+/// What both need of the standard library.
+const LIBRARY: &str = "std,panic_abort,panic_unwind,test";
+
+const PROGRAMS: [Program; 6] = [
+    ("i686-linux-gnu-gcc", "gcc-i686-linux-gnu"),
+    ("/usr/i686-linux-gnu/lib/crt1.o", "libc6-dev-i386-cross"),
+    ("s390x-linux-gnu-gcc", "gcc-s390x-linux-gnu"),
+    ("/usr/s390x-linux-gnu/lib/crt1.o", "libc6-dev-s390x-cross"),
+    ("qemu-s390x", "qemu-user"),
+    ("qemu-i386", "qemu-user"),
+];
+
+/// The loader of 32-bit programs, told where its libraries are.
+const LOADER: &str = "/usr/i686-linux-gnu/lib/ld-linux.so.2";
+
+/// Runs the stage.
+pub(super) fn run() -> Result<Outcome, String> {
+    let needed = [&debian::RUST[..], &PROGRAMS];
+    install::programs(&needed);
+    let missing = debian::missing(&needed);
+    if !missing.is_empty() {
+        let missing = format!("missing packages: {}", missing.join(" "));
+        return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
+    }
+    let bits_32 = Target {
+        triple: "i686-unknown-linux-gnu",
+        linker: "i686-linux-gnu-gcc",
+        runner: if runs_32_bits() {
+            "/usr/i686-linux-gnu/lib/ld-linux.so.2 --library-path /usr/i686-linux-gnu/lib"
+        } else {
+            "qemu-i386 -L /usr/i686-linux-gnu"
+        },
+    };
+    let big_endian = Target {
+        triple: "s390x-unknown-linux-gnu",
+        linker: "s390x-linux-gnu-gcc",
+        runner: "qemu-s390x -L /usr/s390x-linux-gnu",
+    };
+    for target in [bits_32, big_endian] {
+        println!("{}, by {}", target.triple, target.runner);
+        let mut test = debian::command("test", target, LIBRARY)?;
+        test.args(["--lib", "--tests", "--locked", "--no-fail-fast"]);
+        for package in PACKAGES {
+            test.args(["--package", package]);
+        }
+        // An emulator runs twenty times slower; overflow checks and assertions stay.
+        test.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
+        test.env("PROPTEST_CASES", "32");
+        cargo::run(&mut test)?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Whether the kernel runs 32-bit programs.
+fn runs_32_bits() -> bool {
+    let mut loader = Command::new(LOADER);
+    loader.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    loader.status().is_ok_and(|status| status.success())
+}

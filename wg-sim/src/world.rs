@@ -563,7 +563,16 @@ impl<'f> World<'f> {
         let count = &mut host.handshakes[usize::from(peer)];
         *count += 1;
         let (epoch, number) = (host.epoch, *count);
-        let birth = Birth { peer, epoch, number, at: now, time: self.time, newest: None, answered: false, cookie: false };
+        let birth = Birth {
+            peer,
+            epoch,
+            number,
+            at: now,
+            time: self.time,
+            newest: None,
+            answered: false,
+            cookie: false,
+        };
         host.births.insert(index, birth);
     }
 

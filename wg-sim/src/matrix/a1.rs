@@ -15,7 +15,9 @@ use wg_datapath::{Config, Device, IpPrefix, Lane, LaneIo, Now};
 use wg_proto::aead::RingAead;
 use wg_proto::limits::{LIMITER_BURST, LIMITER_PER_SECOND};
 use wg_proto::wire::{CookieReply, MessageType, message_type};
-use wg_proto::{CookieJar, DhError, Instant, Mac1Key, PrivateKey, PublicKey, SharedSecret, StaticIdentity, UnixTime};
+use wg_proto::{
+    CookieJar, DhError, Instant, Mac1Key, PrivateKey, PublicKey, SharedSecret, StaticIdentity, UnixTime,
+};
 
 use super::{Failure, Scale, must};
 use crate::draw::{Draw, Entropy, mix};

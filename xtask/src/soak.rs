@@ -4,6 +4,7 @@
 mod decrypt;
 mod flood;
 mod matrix;
+mod model;
 
 use clap::{Args, Subcommand};
 
@@ -23,6 +24,8 @@ enum What {
     Flood(flood::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
+    /// Explores every interleaving of two peers to a depth.
+    Model(model::Options),
 }
 
 /// Runs it.
@@ -31,5 +34,6 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         None => matrix::run(&options.matrix),
         Some(What::Flood(options)) => flood::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
+        Some(What::Model(options)) => model::run(options),
     }
 }

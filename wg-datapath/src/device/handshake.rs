@@ -142,7 +142,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         }
         let load = self.handshakes.load(now.instant);
         let Some(waiting) = self.handshakes.waiting.pop_front() else { return Work::None };
-        with_wiped_stack(|| self.consume(&waiting, load, now)).unwrap_or_else(|reason| {
+        self.consume(&waiting, load, now).unwrap_or_else(|reason| {
             self.drops.count(reason);
             if is_cheap(reason) { Work::Cheap(None) } else { Work::Dear(None) }
         })
@@ -236,19 +236,19 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             Message::Initiation(message) => {
                 match self.admit(&HandshakeMessage::Initiation(message), waiting.from, load, now)? {
                     Some(cookie) => Ok(Work::Cheap(Some(cookie))),
-                    None => self
-                        .consume_initiation(&message, waiting.from, now)
+                    None => with_wiped_stack(|| self.consume_initiation(&message, waiting.from, now))
                         .map(|answer| Work::Dear(Some(answer))),
                 }
             }
             Message::Response(message) => {
                 match self.admit(&HandshakeMessage::Response(message), waiting.from, load, now)? {
                     Some(cookie) => Ok(Work::Cheap(Some(cookie))),
-                    None => self.consume_response(&message, waiting.from, now).map(|()| Work::Dear(None)),
+                    None => with_wiped_stack(|| self.consume_response(&message, waiting.from, now))
+                        .map(|()| Work::Dear(None)),
                 }
             }
             Message::CookieReply(message) => {
-                self.consume_cookie_reply(&message, now).map(|()| Work::Cheap(None))
+                with_wiped_stack(|| self.consume_cookie_reply(&message, now)).map(|()| Work::Cheap(None))
             }
             Message::TransportData(_) => Err(DropReason::WrongMessageLength),
         }

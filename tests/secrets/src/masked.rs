@@ -1,6 +1,6 @@
 //! Secrets to look for, kept so that who looks for them does not find this list.
 //!
-//! A secret is known here only combined with [`MASK`], byte by byte, and travels so from the process that learned it.
+//! A secret is known here only combined with a mask, byte by byte, and travels so from the process that learned it.
 
 use core::fmt;
 use std::collections::HashSet;

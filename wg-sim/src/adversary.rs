@@ -83,7 +83,9 @@ pub(crate) fn forge(what: Forgery, victim: &Victim, now: Tai64n, draw: &mut Draw
             let mut secrets = [[0; 32]; 2];
             secrets.iter_mut().for_each(|secret| draw.fill(secret));
             let [own, ephemeral] = secrets.map(PrivateKey::from_bytes);
-            let index = SessionIndex::new(u32::from_le_bytes(draw.any().to_le_bytes()[..4].try_into().unwrap_or_default()));
+            let index = SessionIndex::new(u32::from_le_bytes(
+                draw.any().to_le_bytes()[..4].try_into().unwrap_or_default(),
+            ));
             let Ok(secret) = own.diffie_hellman(&victim.public_key) else { return Vec::new() };
             match create_initiation(&own.public_key(), &victim.public_key, &secret, now, ephemeral, index) {
                 Ok((_, mut message)) => {

@@ -28,17 +28,7 @@ struct Impairment {
 impl Default for Impairment {
     fn default() -> Self {
         let delay = 10 * MILLISECOND;
-        Self {
-            delay,
-            jitter: 0,
-            loss: 0,
-            burst: 0,
-            duplicate: 0,
-            reorder: 0,
-            corrupt: 0,
-            mtu: 0,
-            cut: false,
-        }
+        Self { delay, jitter: 0, loss: 0, burst: 0, duplicate: 0, reorder: 0, corrupt: 0, mtu: 0, cut: false }
     }
 }
 
@@ -47,9 +37,15 @@ impl Default for Impairment {
 pub(crate) enum Passage {
     Lost,
     /// It arrives so much later, perhaps corrupted.
-    Passes { after: Time, corrupt: bool },
+    Passes {
+        after: Time,
+        corrupt: bool,
+    },
     /// It is held back until so many others have passed.
-    Held { others: u64, corrupt: bool },
+    Held {
+        others: u64,
+        corrupt: bool,
+    },
 }
 
 #[derive(Debug, Default)]

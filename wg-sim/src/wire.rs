@@ -25,7 +25,10 @@ pub(crate) struct InFlight {
 pub(crate) enum Happening {
     Arrival(InFlight),
     /// A copy has been held back for long enough, by this link, under this number.
-    Release { link: usize, number: u64 },
+    Release {
+        link: usize,
+        number: u64,
+    },
 }
 
 #[derive(Debug)]

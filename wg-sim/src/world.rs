@@ -91,7 +91,10 @@ pub struct World<'f> {
 
 impl core::fmt::Debug for World<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("World").field("time", &self.time).field("report", &self.report).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("time", &self.time)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,7 +187,13 @@ impl<'f> World<'f> {
         };
         let (invariant, what) = broken;
         let what = format!("{op}: {what}");
-        Err(Violation { invariant, seed: self.script.seed, step: self.report.counts.steps, time: self.time, what })
+        Err(Violation {
+            invariant,
+            seed: self.script.seed,
+            step: self.report.counts.steps,
+            time: self.time,
+            what,
+        })
     }
 
     /// Ends all faults, sees that everybody reaches everybody, and closes the accounts.
@@ -346,7 +355,10 @@ impl<'f> World<'f> {
             let host = &mut self.hosts[at];
             host.memory += live() - before;
             if host.memory > bound {
-                return Err((Invariant::I9, format!("host {at} holds {} bytes more than at first", host.memory)));
+                return Err((
+                    Invariant::I9,
+                    format!("host {at} holds {} bytes more than at first", host.memory),
+                ));
             }
         }
         Ok(())
@@ -481,7 +493,8 @@ impl<'f> World<'f> {
     /// Holds a datagram to the rules of its sender, and writes down what it is.
     fn audit(&mut self, at: usize, bytes: &[u8]) -> Result<Datagram, Broken> {
         let parsed = Message::parse(bytes);
-        let message = parsed.map_err(|error| (Invariant::I6, format!("host {at} sent what is no message: {error}")))?;
+        let message =
+            parsed.map_err(|error| (Invariant::I6, format!("host {at} sent what is no message: {error}")))?;
         let mut datagram = Datagram {
             kind: Kind::Data,
             origin: self.hosts[at].number,
@@ -554,7 +567,16 @@ impl<'f> World<'f> {
         let count = &mut host.handshakes[usize::from(peer)];
         *count += 1;
         let (epoch, number) = (host.epoch, *count);
-        let birth = Birth { peer, epoch, number, at: now, time: self.time, newest: None, answered: false, cookie: false };
+        let birth = Birth {
+            peer,
+            epoch,
+            number,
+            at: now,
+            time: self.time,
+            newest: None,
+            answered: false,
+            cookie: false,
+        };
         host.births.insert(index, birth);
     }
 

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use wg_datapath::{DropReason, Now};
 use wg_proto::{Instant, PublicKey, UnixTime};
 use wg_sim::{
-    Command, Invariant, Node, NodeKind, NodeSpec, Outbox, Profile, Script, Violation, World, run, run_with, shrink,
-    standard_node,
+    Command, Invariant, Node, NodeKind, NodeSpec, Outbox, Profile, Script, Violation, World, run, run_with,
+    shrink, standard_node,
 };
 
 /// What is wrong with a node.
@@ -137,7 +137,9 @@ impl Vicious {
             (Vice::InsistsOnInitiation, Some((at, to, datagram)), _) if (1..5).contains(&since(*at)) => {
                 out.transmit(*to, datagram);
             }
-            (Vice::SendsLate, _, Some((at, to, datagram))) if since(*at) >= 200 => out.transmit(*to, datagram),
+            (Vice::SendsLate, _, Some((at, to, datagram))) if since(*at) >= 200 => {
+                out.transmit(*to, datagram)
+            }
             _ => {}
         }
     }
@@ -300,7 +302,12 @@ fn run_bounded(vice: Option<Vice>) -> Result<(), Violation> {
         world.apply(*op)?;
     }
     for round in 0..400_u32 {
-        world.apply(wg_sim::Op::Stream { from: (round % 2) as u8, to: 1 - (round % 2) as u8, count: 200, micros: 700 })?;
+        world.apply(wg_sim::Op::Stream {
+            from: (round % 2) as u8,
+            to: 1 - (round % 2) as u8,
+            count: 200,
+            micros: 700,
+        })?;
     }
     world.finish().map(|_| ())
 }

@@ -71,19 +71,23 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         .filter(|(name, ..)| options.rows.is_empty() || options.rows.iter().any(|only| only == name))
         .collect();
     let worker = build()?;
-    let dir = options.dir.clone().map_or_else(|| cargo::target_directory().map(|dir| dir.join("soak")), Ok)?;
+    let dir =
+        options.dir.clone().map_or_else(|| cargo::target_directory().map(|dir| dir.join("soak")), Ok)?;
     let file = dir.join("progress.json");
     let shared = Mutex::new(Shared { progress: Progress::load(&file)?, turn: 0, failures: Vec::new() });
     let jobs = match options.jobs {
         Some(jobs) => jobs.max(1),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let end = Instant::now() + Duration::try_from_secs_f64(options.hours * 3600.0).map_err(|e| e.to_string())?;
+    let end =
+        Instant::now() + Duration::try_from_secs_f64(options.hours * 3600.0).map_err(|e| e.to_string())?;
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 while Instant::now() < end {
-                    let Some((row, seed)) = next_unit(&mut lock(&shared), &rows, options.seed) else { return };
+                    let Some((row, seed)) = next_unit(&mut lock(&shared), &rows, options.seed) else {
+                        return;
+                    };
                     let result = unit(&worker, row, seed);
                     let shared = &mut *lock(&shared);
                     let kept = match result {
@@ -162,7 +166,16 @@ fn read_counter(line: &str) -> Option<(String, u64)> {
 fn print_account(rows: &[Row], progress: &Progress) {
     let columns = ["packets", "delivered", "datagrams", "handshakes", "unexplained"];
     let faults = [
-        "loss", "duplicate", "reorder", "corrupt", "replay", "mangle", "forge", "configuration", "clock", "rebind",
+        "loss",
+        "duplicate",
+        "reorder",
+        "corrupt",
+        "replay",
+        "mangle",
+        "forge",
+        "configuration",
+        "clock",
+        "rebind",
     ];
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut first = vec![[names(&["row", "runs"]), names(&columns), names(&["volume", "of"])].concat()];

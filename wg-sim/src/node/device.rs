@@ -32,7 +32,8 @@ impl DeviceNode {
     /// If the entropy is broken from the start.
     #[must_use]
     pub fn new(spec: NodeSpec) -> Self {
-        let config = Config { max_peers: 64, staged_bytes: 1 << 20, handshake_queue: 64, ..Config::default() };
+        let config =
+            Config { max_peers: 64, staged_bytes: 1 << 20, handshake_queue: 64, ..Config::default() };
         let mut device = match Device::new(config, spec.entropy) {
             Ok(device) => device,
             Err(error) => panic!("{error}"),
@@ -64,7 +65,13 @@ impl DeviceNode {
     }
 
     /// Takes turns until there is nothing to do, and tells what became of it all.
-    fn run(&mut self, packet: Option<&[u8]>, datagram: Option<(&[u8], SocketAddr)>, now: Now, out: &mut Outbox) {
+    fn run(
+        &mut self,
+        packet: Option<&[u8]>,
+        datagram: Option<(&[u8], SocketAddr)>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
         {
             let edge = core::cell::RefCell::new(&mut *out);
             let mut tun = Tun { packet, out: &edge };

@@ -44,7 +44,8 @@ fn draw_op(draw: &mut Draw, profile: Profile, hosts: usize) -> Op {
     };
     let number = |draw: &mut Draw, end: u64| u16::try_from(draw.below(end)).unwrap_or(u16::MAX);
     let one = u8::try_from(draw.index(hosts)).unwrap_or(0);
-    let other = (one + 1 + u8::try_from(draw.index(hosts - 1)).unwrap_or(0)) % u8::try_from(hosts).unwrap_or(2);
+    let other =
+        (one + 1 + u8::try_from(draw.index(hosts - 1)).unwrap_or(0)) % u8::try_from(hosts).unwrap_or(2);
     match draw.below(kinds) {
         0..=21 => Op::Send { from: one, to: other, count: 1 + number(draw, 12), size: size(draw) },
         22..=25 => {

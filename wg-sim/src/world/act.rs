@@ -85,9 +85,11 @@ impl World<'_> {
                 self.adversary.recording = on;
                 Ok(())
             }
-            Op::Replay { .. } | Op::Truncate { .. } | Op::Extend { .. } | Op::Splice { .. } | Op::Flip { .. } => {
-                self.attack(op)
-            }
+            Op::Replay { .. }
+            | Op::Truncate { .. }
+            | Op::Extend { .. }
+            | Op::Splice { .. }
+            | Op::Flip { .. } => self.attack(op),
             Op::Forge { host, what, count } => {
                 let at = self.host(host);
                 (0..count).try_for_each(|_| self.forge(at, what))
@@ -242,7 +244,10 @@ impl World<'_> {
             }
             Op::Psk { host, peer, which } => {
                 self.disagree = true;
-                (self.host(host), Command::SetPresharedKey(self.key(peer), PresharedKey::from_bytes([which; 32])))
+                (
+                    self.host(host),
+                    Command::SetPresharedKey(self.key(peer), PresharedKey::from_bytes([which; 32])),
+                )
             }
             Op::Endpoint { host, peer, right } => {
                 let at = self.host(host);
@@ -470,10 +475,8 @@ impl World<'_> {
 
     fn forge(&mut self, at: usize, what: Forgery) -> Checked {
         let host = &self.hosts[at];
-        let victim = Victim {
-            public_key: host.public_key,
-            index: host.births.newest().map_or(0, |(index, _)| index),
-        };
+        let victim =
+            Victim { public_key: host.public_key, index: host.births.newest().map_or(0, |(index, _)| index) };
         let stamp = Tai64n::from_unix(host.now(self.time).wall);
         let bytes = adversary::forge(what, &victim, stamp, &mut self.draw);
         self.report.counts.faults_forge += 1;

@@ -86,7 +86,8 @@ impl World<'_> {
         if let Some(before) = before {
             let after = self.state(at);
             if before != after {
-                let what = format!("host {at} was {before:?}, and is {after:?} by {}", name(copy, taken_before));
+                let what =
+                    format!("host {at} was {before:?}, and is {after:?} by {}", name(copy, taken_before));
                 return Err((Invariant::I6, what));
             }
         }
@@ -107,7 +108,14 @@ impl World<'_> {
         let mut refusal = None;
         for (reason, count) in out.drops() {
             if !self.drop_packets(at, Cause::Datagram, reason, count) {
-                refusal = refusal.or(Some(reason));
+                // A session that is due for a new one asks for it when data comes, and may fail to; that is not the datagram's.
+                let own = reason == DropReason::NoEntropy
+                    && authentic.is_some_and(|place| {
+                        matches!(self.datagrams.get(place).kind, Kind::Data | Kind::Keepalive)
+                    });
+                if !own {
+                    refusal = refusal.or(Some(reason));
+                }
             }
         }
         self.report.counts.refusals += u64::from(refusal.is_some());
@@ -145,7 +153,10 @@ impl World<'_> {
             let cookie = message_type(answer) == Ok(MessageType::CookieReply);
             if !(cookie && self.hosts[at].under_load) {
                 let kind = answer.first();
-                return Err((Invariant::I6, format!("host {at} answered {what} with a message of type {kind:?}")));
+                return Err((
+                    Invariant::I6,
+                    format!("host {at} answered {what} with a message of type {kind:?}"),
+                ));
             }
         }
         Ok(())
@@ -171,6 +182,12 @@ impl World<'_> {
         let from = usize::from(origin);
         if kind == Kind::Initiation {
             host.newest_initiation[from] = host.newest_initiation[from].max(sent);
+        }
+        // It was authentic, so that the window has moved (C82).
+        if refusal == Some(DropReason::BadSource)
+            && let Some(birth) = host.births.get_mut(datagram.index)
+        {
+            birth.newest = birth.newest.max(Some(datagram.counter));
         }
         if refusal.is_none() {
             if kind == Kind::Initiation {
@@ -199,7 +216,8 @@ impl World<'_> {
             (_, None, _) if kind != Kind::Data || refusal.is_some() => {}
             (_, first, _) => {
                 let count = out.delivered().count();
-                let what = format!("host {at} delivered {count} packets of {kind:?}, refused for {refusal:?}");
+                let what =
+                    format!("host {at} delivered {count} packets of {kind:?}, refused for {refusal:?}");
                 let invariant = if first.is_none() { Invariant::Accounting } else { Invariant::I2 };
                 return Err((invariant, what));
             }

@@ -35,7 +35,8 @@ impl World<'_> {
             DropReason::CounterLimit => (datagram.counter >= REJECT_AFTER_MESSAGES).then_some(Fate::Expired),
             DropReason::Replay => {
                 let newest = host.births.get(datagram.index).and_then(|birth| birth.newest);
-                let too_old = newest.is_some_and(|newest| newest.saturating_sub(datagram.counter) > REPLAY_WINDOW);
+                let too_old =
+                    newest.is_some_and(|newest| newest.saturating_sub(datagram.counter) > REPLAY_WINDOW);
                 (repeated || too_old).then_some(Fate::TooOld)
             }
             DropReason::OldTimestamp => self.stamp_is_old(host, &datagram, repeated),
@@ -102,8 +103,8 @@ impl World<'_> {
         let overtaken = host.newest_initiation[origin] > datagram.number;
         let clocks = self.report.counts.faults_clock > 0;
         let restarted = self.hosts[origin].restarted;
-        let reborn = restarted.is_some_and(|at| clocks || datagram.emitted <= at + 20 * MILLISECOND)
-            || self.disagree;
+        let reborn =
+            restarted.is_some_and(|at| clocks || datagram.emitted <= at + 20 * MILLISECOND) || self.disagree;
         (repeated || overtaken || reborn).then_some(Fate::Superseded)
     }
 }

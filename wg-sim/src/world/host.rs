@@ -79,7 +79,8 @@ pub(super) fn peer_spec(seed: u64, host: u8, endpoint: SocketAddr) -> PeerSpec {
 impl Host {
     pub(super) fn new(script: &Script, number: u8, factory: &mut Factory<'_>) -> Self {
         let hosts = script.nodes.len();
-        let (clock, entropy) = (Clock::new(number), Entropy::new(mix(script.seed, 0x656e_7400 + u64::from(number))));
+        let (clock, entropy) =
+            (Clock::new(number), Entropy::new(mix(script.seed, 0x656e_7400 + u64::from(number))));
         let endpoints: Vec<_> = (0u8..)
             .take(hosts)
             .map(|other| script.acquainted(number, other).then(|| first_address(other)))
@@ -114,9 +115,18 @@ impl Host {
     }
 
     /// Begins anew, as a process that ended: same keys, same addresses, everything else forgotten.
-    pub(super) fn restart(&mut self, script: &Script, endpoints: &[Option<SocketAddr>], time: Time, factory: &mut Factory<'_>) {
+    pub(super) fn restart(
+        &mut self,
+        script: &Script,
+        endpoints: &[Option<SocketAddr>],
+        time: Time,
+        factory: &mut Factory<'_>,
+    ) {
         self.begin_anew();
-        self.entropy = Entropy::new(mix(script.seed, 0x656e_7400 + u64::from(self.number) + (u64::from(self.epoch) << 32)));
+        self.entropy = Entropy::new(mix(
+            script.seed,
+            0x656e_7400 + u64::from(self.number) + (u64::from(self.epoch) << 32),
+        ));
         self.node = make(script, self.number, endpoints, &self.clock, time, self.entropy.clone(), factory);
         self.restarted = Some(time);
         self.under_load = false;

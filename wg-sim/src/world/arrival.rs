@@ -108,7 +108,14 @@ impl World<'_> {
         let mut refusal = None;
         for (reason, count) in out.drops() {
             if !self.drop_packets(at, Cause::Datagram, reason, count) {
-                refusal = refusal.or(Some(reason));
+                // A session that is due for a new one asks for it when data comes, and may fail to; that is not the datagram's.
+                let own = reason == DropReason::NoEntropy
+                    && authentic.is_some_and(|place| {
+                        matches!(self.datagrams.get(place).kind, Kind::Data | Kind::Keepalive)
+                    });
+                if !own {
+                    refusal = refusal.or(Some(reason));
+                }
             }
         }
         self.report.counts.refusals += u64::from(refusal.is_some());
@@ -175,6 +182,12 @@ impl World<'_> {
         let from = usize::from(origin);
         if kind == Kind::Initiation {
             host.newest_initiation[from] = host.newest_initiation[from].max(sent);
+        }
+        // It was authentic, so that the window has moved (C82).
+        if refusal == Some(DropReason::BadSource)
+            && let Some(birth) = host.births.get_mut(datagram.index)
+        {
+            birth.newest = birth.newest.max(Some(datagram.counter));
         }
         if refusal.is_none() {
             if kind == Kind::Initiation {

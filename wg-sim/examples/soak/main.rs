@@ -3,8 +3,7 @@
 //! Prints a counter a line. If something was broken it says what, prints a script that shows it, as small as it could be
 //! made, and fails.
 
-#[path = "../tests/matrix/counting.rs"]
-mod counting;
+mod calls;
 
 use std::process::ExitCode;
 
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
         eprintln!("usage: soak ROW SEED");
         return ExitCode::from(2);
     };
-    match row.run(seed, Scale::Soak, Some(counting::calls)) {
+    match row.run(seed, Scale::Soak, Some(calls::count)) {
         Ok(counts) => {
             counts.iter().for_each(|(name, count)| println!("{name} {count}"));
             ExitCode::SUCCESS

@@ -111,7 +111,8 @@ impl Stranger {
                 bytes[len - 16..len].fill(0);
                 wire.inject(from, outer(0), &bytes[..len]);
                 self.mac1.write(&mut bytes[..len]);
-                wire.inject(from, outer(0), &bytes[..len]);
+                // So many that they fill the queue.
+                (0..4).for_each(|_| wire.inject(from, outer(0), &bytes[..len]));
             }
         }
         star.settle();

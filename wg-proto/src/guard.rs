@@ -75,6 +75,12 @@ impl<'a> HandshakeMessage<'a> {
         }
     }
 
+    /// Tells whether there is a second MAC at all, right or wrong: without a cookie it is zero (C18).
+    #[must_use]
+    pub fn has_mac2(&self) -> bool {
+        self.mac2() != &[0; TAG_LEN]
+    }
+
     const fn mac2(&self) -> &'a [u8; 16] {
         match self {
             Self::Initiation(message) => message.mac2(),
@@ -143,7 +149,7 @@ impl Guard {
     /// nothing.
     #[must_use]
     pub fn verify_mac2(&self, message: &HandshakeMessage<'_>, source: SocketAddr, now: Instant) -> bool {
-        message.mac2() != &[0; TAG_LEN] && self.cookies.verify_mac2(message.bytes(), source, now)
+        message.has_mac2() && self.cookies.verify_mac2(message.bytes(), source, now)
     }
 
     /// Makes the cookie reply to a message without such a proof: [`Verdict::Challenge`], or [`Verdict::NoEntropy`].

@@ -31,14 +31,19 @@ impl Report {
         lost as f64 / self.requests.len().max(1) as f64
     }
 
-    /// The round trip that this share of the answers did not exceed, in milliseconds; none without answers.
+    /// The round trip that this share of the requests did not exceed, in milliseconds; infinite if fewer were answered, as
+    /// those that are lost must not make the others look quick. None without requests.
     pub fn percentile(&self, share: f64) -> Option<f64> {
-        let mut answers: Vec<Duration> = self.requests.iter().filter_map(|(_, answer)| *answer).collect();
-        answers.sort_unstable();
-        let last = answers.len().checked_sub(1)?;
+        let mut trips: Vec<f64> = self
+            .requests
+            .iter()
+            .map(|(_, answer)| answer.map_or(f64::INFINITY, |time| time.as_secs_f64() * 1e3))
+            .collect();
+        trips.sort_by(f64::total_cmp);
+        let last = trips.len().checked_sub(1)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
         let at = (share * last as f64).round() as usize;
-        Some(answers[at.min(last)].as_secs_f64() * 1e3)
+        trips.get(at.min(last)).copied()
     }
 
     /// When the last request was sent that was answered late or not at all.
@@ -146,11 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_the_answers() {
+    fn lost_requests_are_the_slowest() {
         let answers: Vec<Option<u64>> = (1..=101).rev().map(Some).chain([None]).collect();
-        let report = report(&answers);
-        assert_eq!((report.percentile(0.5), report.percentile(0.99)), (Some(51.0), Some(100.0)));
+        let mut report = report(&answers);
+        assert_eq!((report.percentile(0.5), report.percentile(0.99)), (Some(52.0), Some(101.0)));
         assert!((report.loss() - 1.0 / 102.0).abs() < 1e-9);
+        report.requests.extend([(Duration::ZERO, None); 2]);
+        assert_eq!(report.percentile(0.99), Some(f64::INFINITY));
         assert_eq!(Report::default().percentile(0.5), None);
     }
 

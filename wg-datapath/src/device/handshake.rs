@@ -77,6 +77,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             }
             Message::TransportData(_) => return Err(DropReason::WrongMessageLength),
         };
+        // It comes to nothing, so nothing is spent on it: a flood that fills the queue is dropped at the least cost.
+        if self.handshakes.is_full() && !message.has_mac2() {
+            return Err(DropReason::HandshakeQueueFull);
+        }
         if !identity.guard.verify_mac1(&message) {
             return Err(DropReason::InvalidMac1);
         }

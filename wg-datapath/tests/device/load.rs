@@ -374,6 +374,27 @@ fn data_behind_a_flood_is_fetched_before_cookies_are_made() {
 }
 
 #[test]
+fn what_finds_no_room_and_proves_nothing_is_not_even_hashed() {
+    // C72, C115
+    let mut rig = rig();
+    let mut wrong = junk_initiation(&public_key(B), 1);
+    wrong[116] ^= 1;
+    let wrong = datagram(stranger(), outer(B), &wrong);
+    // Whole calls, the last of them with these at its end.
+    flood(&mut rig, 40 * 64 - 8);
+    (0..8).for_each(|_| rig.network.inject(wrong.clone()));
+    rig.settle();
+    assert_eq!(rig[B].dropped(DropReason::InvalidMac1), 0);
+    assert_eq!(
+        rig[B].dropped(DropReason::HandshakeQueueFull) + rig[B].dropped(DropReason::CookieSent),
+        40 * 64
+    );
+    rig.network.inject(wrong);
+    rig.settle();
+    assert_eq!(rig[B].dropped(DropReason::InvalidMac1), 1, "with room it is");
+}
+
+#[test]
 fn a_flood_that_is_worked_on_as_it_comes_is_held_off_too() {
     // C104, A1: the queue never fills, but nothing comes of the work.
     let mut rig = rig();

@@ -80,9 +80,14 @@ impl HandshakeQueue {
         room
     }
 
+    /// Whether there is no room for one who has not proven where he is.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= self.capacity
+    }
+
     /// Takes in a message of anybody, if there is room.
     pub(super) fn push_waiting(&mut self, message: Waiting) -> bool {
-        let room = self.waiting.len() < self.capacity;
+        let room = !self.is_full();
         if room {
             self.waiting.push_back(message);
         }

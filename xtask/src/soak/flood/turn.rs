@@ -91,7 +91,7 @@ pub(super) fn take(row: Row, program: Program, plan: &Plan) -> Result<Figures, S
     let newcomers = newcomers.finish();
     let (packets, bytes) = site.answers();
     // Five times what was usual before, and not less than the hiccups of a machine.
-    let usual = before.echo.percentile(0.99).unwrap_or(0.0).max(1.0);
+    let usual = before.echo.percentile(0.99).unwrap_or(0.0).clamp(1.0, 200.0);
     let slow = Duration::from_secs_f64(usual * 5.0 / 1e3);
     Ok(Figures {
         rate: account.rate(),

@@ -97,8 +97,7 @@ impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
     /// Whether `count` packets may be sent: by age (C56) and by counter, all of them or none (C58, C69).
     pub(crate) fn can_send(&self, now: Instant, count: u32) -> bool {
         let end = self.next_counter.saturating_add(u64::from(count));
-        // A key that is said to be of the future is of an age that nobody knows.
-        self.may_send && now.abs_diff(self.derived) < REJECT_AFTER_TIME && end <= REJECT_AFTER_MESSAGES
+        self.may_send && self.age(now) < REJECT_AFTER_TIME && end <= REJECT_AFTER_MESSAGES
     }
 
     pub(crate) fn reserve(&mut self, count: u32) -> u64 {
@@ -109,6 +108,7 @@ impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
 
     /// Whether sending asks for a new handshake: by counter on either side, by age on the initiator's only (C57, C121).
     pub(crate) fn wants_rekey_on_send(&self, now: Instant) -> bool {
+        // A key that is said to be of the far future is of an age that nobody knows: better a new one.
         self.next_counter > REKEY_AFTER_MESSAGES
             || (self.role == Role::Initiator && now.abs_diff(self.derived) >= REKEY_AFTER_TIME)
     }

@@ -175,7 +175,7 @@ impl<'f> World<'f> {
     /// The invariant that was broken.
     pub fn apply(&mut self, op: Op) -> Result<(), Violation> {
         self.report.counts.ops += 1;
-        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.act(op)));
+        let acted = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| self.act(op)));
         let broken = match acted {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(broken)) => broken,

@@ -3,8 +3,8 @@
 #[path = "matrix/counting.rs"]
 mod counting;
 
+use core::cell::Cell;
 use core::net::SocketAddr;
-use std::cell::Cell;
 use std::rc::Rc;
 
 use wg_datapath::{DropReason, Now};

@@ -415,23 +415,20 @@ impl World<'_> {
     }
 
     fn attack(&mut self, op: Op) -> Checked {
-        let record = match op {
-            Op::Replay { record, .. }
-            | Op::Truncate { record, .. }
-            | Op::Extend { record, .. }
-            | Op::Flip { record, .. }
-            | Op::Splice { head: record, .. } => record,
-            _ => return Ok(()),
+        let (Op::Replay { record, .. }
+        | Op::Truncate { record, .. }
+        | Op::Extend { record, .. }
+        | Op::Flip { record, .. }
+        | Op::Splice { head: record, .. }) = op
+        else {
+            return Ok(());
         };
         let Some(recorded) = self.adversary.recall(record).cloned() else { return Ok(()) };
         let mut bytes = recorded.bytes.clone();
         let mut from = recorded.from;
         match op {
-            Op::Replay { source, .. } => {
-                if source > 0 {
-                    from = adversary::address(source);
-                }
-            }
+            Op::Replay { source: 0, .. } => {}
+            Op::Replay { source, .. } => from = adversary::address(source),
             Op::Truncate { len, .. } => bytes.truncate(len.into()),
             Op::Extend { by, .. } => {
                 let len = bytes.len();

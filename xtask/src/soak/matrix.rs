@@ -73,8 +73,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         .filter(|(name, ..)| options.rows.is_empty() || options.rows.iter().any(|only| only == name))
         .collect();
     let worker = build()?;
-    let dir =
-        options.dir.clone().map_or_else(|| cargo::target_directory().map(|dir| dir.join("soak")), Ok)?;
+    let dir = options
+        .dir
+        .clone()
+        .map_or_else(|| cargo::target_directory().map(|dir| dir.join("soak-progress")), Ok)?;
     let file = dir.join("progress.json");
     let shared = Mutex::new(Shared { progress: Progress::load(&file)?, turn: 0, failures: Vec::new() });
     let jobs = match options.jobs {

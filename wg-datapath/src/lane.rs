@@ -33,10 +33,12 @@ use crate::slab::{SlabClass, SlabPool};
 
 /// Datagrams taken in by one call.
 const RECV_SLOTS: usize = BATCH_SEGMENTS;
-/// Cookies handed out in one piece of control work: as many as come in by one call, so that everybody gets one.
+/// Cookies handed out in one piece of control work while the lane keeps up: as many as come in by one call, so that
+/// everybody gets one.
 const COOKIES: usize = RECV_SLOTS;
-/// Cookies while the lane is behind with what came in. A cookie costs several times what it costs to drop a message, and
-/// data waits behind a flood in the socket: it is fetched first. Who gets one is chance, and who asks again may.
+/// Cookies for each call that brought as many datagrams as it can: the lane is behind then. A cookie costs several times
+/// what it costs to drop a message, and data waits behind a flood in the socket: it is fetched first. Of a flood that
+/// leaves room for data, this answers most; of one that does not, whoever has luck, and who asks again may.
 const COOKIES_BEHIND: usize = 4;
 /// Peers that one drain of the TUN queue collects batches for, before it sends them on.
 const OPEN_BATCHES: usize = 8;
@@ -62,8 +64,8 @@ pub struct Lane<A> {
     /// The TUN queue was read to its end since the executor last saw it readable.
     tun_drained: bool,
     udp_drained: bool,
-    /// The last call brought as many datagrams as it can: there may be more.
-    behind: bool,
+    /// Cookies that may be handed out in the next piece of control work.
+    cookies: usize,
     /// Something was taken in of which no batch came: the turn was not idle, and there may be more behind it.
     busy: bool,
     /// The error that ended the lane.
@@ -84,7 +86,7 @@ impl<A> Default for Lane<A> {
             spare_out: Vec::with_capacity(OPEN_BATCHES + 2),
             tun_drained: false,
             udp_drained: false,
-            behind: false,
+            cookies: 0,
             busy: false,
             fatal: None,
         }
@@ -198,8 +200,8 @@ where
 
     fn poll_control(&mut self) -> bool {
         let mut busy = core::mem::take(&mut self.lane.busy);
-        let cookies = if self.lane.behind { COOKIES_BEHIND } else { COOKIES };
-        for _ in 0..cookies {
+        let cookies = core::mem::take(&mut self.lane.cookies);
+        for _ in 0..if self.lane.udp_drained { COOKIES } else { cookies } {
             let Some(reply) = self.device.challenge_next(self.now) else { break };
             busy = true;
             if let Some(reply) = reply {

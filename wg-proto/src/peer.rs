@@ -344,16 +344,15 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
     ) -> Result<Handled<'d>, ReceiveError> {
         let (index, counter) = match Message::parse(datagram)? {
             Message::Initiation(message) => {
-                return with_wiped_stack(|| {
-                    self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
-                    self.consume_initiation(&message, from, now, rng).map(|()| Handled::Handshake)
-                });
+                // Outside: a flood of messages that go no further is not to cost more than it must.
+                self.admit(&HandshakeMessage::Initiation(message), from, load, now, rng)?;
+                return with_wiped_stack(|| self.consume_initiation(&message, from, now, rng))
+                    .map(|()| Handled::Handshake);
             }
             Message::Response(message) => {
-                return with_wiped_stack(|| {
-                    self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
-                    self.consume_response(&message, from, now, wall).map(|()| Handled::Handshake)
-                });
+                self.admit(&HandshakeMessage::Response(message), from, load, now, rng)?;
+                return with_wiped_stack(|| self.consume_response(&message, from, now, wall))
+                    .map(|()| Handled::Handshake);
             }
             Message::CookieReply(message) => {
                 return with_wiped_stack(|| self.consume_cookie_reply(&message, now))

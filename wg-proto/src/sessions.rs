@@ -142,8 +142,8 @@ where
         if what == Outgoing::Data {
             self.timers.data_sent(now);
         }
-        let rekey_due = wants_rekey
-            && self.rekey_asked.is_none_or(|asked| now.abs_diff(asked) >= REKEY_TIMEOUT);
+        let rekey_due =
+            wants_rekey && self.rekey_asked.is_none_or(|asked| now.abs_diff(asked) >= REKEY_TIMEOUT);
         if rekey_due {
             self.rekey_asked = Some(now);
         }

@@ -276,7 +276,11 @@ impl HandshakeTimers {
     }
 
     pub(crate) fn is_retransmitting(&self, now: Instant) -> bool {
-        is_pending(self.retransmit, now, REKEY_TIMEOUT.saturating_add(CROSSING_DELAY).saturating_add(CROSSING_JITTER))
+        is_pending(
+            self.retransmit,
+            now,
+            REKEY_TIMEOUT.saturating_add(CROSSING_DELAY).saturating_add(CROSSING_JITTER),
+        )
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {

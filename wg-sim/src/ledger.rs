@@ -103,7 +103,10 @@ mod tests {
         assert!(ledger.deliver(packet(4), Some(9)).is_err(), "out of order");
         assert_eq!(ledger.deliver(packet(130), Some(10)), Ok(()));
         assert!(ledger.deliver(Identity { from: 1, to: 2, number: 0 }, Some(11)).is_err(), "no such host");
-        assert!(ledger.deliver(Identity { from: 1, to: 0, number: 0 }, Some(11)).is_err(), "the other direction");
+        assert!(
+            ledger.deliver(Identity { from: 1, to: 0, number: 0 }, Some(11)).is_err(),
+            "the other direction"
+        );
         assert_eq!((ledger.sent(0, 1), ledger.delivered(0, 1)), (200, 4));
     }
 }

@@ -189,7 +189,10 @@ impl Trial<'_> {
     /// All directed links.
     fn links(&self) -> Vec<(u8, u8)> {
         let hosts = u8::try_from(self.script.nodes.len()).unwrap_or(2);
-        (0..hosts).flat_map(|from| (0..hosts).map(move |to| (from, to))).filter(|(from, to)| from != to).collect()
+        (0..hosts)
+            .flat_map(|from| (0..hosts).map(move |to| (from, to)))
+            .filter(|(from, to)| from != to)
+            .collect()
     }
 }
 
@@ -201,7 +204,8 @@ fn trial(
 ) -> Result<Report, Failure> {
     let script = Script::new(seed, nodes);
     let mut factory = standard_node;
-    let mut trial = Trial { world: World::new(&script, &mut factory), script, draw: Draw::new(seed ^ 0x726f_7773) };
+    let mut trial =
+        Trial { world: World::new(&script, &mut factory), script, draw: Draw::new(seed ^ 0x726f_7773) };
     unit(&mut trial)?;
     let Trial { world, script, .. } = trial;
     let mut report = world.finish().map_err(|violation| Failure { violation, script: Some(script) })?;

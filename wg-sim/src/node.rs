@@ -121,9 +121,9 @@ pub trait Node {
 #[derive(Debug, Default)]
 pub struct Outbox {
     bytes: Vec<u8>,
-    pub(crate) sent: Vec<(SocketAddr, Range<usize>)>,
-    pub(crate) delivered: Vec<Range<usize>>,
-    pub(crate) dropped: Vec<(DropReason, u64)>,
+    sent: Vec<(SocketAddr, Range<usize>)>,
+    delivered: Vec<Range<usize>>,
+    dropped: Vec<(DropReason, u64)>,
 }
 
 impl Outbox {
@@ -145,6 +145,21 @@ impl Outbox {
         self.dropped.push((reason, count));
     }
 
+    /// Returns the datagrams that leave, in order.
+    pub fn sent(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        self.sent.iter().map(|(to, range)| (*to, self.get(range)))
+    }
+
+    /// Returns the packets that are delivered, in order.
+    pub fn delivered(&self) -> impl Iterator<Item = &[u8]> {
+        self.delivered.iter().map(|range| self.get(range))
+    }
+
+    /// Returns what died, and how many of each.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        self.dropped.iter().copied()
+    }
+
     /// Makes room for what a call may come to, so that the memory of nodes can be told from that of the world.
     pub(crate) fn reserve(&mut self) {
         self.bytes.reserve(1 << 18);
@@ -159,7 +174,7 @@ impl Outbox {
         start..self.bytes.len()
     }
 
-    pub(crate) fn get(&self, range: &Range<usize>) -> &[u8] {
+    fn get(&self, range: &Range<usize>) -> &[u8] {
         self.bytes.get(range.clone()).unwrap_or_default()
     }
 

@@ -156,6 +156,12 @@ impl<'f> World<'f> {
         (self.ledger.sent(from, to), self.ledger.delivered(from, to))
     }
 
+    /// Returns how many datagrams a host has sent.
+    #[must_use]
+    pub fn sent_by(&self, host: u8) -> u64 {
+        self.hosts.get(usize::from(host)).map_or(0, |host| host.sent)
+    }
+
     /// Returns the public key of a host.
     #[must_use]
     pub fn public_key(&self, host: u8) -> Option<PublicKey> {
@@ -360,16 +366,13 @@ impl<'f> World<'f> {
 
     /// Takes in what a node did without a datagram: drops and datagrams.
     fn take_in(&mut self, at: usize, cause: Cause, out: &Outbox) -> Checked {
-        for (reason, count) in &out.dropped {
-            self.drop_packets(at, cause, *reason, *count);
+        for (reason, count) in out.drops() {
+            self.drop_packets(at, cause, reason, count);
         }
-        if !out.delivered.is_empty() && cause != Cause::Datagram {
+        if out.delivered().next().is_some() && cause != Cause::Datagram {
             return Err((Invariant::I2, format!("host {at} delivered a packet without a datagram")));
         }
-        for (to, range) in &out.sent {
-            self.emit(at, *to, out.get(range))?;
-        }
-        Ok(())
+        out.sent().try_for_each(|(to, datagram)| self.emit(at, to, datagram))
     }
 
     /// Counts drops of inner packets of this host, and tells whether they were such.
@@ -429,6 +432,7 @@ impl<'f> World<'f> {
     fn emit(&mut self, at: usize, to: SocketAddr, bytes: &[u8]) -> Checked {
         let datagram = self.audit(at, bytes)?;
         self.report.counts.datagrams += 1;
+        self.hosts[at].sent += 1;
         self.trace(at, to, bytes);
         let place = self.datagrams.insert(datagram);
         let from = self.hosts[at].address();
@@ -563,7 +567,16 @@ impl<'f> World<'f> {
         let count = &mut host.handshakes[usize::from(peer)];
         *count += 1;
         let (epoch, number) = (host.epoch, *count);
-        let birth = Birth { peer, epoch, number, at: now, time: self.time, newest: None, answered: false, cookie: false };
+        let birth = Birth {
+            peer,
+            epoch,
+            number,
+            at: now,
+            time: self.time,
+            newest: None,
+            answered: false,
+            cookie: false,
+        };
         host.births.insert(index, birth);
     }
 

@@ -144,3 +144,12 @@ fn answer_to_a_stranger_is_no_silence() {
     assert_eq!(found.violation.rule, Rule::Silence);
     assert_eq!(found.actions, [Action::Send(Side::A), Action::Deliver(0)]);
 }
+
+#[test]
+fn response_that_is_lost_is_asked_for_again() {
+    // C118: the packet of A waits for the timer, and comes through with either jitter.
+    let lost = [Action::Send(Side::A), Action::Deliver(0), Action::Drop(0), Action::Advance];
+    for jitter in [[0, 1000], [1000, 0], [1000, 1000], [0, 0]] {
+        assert_eq!(Scenario::named("idle").unwrap().with_jitter(jitter).replay(&lost), Ok(()), "{jitter:?}");
+    }
+}

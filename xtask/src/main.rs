@@ -32,7 +32,7 @@ enum Task {
     Bench(bench::Options),
     /// Fuzzes what takes bytes from outside, for a time, and says what it reached.
     Fuzz(fuzz::Options),
-    /// Runs for minutes to hours, under adversity.
+    /// Runs the fault matrix of the simulator for hours, on every core; goes on where it was left. Or floods, or decrypts.
     Soak(soak::Options),
 }
 

@@ -1,15 +1,21 @@
-//! `cargo xtask soak`: what takes minutes to hours.
+//! `cargo xtask soak`: what takes minutes to hours. By itself the fault matrix of the simulator; what needs a kernel or
+//! another program by name.
 
 mod decrypt;
 mod flood;
+mod matrix;
+mod model;
 
 use clap::{Args, Subcommand};
 
 /// What to run.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    #[command(flatten)]
+    matrix: matrix::Options,
 }
 
 #[derive(Debug, Subcommand)]
@@ -18,12 +24,16 @@ enum What {
     Flood(flood::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
+    /// Explores every interleaving of two peers to a depth.
+    Model(model::Options),
 }
 
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.what {
-        What::Flood(options) => flood::run(options),
-        What::Decrypt(options) => decrypt::run(options),
+        None => matrix::run(&options.matrix),
+        Some(What::Flood(options)) => flood::run(options),
+        Some(What::Decrypt(options)) => decrypt::run(options),
+        Some(What::Model(options)) => model::run(options),
     }
 }

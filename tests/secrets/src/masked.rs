@@ -1,8 +1,9 @@
 //! Secrets to look for, kept so that who looks for them does not find this list.
 //!
-//! A secret is known here only combined with [`MASK`], byte by byte, and travels so from the process that learned it.
+//! A secret is known here only combined with a mask, byte by byte, and travels so from the process that learned it.
 
 use core::fmt;
+use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -109,22 +110,13 @@ impl Masked {
         Some(Self { kind, bytes: bytes.collect::<Option<_>>()?, name: words.next()?.to_owned() })
     }
 
-    /// Whether a text holds four bytes of the secret in a row, in hex or as a list of numbers, or eight digits of it in
-    /// base64.
+    /// Whether a text shows four bytes of the secret in a row, or eight digits of it in base64.
     #[must_use]
-    pub fn is_shown_in(&self, text: &str) -> bool {
+    pub fn is_shown_in(&self, text: &Text) -> bool {
         let secret: Vec<u8> = self.bytes.iter().map(|byte| byte ^ MASK).collect();
-        let squeezed: String = text.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
-        let listed = secret.windows(4).any(|window| {
-            let hex: Vec<String> = window.iter().map(|byte| format!("{byte:02x}")).collect();
-            let short: Vec<String> = window.iter().map(|byte| format!("{byte:x}")).collect();
-            let decimal: Vec<String> = window.iter().map(u8::to_string).collect();
-            [hex.concat(), hex.join(","), short.join(","), decimal.join(",")]
-                .iter()
-                .any(|form| squeezed.contains(form))
-        });
         let base64 = STANDARD.encode(&secret);
-        listed || (0..base64.len() - 8).any(|at| text.contains(&base64[at..at + 8]))
+        secret.windows(4).any(|window| text.bytes.contains(window))
+            || base64.as_bytes().windows(8).any(|window| text.base64.contains(window))
     }
 
     /// The masked windows of the secret in a form.
@@ -134,6 +126,40 @@ impl Masked {
             let masked = u64::from_ne_bytes(window.try_into().ok()?);
             Some(masked ^ pad)
         })
+    }
+}
+
+/// A text, as what it might show: every four bytes in a row, written in hex or as a list of numbers, and every eight digits
+/// that could be base64.
+#[derive(Debug, Default)]
+pub struct Text {
+    bytes: HashSet<Vec<u8>>,
+    base64: HashSet<Vec<u8>>,
+}
+
+impl Text {
+    /// Takes a text apart.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut shown = Self::default();
+        let words: Vec<&str> =
+            text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        for radix in [10, 16] {
+            // Numbers that follow each other are a list; what is no number ends it.
+            let numbers =
+                words.iter().map(|word| u8::from_str_radix(word.trim_start_matches("0x"), radix).ok());
+            let numbers: Vec<Option<u8>> = numbers.collect();
+            shown.bytes.extend(numbers.windows(4).filter_map(|four| four.iter().copied().collect()));
+        }
+        for word in words {
+            // Digits run together, with whatever stands in front of them.
+            shown.bytes.extend(word.as_bytes().windows(8).filter_map(|digits| {
+                let digits = core::str::from_utf8(digits).ok()?;
+                (0..4).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()).collect()
+            }));
+        }
+        shown.base64.extend(text.as_bytes().windows(8).map(<[u8]>::to_vec));
+        shown
     }
 }
 
@@ -179,9 +205,9 @@ mod tests {
             [format!("{secret:?}"), format!("{secret:#?}"), format!("{secret:x?}"), format!("{secret:02X?}")];
         let others = ["x0a0B0c0Dx".to_owned(), STANDARD.encode(&secret)];
         for text in shown.iter().chain(&others) {
-            assert!(masked.is_shown_in(text), "{text}");
+            assert!(masked.is_shown_in(&Text::new(text)), "{text}");
         }
-        assert!(!masked.is_shown_in("Peer { control: .. }, 10, 12, 13"));
+        assert!(!masked.is_shown_in(&Text::new("Peer { control: .. }, 10, 12, 13")));
         assert!(Masked::parse("99 00 x").is_none() && Masked::parse("1 0x x").is_none());
     }
 }

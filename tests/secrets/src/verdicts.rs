@@ -70,7 +70,7 @@ impl Complaint {
     }
 
     /// Why this is no leak, if it is none: it is a branch, and the innermost line that is not of the standard library or
-    /// of valgrind is one of [`PUBLIC`].
+    /// of valgrind is one of those listed above.
     #[must_use]
     pub fn excuse(&self) -> Option<&'static str> {
         if !self.what.starts_with("Conditional jump or move") {

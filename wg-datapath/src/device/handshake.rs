@@ -72,7 +72,9 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         let message = match message {
             Message::Initiation(message) => HandshakeMessage::Initiation(message),
             Message::Response(message) => HandshakeMessage::Response(message),
-            Message::CookieReply(reply) => return self.consume_cookie_reply(&reply, now),
+            Message::CookieReply(reply) => {
+                return with_wiped_stack(|| self.consume_cookie_reply(&reply, now));
+            }
             Message::TransportData(_) => return Err(DropReason::WrongMessageLength),
         };
         if !identity.guard.verify_mac1(&message) {
@@ -116,7 +118,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             return Some(None);
         }
         let waiting = self.handshakes.pop_admitted(now.instant)?;
-        Some(with_wiped_stack(|| self.consume(&waiting, now)).unwrap_or_else(|reason| {
+        Some(self.consume(&waiting, now).unwrap_or_else(|reason| {
             self.drops.count(reason);
             if is_in_vain(reason) {
                 self.handshakes.in_vain(now.instant);
@@ -210,8 +212,12 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
 
     fn consume(&mut self, waiting: &Waiting, now: Now) -> Result<Option<ControlDatagram>, DropReason> {
         match Message::parse(&waiting.bytes).map_err(|_| DropReason::WrongMessageLength)? {
-            Message::Initiation(message) => self.consume_initiation(&message, waiting.from, now).map(Some),
-            Message::Response(message) => self.consume_response(&message, waiting.from, now).map(|()| None),
+            Message::Initiation(message) => {
+                with_wiped_stack(|| self.consume_initiation(&message, waiting.from, now)).map(Some)
+            }
+            Message::Response(message) => {
+                with_wiped_stack(|| self.consume_response(&message, waiting.from, now)).map(|()| None)
+            }
             Message::CookieReply(_) | Message::TransportData(_) => Err(DropReason::WrongMessageLength),
         }
     }

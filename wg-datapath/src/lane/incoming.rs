@@ -7,7 +7,7 @@ use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
 use wg_proto::wire::{MessageType, ParseError, TransportData, message_type};
 
-use super::{LaneIo, OPEN_BATCHES, RECV_SLOTS};
+use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
 use crate::batch::{InBatch, InSegment};
 use crate::drop::DropReason;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
@@ -24,10 +24,16 @@ where
     /// whether there was any.
     pub(super) fn receive(&mut self) -> bool {
         self.refill_slots();
-        let received = match self.udp.recv(&mut self.lane.slots) {
+        let received = self.udp.recv(&mut self.lane.slots);
+        self.lane.cookies = match received {
+            // There may be more behind as many as fit, and data among it.
+            Ok(RECV_SLOTS..) => COOKIES.min(self.lane.cookies + COOKIES_BEHIND),
+            _ => COOKIES,
+        };
+        let received = match received {
             Ok(received) => received,
             Err(IoError::WouldBlock) => {
-                (self.lane.udp_drained, self.lane.behind) = (true, false);
+                self.lane.udp_drained = true;
                 return false;
             }
             // A pending error of an earlier send, or a lack of memory: the next call may do better.
@@ -37,8 +43,6 @@ where
                 return false;
             }
         };
-        // There may be more behind as many as fit, and data among it.
-        self.lane.behind = received >= RECV_SLOTS;
         for at in 0..received.min(self.lane.slots.len()) {
             if let Err(reason) = self.sort(at) {
                 self.device.drops.count(reason);

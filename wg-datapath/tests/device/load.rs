@@ -319,11 +319,36 @@ fn a_device_that_keeps_up_hands_a_cookie_to_everybody() {
     // C106: as many as come in by one call and are not more than that.
     let mut rig = rig();
     load(&mut rig);
+    rig[B].budget.batches = 1;
+    let now = rig.now;
     for burst in 0..20 {
         flood(&mut rig, 60);
-        rig.run(B);
+        rig[B].step(now);
         assert_eq!(rig.sent().len(), 60, "burst {burst}");
     }
+}
+
+#[test]
+fn strangers_among_much_data_get_their_cookies() {
+    // C115: a device that is busy with data is behind all the time, and yet answers a flood that is a small part of it.
+    let mut rig = Rig::with_session();
+    flood(&mut rig, 300);
+    rig.run(B);
+    let (calls, strangers) = (40, 4);
+    for _ in 0..calls {
+        flood(&mut rig, strangers);
+        (0..60).for_each(|_| rig.send(A, B, 84));
+        rig.run(A);
+    }
+    rig.sent();
+    let now = rig.now;
+    rig[B].budget.batches = 1;
+    while rig[B].tun.inner.delivered.len() < 60 * calls {
+        rig[B].step(now);
+    }
+    // All but those of the last turn.
+    let (cookies, turn) = (rig.sent().len(), 4);
+    assert!(cookies >= (calls - turn) * strangers as usize, "{cookies}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A1: floods of forgeries, ten thousand a second, at a device and at a peer. Nothing is allocated, nothing but cookies
-//! comes out, and the public-key work is that of the queue's threshold, and of 20 messages a second for each source that has
-//! proven its address.
+//! comes out, and the public-key work is that of the messages that are served until the queue has reached its threshold, and of
+//! 20 a second for each source that has proven its address.
 //!
 //! Here a device is given datagrams in runs of sockets' size, as under load its queue must fill.
 
@@ -15,7 +15,9 @@ use wg_datapath::{Config, Device, IpPrefix, Lane, LaneIo, Now};
 use wg_proto::aead::RingAead;
 use wg_proto::limits::{LIMITER_BURST, LIMITER_PER_SECOND};
 use wg_proto::wire::{CookieReply, MessageType, message_type};
-use wg_proto::{CookieJar, DhError, Instant, Mac1Key, PrivateKey, PublicKey, SharedSecret, StaticIdentity, UnixTime};
+use wg_proto::{
+    CookieJar, DhError, Instant, Mac1Key, PrivateKey, PublicKey, SharedSecret, StaticIdentity, UnixTime,
+};
 
 use super::{Failure, Scale, must};
 use crate::draw::{Draw, Entropy, mix};
@@ -27,8 +29,8 @@ const PER_MILLISECOND: u64 = 10;
 /// The queue of the device, and the part of it from which it is under load.
 const QUEUE: usize = 1024;
 const THRESHOLD: u64 = QUEUE as u64 / 8;
-/// What is taken from the queue while it fills up to the threshold: a socket's worth comes in for each piece of work.
-const WHILE_FILLING: u64 = 64;
+/// What is served before the queue has reached its threshold: one for each socket's worth that comes in meanwhile.
+const UNTIL_LOADED: u64 = THRESHOLD / 64 + 1;
 
 /// What an attacker sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +116,8 @@ fn flood(
     let mut allocated = 0;
     target.work.store(0, Ordering::Relaxed);
     for millis in 0..seconds * 1000 {
-        // Now and then as many at once as a socket holds, so that the queue fills.
-        let burst = if millis % 1000 == 0 { 2000 } else { PER_MILLISECOND };
+        // Now and then as many at once as a socket holds, so that the queue fills, and before the load would end.
+        let burst = if millis % 500 == 0 { 2000 } else { PER_MILLISECOND };
         for number in 0..burst {
             let source = usize::try_from(number % 4).unwrap_or(0);
             let (message, from) = message(kind, &mac1, &mut sources[source], millis, &mut draw);
@@ -152,11 +154,13 @@ fn flood(
     counts.arrivals += target.udp.received;
     counts.refusals += target.device.drops().total();
     must(allocated == 0, seed, || format!("{kind:?}: {allocated} allocations"))?;
+    // While it is under load the queue does not grow, so that after a second it is not, and finds out again.
+    let unverified = seconds * UNTIL_LOADED;
     let verified = u64::from(LIMITER_BURST) + seconds * u64::from(LIMITER_PER_SECOND);
     let bound = match kind {
         Kind::Random | Kind::WrongMac1 => 0,
-        Kind::RightMac1 => THRESHOLD + WHILE_FILLING,
-        Kind::Verified => THRESHOLD + WHILE_FILLING + verified * sources.len() as u64,
+        Kind::RightMac1 => unverified,
+        Kind::Verified => unverified + verified * sources.len() as u64,
     };
     must(work <= bound, seed, || format!("{kind:?}: {work} Diffie-Hellman, where {bound} may be"))?;
     let wanted = matches!(kind, Kind::RightMac1 | Kind::Verified);

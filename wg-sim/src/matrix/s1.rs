@@ -15,7 +15,9 @@ pub(super) fn run(seed: u64, scale: Scale) -> Result<Counts, Failure> {
     })?;
     let counts = report.counts;
     let arrived = counts.delivered + counts.refused_at_source;
-    must(arrived == counts.packets && counts.refusals == 0, seed, || format!("lost without a fault: {report}"))?;
+    must(arrived == counts.packets && counts.refusals == 0, seed, || {
+        format!("lost without a fault: {report}")
+    })?;
     // One in 71 is shorter than a header.
     must(counts.refused_at_source < counts.packets / 35, seed, || format!("refused at source: {report}"))?;
     Ok(counts)

@@ -26,6 +26,10 @@ pub(super) fn run(seed: u64, scale: Scale) -> Result<Counts, Failure> {
         _ => Weather::Mixed,
     };
     let report = trial(seed, nodes(seed / 8), |trial| {
+        // A session first: what comes before one waits in a queue that is soon full.
+        for (from, to) in trial.links() {
+            trial.apply(Op::Reach { from, to, millis: 11_000 })?;
+        }
         for (from, to) in trial.links() {
             let depth = trial.draw.one_of(&[8, 500, 8128]);
             let mixed: &[(Fault, u16)] = &[
@@ -52,7 +56,9 @@ pub(super) fn run(seed: u64, scale: Scale) -> Result<Counts, Failure> {
             Weather::Delay => 20_000,
             _ => 3000,
         };
-        for _ in 0..scale.of(60, 2500) {
+        // More than the window is deep.
+        let streams = if weather == Weather::Reordering { scale.of(800, 2500) } else { scale.of(60, 2500) };
+        for _ in 0..streams {
             let (from, to) = trial.two();
             trial.apply(Op::Stream { from, to, count: 40, micros })?;
         }

@@ -24,7 +24,11 @@ pub(super) fn run(seed: u64, scale: Scale) -> Result<Counts, Failure> {
             trial.apply(Op::Advance { millis: 6000 })?;
             let before = trial.number(40);
             trial.apply(Op::Exhaust { host: one, peer: other, last, before })?;
-            if last { silence(trial, one, other, before) } else { rekey(trial, send(before), send(1), send(3)) }
+            if last {
+                silence(trial, one, other, before)
+            } else {
+                rekey(trial, send(before), send(1), send(3))
+            }
         })?;
         counts.add(&report.counts);
     }
@@ -57,7 +61,9 @@ fn silence(trial: &mut super::Trial<'_>, one: u8, other: u8, before: u16) -> Res
     trial.apply(Op::Advance { millis: 2000 })?;
     let after = *trial.world.counts();
     let arrived = after.delivered - start.delivered;
-    trial.expect(arrived == before.into(), || format!("{arrived} arrived where {before} counters were left"))?;
+    trial.expect(arrived == before.into(), || {
+        format!("{arrived} arrived where {before} counters were left")
+    })?;
     trial.apply(Op::Link { from: other, to: one, fault: Fault::Cut, amount: 0 })?;
     trial.apply(Op::Advance { millis: 13_000 })?;
     let arrived = trial.world.counts().delivered - start.delivered;

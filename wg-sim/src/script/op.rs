@@ -91,7 +91,7 @@ macro_rules! ops {
 
         impl Op {
             /// How many kinds there are.
-            const KINDS: usize = [$($name),+].len();
+            pub(super) const KINDS: usize = [$($name),+].len();
 
             /// Returns its name in the text form.
             #[must_use]

@@ -103,8 +103,8 @@ impl World<'_> {
         let overtaken = host.newest_initiation[origin] > datagram.number;
         let clocks = self.report.counts.faults_clock > 0;
         let restarted = self.hosts[origin].restarted;
-        let reborn = restarted.is_some_and(|at| clocks || datagram.emitted <= at + 20 * MILLISECOND)
-            || self.disagree;
+        let reborn =
+            restarted.is_some_and(|at| clocks || datagram.emitted <= at + 20 * MILLISECOND) || self.disagree;
         (repeated || overtaken || reborn).then_some(Fate::Superseded)
     }
 }

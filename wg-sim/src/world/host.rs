@@ -49,6 +49,8 @@ pub(super) struct Host {
     pub(super) endpoints: Vec<Option<SocketAddr>>,
     /// The latest wall time at which it began a handshake, in all its lives.
     pub(super) stamped: UnixTime,
+    /// Datagrams that it sent.
+    pub(super) sent: u64,
     /// Inner packets that it was given, and what it is known to have done with them.
     pub(super) given: u64,
     pub(super) done: u64,
@@ -105,6 +107,7 @@ impl Host {
             newest_initiation: vec![0; hosts],
             endpoints,
             stamped: UnixTime::new(0, 0),
+            sent: 0,
             given: 0,
             done: 0,
             memory: 0,

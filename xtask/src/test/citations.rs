@@ -32,7 +32,7 @@ pub(super) fn run() -> Result<Outcome, String> {
 
 /// Whether a file has a function of this name.
 fn defines(source: &str, name: &str) -> bool {
-    source.contains(&format!("fn {name}("))
+    ["(", "<"].iter().any(|next| source.contains(&format!("fn {name}{next}")))
 }
 
 /// The functions that a document names between backticks, with their files; those without a path, of five words at least,

@@ -25,6 +25,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use tracing::{debug, error};
+use wg_proto::with_wiped_stack;
 use zeroize::Zeroizing;
 
 use super::{Configure, Errno, Op, Parsed, Parser, Request, Snapshot, Step, Transaction, reply};
@@ -123,7 +124,7 @@ impl<P: Copy> Server<P> {
         let Some(commands) = &self.commands else { return Progress::Idle };
         for _ in 0..budget.div_ceil(SLICE) {
             if let Some(running) = &mut self.running {
-                if let Some(answer) = running.transaction.run(device, SLICE) {
+                if let Some(answer) = with_wiped_stack(|| running.transaction.run(device, SLICE)) {
                     // A client that has gone misses its answer.
                     let _ = running.answer.try_send(answer);
                     self.running = None;
@@ -132,7 +133,7 @@ impl<P: Copy> Server<P> {
             }
             match commands.try_recv() {
                 Ok(Command::Get { answer }) => {
-                    let _ = answer.try_send(device.snapshot());
+                    let _ = with_wiped_stack(|| answer.try_send(device.snapshot()));
                 }
                 Ok(Command::Set { ops, outcome, answer }) => {
                     self.running = Some(Running { transaction: Transaction::new(ops, outcome), answer });
@@ -326,12 +327,12 @@ fn serve_client(id: u64, stream: &UnixStream, link: &Link) -> io::Result<()> {
             Ok(len) => {
                 let mut rest = buffer.get(..len).unwrap_or_default();
                 while !rest.is_empty() {
-                    let (used, step) = parser.feed(rest);
+                    let (used, step) = with_wiped_stack(|| parser.feed(rest));
                     rest = rest.get(used..).unwrap_or_default();
                     match step {
                         Step::NeedMore => {}
                         Step::Request(parsed) => {
-                            answer(id, parsed, stream, link)?;
+                            with_wiped_stack(|| answer(id, parsed, stream, link))?;
                             deadline = None;
                         }
                         Step::Close => {

@@ -73,6 +73,9 @@ fn run_all() -> Result<(), String> {
         if !output.status.success() {
             return Err(format!("{name}: {}: {said}", output.status));
         }
+        if number == 0 {
+            print!("{}", String::from_utf8_lossy(&output.stdout));
+        }
         let complaints = Complaint::read_all(&said);
         let (excused, leaks): (Vec<_>, Vec<_>) = complaints.iter().partition(|it| it.excuse().is_some());
         let well = leaks.is_empty() == (expected == Expected::Clean);
@@ -94,6 +97,7 @@ fn run_one(number: &str) -> Result<(), String> {
     if !valgrind::is_running() {
         return Err("not under valgrind: nothing would be noticed".to_owned());
     }
+    println!("valgrind offers AVX2: {}", std::arch::is_x86_feature_detected!("avx2"));
     let case = number.parse().ok().and_then(|number: usize| CASES.get(number));
     let (_, case, _) = case.ok_or("no such case")?;
     case();

@@ -115,32 +115,33 @@ pub(super) fn take(row: Row, program: Program, plan: &Plan) -> Result<Figures, S
     })
 }
 
-/// A third of `time` for echo requests alone, the rest for a stream.
+/// Two thirds of `time` for a stream, in which newcomers begin, the rest for echo requests alone.
 fn traffic(site: &Site, time: Duration, flood: &Flood, refresh: Option<Duration>) -> Result<Traffic, String> {
-    let (start, quiet) = (Instant::now(), time / 3);
-    let used = || process::cpu_time(site.victim.tunnel.pid()).unwrap_or_default();
-    let before = used();
-    let (peer, victim) = (&site.peer.namespace, &site.victim.namespace);
-    let mut echo = echo::Report::default();
+    let start = Instant::now();
     let mut looked = start;
-    // In parts, as sessions come and go.
-    while start.elapsed() < quiet {
-        let part = quiet.saturating_sub(start.elapsed()).min(LOOK_AGAIN).max(INTERVAL);
-        echo.requests.extend(echo::run(peer, site.inside(), INTERVAL, part, site.processors.others).requests);
-        look_again(site, flood, refresh, &mut looked);
-    }
-    let processor = (used() - before).as_secs_f64() / start.elapsed().as_secs_f64();
-
+    let (peer, victim) = (&site.peer.namespace, &site.victim.namespace);
     let address = SocketAddr::new(site.inside().into(), PORT);
     let stream = Stream::start(peer, victim, address, [site.processors.others, site.processors.victim])
         .map_err(|error| format!("TCP: {error}"))?;
     std::thread::sleep(SLOW_START);
-    let (began, arrived) = (Instant::now(), stream.arrived());
-    while start.elapsed() < time {
-        std::thread::sleep(time.saturating_sub(start.elapsed()).min(Duration::from_millis(200)));
+    let (began, arrived, busy) = (Instant::now(), stream.arrived(), time * 2 / 3);
+    while start.elapsed() < busy {
+        std::thread::sleep(busy.saturating_sub(start.elapsed()).min(Duration::from_millis(200)));
         look_again(site, flood, refresh, &mut looked);
     }
     let goodput = (stream.arrived() - arrived) as f64 * 8.0 / began.elapsed().as_secs_f64() / 1e9;
+    drop(stream);
+
+    let used = || process::cpu_time(site.victim.tunnel.pid()).unwrap_or_default();
+    let (quiet, before) = (Instant::now(), used());
+    let mut echo = echo::Report::default();
+    // In parts, as sessions come and go.
+    while start.elapsed() < time {
+        let part = time.saturating_sub(start.elapsed()).min(LOOK_AGAIN).max(INTERVAL);
+        echo.requests.extend(echo::run(peer, site.inside(), INTERVAL, part, site.processors.others).requests);
+        look_again(site, flood, refresh, &mut looked);
+    }
+    let processor = (used() - before).as_secs_f64() / quiet.elapsed().as_secs_f64();
     Ok(Traffic { goodput, echo, processor })
 }
 

@@ -113,6 +113,12 @@ pub trait Node {
     /// Returns how many inner packets wait for a session.
     fn staged(&mut self) -> usize;
 
+    /// Tells whether the node finds out for itself that it is under load, and may answer with a cookie reply whenever many
+    /// handshake messages came.
+    fn decides_load(&self) -> bool {
+        false
+    }
+
     /// Checks whatever must hold inside, and panics if it does not (I3).
     fn check(&self) {}
 }

@@ -25,6 +25,8 @@ struct Scene {
     now: Instant,
     rng: ChaCha8Rng,
     jar: CookieJar,
+    /// MAC1 of the last message, and the same until a reply to it was taken.
+    mac1: [u8; 16],
     unanswered: Option<[u8; 16]>,
     held: Option<([u8; 16], Instant)>,
     guard: Guard,
@@ -46,6 +48,7 @@ pub fn cookie_reply(data: &[u8]) {
         now: Instant::from_nanos(1_000_000_000_000),
         rng: ChaCha8Rng::seed_from_u64(input.byte().into()),
         jar: CookieJar::default(),
+        mac1: [0; 16],
         unanswered: None,
         held: None,
         guard: Guard::new(&PublicKey::from_bytes(BOB.public)),
@@ -74,7 +77,7 @@ impl Scene {
 
     /// A cookie reply comes to the jar.
     fn answer(&mut self, input: &mut Input<'_>) {
-        let mac1 = if input.below(6) == 0 { input.array() } else { self.unanswered.unwrap_or([0; 16]) };
+        let mac1 = if input.below(6) == 0 { input.array() } else { self.mac1 };
         let issuer = if input.below(8) == 0 { &ALICE.public } else { &BOB.public };
         let cookie = input.array();
         let honest = paper::cookie_reply(issuer, input.u32(), input.array(), &cookie, &mac1);
@@ -106,7 +109,7 @@ impl Scene {
         self.jar.write_macs(&Mac1Key::new(&PublicKey::from_bytes(BOB.public)), &mut message, self.now);
         assert!(paper::mac1_is_right(&message, &BOB.public));
         let mac1: [u8; 16] = message[len - 32..len - 16].try_into().expect("16 bytes");
-        self.unanswered = Some(mac1);
+        (self.mac1, self.unanswered) = (mac1, Some(mac1));
         let fresh = |at: &Instant| self.now.saturating_duration_since(*at) < Duration::from_secs(115);
         let mac2 = self
             .held

@@ -205,6 +205,10 @@ impl Node for DeviceNode {
         self.device.staged_count()
     }
 
+    fn decides_load(&self) -> bool {
+        true
+    }
+
     fn check(&self) {
         self.device.check_invariants();
     }

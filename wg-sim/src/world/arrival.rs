@@ -151,7 +151,7 @@ impl World<'_> {
         }
         for (_, answer) in out.sent() {
             let cookie = message_type(answer) == Ok(MessageType::CookieReply);
-            if !(cookie && self.hosts[at].under_load) {
+            if !(cookie && self.hosts[at].may_be_under_load()) {
                 let kind = answer.first();
                 return Err((
                     Invariant::I6,

@@ -51,7 +51,7 @@ impl World<'_> {
                 if repeated || answered { Some(Fate::Superseded) } else { self.session_gone(host, &datagram) }
             }
             DropReason::CookieSent | DropReason::RateLimited | DropReason::HandshakeQueueFull => {
-                host.under_load.then_some(Fate::Configuration)
+                host.may_be_under_load().then_some(Fate::Configuration)
             }
             DropReason::NoEntropy | DropReason::CookieFailed => {
                 host.entropy.is_broken().then_some(Fate::Configuration)

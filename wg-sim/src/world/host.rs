@@ -77,6 +77,11 @@ pub(super) fn peer_spec(seed: u64, host: u8, endpoint: SocketAddr) -> PeerSpec {
 }
 
 impl Host {
+    /// Whether it was told so, or may have found out for itself.
+    pub(super) fn may_be_under_load(&self) -> bool {
+        self.under_load || self.node.decides_load()
+    }
+
     pub(super) fn new(script: &Script, number: u8, factory: &mut Factory<'_>) -> Self {
         let hosts = script.nodes.len();
         let (clock, entropy) =

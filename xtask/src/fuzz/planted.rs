@@ -31,10 +31,8 @@ pub(super) fn run(targets: &[Target], time: Duration) -> Result<(), String> {
     let mut lines = vec![["target", "found after", "executions", "by"].map(str::to_owned).to_vec()];
     let mut missed = Vec::new();
     for target in targets {
-        println!("--- {}", target.name);
         let patch = path("planted").join(format!("{}.patch", target.name));
-        apply(&copy.0, &patch, false)?;
-        let line = match look(target, &copy.0, time) {
+        let line = match planted(target, &copy.0, &patch, time) {
             Ok(Some(found)) => found,
             Ok(None) => {
                 missed.push(target.name.clone());
@@ -45,8 +43,8 @@ pub(super) fn run(targets: &[Target], time: Duration) -> Result<(), String> {
                 vec![error]
             }
         };
+        println!("{}: {}", target.name, line.join(", "));
         lines.push([target.name.clone()].into_iter().chain(line).collect());
-        apply(&copy.0, &patch, true)?;
     }
     println!();
     print_table(&lines);
@@ -55,6 +53,19 @@ pub(super) fn run(targets: &[Target], time: Duration) -> Result<(), String> {
     } else {
         Err(format!("Planted bugs that were not found: {}.", missed.join(", ")))
     }
+}
+
+/// Plants one bug, looks for it, and takes it out again.
+fn planted(
+    target: &Target,
+    tree: &Path,
+    patch: &Path,
+    time: Duration,
+) -> Result<Option<Vec<String>>, String> {
+    apply(tree, patch, false)?;
+    let found = look(target, tree, time);
+    apply(tree, patch, true)?;
+    found
 }
 
 /// Copies what git knows or would know of the tree.

@@ -458,12 +458,9 @@ fn a_clock_that_goes_backwards_stops_timers_and_nothing_else() {
         rig[B].step(back);
     }
     assert!(rig.sent().is_empty());
-    // Nobody knows how old the session is by now, so a new one carries the packet.
     rig[A].tun.inner.outgoing.push_back(packet(inner(A), inner(B), 84));
-    for _ in 0..3 {
-        rig[A].step(back);
-        rig[B].step(back);
-    }
+    rig[A].step(back);
+    rig[B].step(back);
     assert_eq!(rig[B].delivered().len(), 1);
     rig.now = now;
     rig.pass(seconds(5));

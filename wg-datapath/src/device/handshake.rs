@@ -89,7 +89,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         let queued = if self.handshakes.load(now.instant) == Load::Normal {
             self.handshakes.push_waiting(waiting)
         } else if self.has_proven(&message, from, now)? {
-            self.handshakes.push_proven(waiting)
+            return self.handshakes.push_proven(waiting);
         } else {
             self.handshakes.in_vain(now.instant);
             self.handshakes.push_waiting(waiting)
@@ -237,9 +237,6 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         if !identity.guard.verify_mac2(message, from.remote, now.instant) {
             return Ok(false);
         }
-        if self.handshakes.proven_is_full() {
-            return Err(DropReason::HandshakeQueueFull);
-        }
         let shard = shard_of(from.remote.ip(), self.limiter_key, self.limiter.len());
         let limiter = self.limiter.get_mut(shard).ok_or(DropReason::RateLimited)?;
         if limiter.allow(from.remote.ip(), now.instant) {
@@ -259,8 +256,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             }
         };
         if self.has_proven(&message, waiting.from, now)? {
-            let queued = self.handshakes.push_proven(waiting);
-            return if queued { Ok(None) } else { Err(DropReason::HandshakeQueueFull) };
+            return self.handshakes.push_proven(waiting).map(|()| None);
         }
         let identity = self.identity.as_mut().ok_or(DropReason::NoPrivateKey)?;
         match identity.guard.challenge(&message, waiting.from.remote, now.instant, &mut self.rng) {

@@ -252,6 +252,32 @@ fn each_source_has_its_own_tokens() {
 }
 
 #[test]
+fn a_verified_source_has_one_place_in_the_queue() {
+    // C114, H5: the newer message replaces the one that waits, so that many sources do not fill the queue.
+    let mut rig = rig();
+    load(&mut rig);
+    let mut provers: Vec<Prober> = (0..80).map(Prober::v4).collect();
+    assert_eq!(provers.len(), QUEUE);
+    for prober in &mut provers {
+        assert_eq!(prober.knock(&mut rig), Fate::Challenged);
+    }
+    // Three times each before the device has its turn: as many sources as the queue holds all have their message in it.
+    let mut message = initiation(&PrivateKey::from_bytes([99; 32]), &public_key(B), rig.now.wall, 1);
+    for _ in 0..3 {
+        for prober in &mut provers {
+            prober.jar.write_macs(&Mac1Key::new(&public_key(B)), &mut message, rig.now.instant);
+            rig.network.inject(datagram(prober.at, outer(B), &message));
+        }
+    }
+    rig.run(B);
+    assert_eq!(rig[B].dropped(DropReason::HandshakeQueueFull), 0);
+    let (worked_on, replaced) =
+        (rig[B].dropped(DropReason::UnknownPeer), rig[B].dropped(DropReason::RateLimited));
+    assert_eq!(worked_on + replaced, 3 * QUEUE as u64);
+    assert!(worked_on >= QUEUE as u64 && replaced > QUEUE as u64, "{worked_on} {replaced}");
+}
+
+#[test]
 fn an_ipv6_network_has_one_bucket() {
     // C113
     let mut rig = rig();

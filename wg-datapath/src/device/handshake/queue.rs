@@ -15,6 +15,8 @@ use wg_proto::limits::UNDER_LOAD_HOLD;
 use wg_proto::wire::INITIATION_LEN;
 use wg_proto::{Endpoint, Instant, Load};
 
+use crate::drop::DropReason;
+
 /// A message that waits, with where it came from.
 #[derive(Debug)]
 pub(super) struct Waiting {
@@ -67,17 +69,26 @@ impl HandshakeQueue {
         self.load.in_vain(now);
     }
 
-    pub(super) fn proven_is_full(&self) -> bool {
-        self.proven.len() >= self.capacity
-    }
-
-    /// Takes in a message of somebody who has proven where he is, if there is room.
-    pub(super) fn push_proven(&mut self, message: Waiting) -> bool {
-        let room = !self.proven_is_full();
-        if room {
-            self.proven.push_back(message);
+    /// Takes in a message of somebody who has proven where he is. Each of them has one place for each kind of message, in
+    /// which a newer one replaces the older: a thousand of them who use up their tokens do not fill the queue, and one more
+    /// waits no longer than a thousand messages take.
+    ///
+    /// # Errors
+    ///
+    /// Why the message, or the one that it replaced, is dropped.
+    pub(super) fn push_proven(&mut self, message: Waiting) -> Result<(), DropReason> {
+        let same = |earlier: &&mut Waiting| {
+            earlier.from.remote == message.from.remote && earlier.bytes.first() == message.bytes.first()
+        };
+        if let Some(earlier) = self.proven.iter_mut().find(same) {
+            *earlier = message;
+            return Err(DropReason::RateLimited);
         }
-        room
+        if self.proven.len() >= self.capacity {
+            return Err(DropReason::HandshakeQueueFull);
+        }
+        self.proven.push_back(message);
+        Ok(())
     }
 
     /// Whether there is no room for one who has not proven where he is.

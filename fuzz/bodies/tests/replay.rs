@@ -60,6 +60,27 @@ fn replay(name: &str) {
     );
 }
 
+/// What a patch takes out and what it stands in is in the code as it is now.
+fn patch_fits(patch: &Path) {
+    let text = fs::read_to_string(patch).unwrap();
+    let path = text.lines().find_map(|line| line.strip_prefix("--- a/")).unwrap();
+    let code = fs::read_to_string(folder("..").join(path)).unwrap();
+    let mut hunks = text.split("\n@@ ").skip(1).peekable();
+    assert!(hunks.peek().is_some(), "{}: no hunk", patch.display());
+    for hunk in hunks {
+        let before: Vec<&str> =
+            hunk.lines().skip(1).filter(|line| !line.starts_with('+')).map(|line| &line[1..]).collect();
+        assert!(code.contains(&before.join("\n")), "{}: the code has changed", patch.display());
+    }
+}
+
+#[test]
+fn planted_bugs_fit_the_code_as_it_is() {
+    for Target { name, .. } in TARGETS {
+        patch_fits(&folder("planted").join(format!("{name}.patch")));
+    }
+}
+
 /// A test for each target, so that they run side by side and the name tells which failed.
 macro_rules! replays {
     ($(fn $name:ident();)+) => {

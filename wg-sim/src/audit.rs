@@ -75,11 +75,6 @@ impl Audit {
         self.handshakes.clear();
     }
 
-    /// The host began anew: its keys are others.
-    pub(crate) fn begin_anew(&mut self) {
-        *self = Self::default();
-    }
-
     /// The host derived the keys of a session.
     pub(crate) fn derived(&mut self, remote_index: u32, now: Instant) {
         self.sessions.insert(remote_index, Sending { born: now, next_counter: 0 });

@@ -238,7 +238,6 @@ impl World<'_> {
             Op::Key { host, which } => {
                 let at = self.host(host);
                 self.disagree = true;
-                self.hosts[at].cut_handshakes();
                 let key = (which != u8::MAX).then(|| private_key(seed, self.number(at), which));
                 (at, Command::SetPrivateKey(key))
             }
@@ -309,7 +308,8 @@ impl World<'_> {
             _ => None,
         };
         let kills = matches!(command, Command::ZeroKeys | Command::SetUp(false) | Command::RemovePeer(_));
-        let cuts = matches!(command, Command::GenerationChanged | Command::AddPeer(_));
+        let cuts =
+            matches!(command, Command::GenerationChanged | Command::AddPeer(_) | Command::SetPrivateKey(_));
         if !matches!(command, Command::Initiate(_)) {
             self.report.counts.faults_configuration += 1;
         }
@@ -355,7 +355,6 @@ impl World<'_> {
             let number = self.number(at);
             self.repair(at, Command::SetUnderLoad(false))?;
             if self.disagree {
-                self.hosts[at].cut_handshakes();
                 self.repair(at, Command::SetPrivateKey(Some(private_key(self.script.seed, number, 0))))?;
             }
             self.repair(at, Command::SetUp(true))?;

@@ -142,7 +142,7 @@ impl Host {
     /// The sessions there were are gone.
     pub(super) fn begin_anew(&mut self) {
         self.epoch += 1;
-        self.audit.begin_anew();
+        self.audit.forget_handshakes();
     }
 
     /// What waits for an answer waits in vain.

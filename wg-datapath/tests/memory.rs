@@ -239,7 +239,10 @@ fn idle(peers: u16) -> usize {
 #[test]
 fn an_idle_peer_takes_two_kilobytes_at_most() {
     // R5, C138
-    for peers in [1000, 1024, 1025, 4000] {
+    let peers = [1000, 1024, 1025, 4000];
+    // The last costs an emulated machine half a minute.
+    let most = if std::env::var_os("WG_FEWER_CASES").is_some() { 1025 } else { 4000 };
+    for peers in peers.into_iter().filter(|peers| *peers <= most) {
         let each = idle(peers) / usize::from(peers);
         println!("{peers} idle peers: {each} bytes each");
         assert!(each <= 2048, "{each} bytes a peer, of {peers}");

@@ -15,7 +15,9 @@ use wg_datapath::{Config, DropReason};
 
 use crate::edges::Raw;
 use crate::forge::stranger;
-use crate::rig::{A, C, End, Rig, inner, millis, numbered, outer, prefix, private_key, public_key, seconds};
+use crate::rig::{
+    A, C, End, Rig, cases, inner, millis, numbered, outer, prefix, private_key, public_key, seconds,
+};
 
 const ENDS: usize = 3;
 
@@ -247,7 +249,8 @@ impl Chaos {
 #[test]
 fn whatever_happens_nothing_is_delivered_twice_or_wrong_and_all_is_well_in_the_end() {
     let (mut delivered, mut replays) = (0, 0);
-    for seed in 0..40 {
+    let seeds = cases(40);
+    for seed in 0..seeds {
         let mut chaos = Chaos::new(seed);
         for _ in 0..400 {
             chaos.step();
@@ -265,7 +268,9 @@ fn whatever_happens_nothing_is_delivered_twice_or_wrong_and_all_is_well_in_the_e
         (A..=C).for_each(|end| drop(chaos.rig[end].delivered()));
         chaos.everybody_reaches_everybody(seed);
     }
-    assert!(delivered > 1000 && replays > 10, "{delivered} delivered, {replays} replays");
+    let (least_delivered, least_replays) = (seeds as usize * 25, seeds / 4);
+    assert!(delivered > least_delivered, "{delivered} delivered");
+    assert!(replays > least_replays, "{replays} replays");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::edges::Raw;
 use crate::forge::{datagram, initiation, junk_initiation, stranger, with_mac1};
 use crate::insider::Insider;
 use crate::rig::{
-    A, B, C, Rig, inner, kind, millis, numbered, outer, packet, private_key, public_key, seconds,
+    A, B, C, Rig, cases, inner, kind, millis, numbered, outer, packet, private_key, public_key, seconds,
 };
 
 /// Hands bytes to an end and checks that each of them dies, once, and nothing is said.
@@ -166,7 +166,7 @@ fn a_hundred_thousand_random_datagrams_change_nothing() {
     let mut rng = ChaCha20Rng::seed_from_u64(7);
     let mut below = |end: u32| rng.next_u32() % end;
     let mut junk = Vec::new();
-    for _ in 0..100_000 {
+    for _ in 0..cases(100_000) {
         let len = match below(8) {
             0 => below(4),
             1 => below(33),

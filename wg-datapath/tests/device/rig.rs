@@ -23,6 +23,11 @@ pub(crate) const A: usize = 0;
 pub(crate) const B: usize = 1;
 pub(crate) const C: usize = 2;
 
+/// How many of the random cases to go through: a tenth on a machine that is emulated (`cargo xtask test --only portable`).
+pub(crate) fn cases(all: u64) -> u64 {
+    if std::env::var_os("WG_FEWER_CASES").is_some() { all.div_ceil(10) } else { all }
+}
+
 /// The private key of an end.
 pub(crate) fn private_key(end: usize) -> PrivateKey {
     PrivateKey::from_bytes([u8::try_from(end + 1).unwrap(); 32])

@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::fs;
 use std::net::UdpSocket;
 
 use wg_netns::capture::Capture;
@@ -305,8 +306,12 @@ fn take_down(node: &Node) {
     assert!(wait::until(FIRST_ATTEMPT, || port_is_free(node)), "the port is still bound");
 }
 
+/// Looks at the table of sockets. To try to bind the port would take it from a program that is about to.
 fn port_is_free(node: &Node) -> bool {
-    node.namespace.enter(|| UdpSocket::bind(("0.0.0.0", PORT))).is_ok()
+    let table = node.namespace.enter(|| fs::read_to_string("/proc/thread-self/net/udp"));
+    let port = format!(":{PORT:04X}");
+    let local = |line: &str| line.split_whitespace().nth(1).is_some_and(|address| address.ends_with(&port));
+    !table.expect("the table of sockets").lines().any(local)
 }
 
 fn handshake_messages(capture: &Capture) -> usize {

@@ -14,11 +14,7 @@ const PUBLIC: [(&str, &str, &str); 6] = [
         "if self.verify_mac1(message)",
         "whether MAC1 is right decides about an answer",
     ),
-    (
-        "/wg-proto/src/guard.rs",
-        "if self.verify_mac2(",
-        "whether MAC2 is right decides about an answer",
-    ),
+    ("/wg-proto/src/guard.rs", "if self.verify_mac2(", "whether MAC2 is right decides about an answer"),
     (
         "/wg-proto/src/peer.rs",
         "identified.remote_static() != self.control.remote_static()",

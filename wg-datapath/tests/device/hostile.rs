@@ -166,7 +166,8 @@ fn a_hundred_thousand_random_datagrams_change_nothing() {
     let mut rng = ChaCha20Rng::seed_from_u64(7);
     let mut below = |end: u32| rng.next_u32() % end;
     let mut junk = Vec::new();
-    for _ in 0..cases(100_000) {
+    let junk_datagrams = cases(100_000);
+    for _ in 0..junk_datagrams {
         let len = match below(8) {
             0 => below(4),
             1 => below(33),
@@ -188,7 +189,7 @@ fn a_hundred_thousand_random_datagrams_change_nothing() {
     assert_all_die(&mut rig, B, &junk);
     assert_eq!((rig.status(B, A).endpoint, rig.traffic(B, A), rig.next_timeout()), before);
     for reason in [DropReason::InvalidTag, DropReason::UnknownIndex, DropReason::InvalidMac1] {
-        assert!(rig[B].dropped(reason) > 500, "{reason}: {:?}", rig[B].device.drops());
+        assert!(rig[B].dropped(reason) > junk_datagrams / 200, "{reason}: {:?}", rig[B].device.drops());
     }
     rig.send(A, B, 84);
     rig.settle();

@@ -4,6 +4,7 @@
 
 use core::error::Error;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write, stdin};
 use std::net::UdpSocket;
@@ -61,11 +62,24 @@ type Line = (Box<dyn Read + Send>, Box<dyn Write + Send>);
 
 fn open(line: &str) -> io::Result<Line> {
     if std::fs::metadata(line)?.file_type().is_socket() {
-        let stream = UnixStream::connect(line)?;
+        let stream = connect(line)?;
         return Ok((Box::new(stream.try_clone()?), Box::new(stream)));
     }
     let device = File::options().read(true).write(true).open(line)?;
     Ok((Box::new(device.try_clone()?), Box::new(device)))
+}
+
+/// Connects to a socket. An emulator that has just made it may not listen yet.
+fn connect(line: &str) -> io::Result<UnixStream> {
+    for _ in 0..100 {
+        match UnixStream::connect(line) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            other => return other,
+        }
+    }
+    UnixStream::connect(line)
 }
 
 /// From the board, until the line ends: datagrams to the network, text to standard output.

@@ -8,7 +8,7 @@
 //! A handshake keeps the main loop for some 100 ms, in which 115,200 baud bring 1.2 KiB. When the ring is full the
 //! interrupt is switched off until there is room: an emulator holds its bytes back then, a line loses them, and with each a
 //! datagram, which is what the network does too.
-#![expect(unsafe_code, reason = "names registers")]
+#![expect(unsafe_code, reason = "names registers, and orders accesses to them")]
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -78,11 +78,20 @@ pub(crate) fn read() -> Option<u8> {
     let byte = BYTES.get(taken % RING)?.load(Ordering::Relaxed);
     TAKEN.store(taken.wrapping_add(1), Ordering::Release);
     if is_empty() && STATE.read() & RECEIVE_FULL != 0 {
-        // There is room again; the byte that waits comes by software, as its interrupt may be gone.
+        // There is room again; the byte that waits comes by software, as its interrupt may be gone. Not while the interrupt
+        // may come too: both write to the ring.
+        DISABLE.write(LINE);
+        barrier();
         received();
         ENABLE.write(LINE);
     }
     Some(byte)
+}
+
+/// Waits until what was written to the interrupt controller holds (ARM DDI 0403, section B3.4: DSB, then ISB).
+fn barrier() {
+    // SAFETY: orders what comes before and after, and changes nothing.
+    unsafe { core::arch::asm!("dsb", "isb", options(nostack, preserves_flags)) };
 }
 
 fn is_empty() -> bool {

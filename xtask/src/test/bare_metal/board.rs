@@ -104,7 +104,7 @@ fn exercise(firmware: &Path, bridge: &Path) -> Result<Vec<Row>, String> {
     }
     println!("it rekeyed {REKEYS} times and lost no ping");
     if number(&line.report()?, "dropped")? != 0 {
-        return Err("the board dropped datagrams of the gateway".into());
+        return Err(format!("the board dropped datagrams of the gateway: {:?}", line.report()?));
     }
     let junk = throw_junk(&gateway, &keys)?;
     let arrived = wait::find(PATIENCE, || {

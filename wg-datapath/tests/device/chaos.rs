@@ -268,7 +268,7 @@ fn whatever_happens_nothing_is_delivered_twice_or_wrong_and_all_is_well_in_the_e
         (A..=C).for_each(|end| drop(chaos.rig[end].delivered()));
         chaos.everybody_reaches_everybody(seed);
     }
-    let (least_delivered, least_replays) = (seeds as usize * 20, seeds.div_ceil(4));
+    let (least_delivered, least_replays) = (usize::try_from(seeds).unwrap() * 20, seeds.div_ceil(4));
     assert!(delivered > least_delivered, "{delivered} delivered");
     assert!(replays >= least_replays, "{replays} replays");
 }

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn hook_without_a_log_takes_nothing_and_shows_nothing() {
-        struct Count(std::sync::Mutex<std::vec::Vec<std::string::String>>);
+        struct Count(std::sync::Mutex<vec::Vec<std::string::String>>);
         impl KeyLog for Count {
             fn log(&self, record: KeyLogRecord<'_>) {
                 self.0.lock().unwrap().push(format!("{record:?}"));

@@ -168,7 +168,7 @@ impl Control {
             return false;
         }
         match self.last_sent.filter(|last| now.abs_diff(*last) < REKEY_TIMEOUT) {
-            None => true,
+            None => self.last_sent.is_none() || !self.timers.is_yielding(now),
             Some(last) => {
                 if !self.timers.is_retransmitting(now) {
                     self.timers.retransmission_suppressed(last);

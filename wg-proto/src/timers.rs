@@ -217,13 +217,15 @@ pub enum HandshakeDue {
 pub(crate) struct HandshakeTimers {
     jitter: Jitter,
     retransmit: Option<Instant>,
+    /// The retransmission is that of a side that leaves the next try to the peer (C39).
+    yielding: bool,
     zero_keys: Option<Instant>,
     attempts: u8,
 }
 
 impl HandshakeTimers {
     pub(crate) const fn new(jitter: Jitter) -> Self {
-        Self { jitter, retransmit: None, zero_keys: None, attempts: 0 }
+        Self { jitter, retransmit: None, yielding: false, zero_keys: None, attempts: 0 }
     }
 
     /// Someone wants a session, and not by retransmission (C119).
@@ -234,6 +236,7 @@ impl HandshakeTimers {
     pub(crate) fn handshake_initiated(&mut self, now: Instant) {
         let delay = REKEY_TIMEOUT.saturating_add(self.jitter.up_to(MAX_JITTER));
         self.retransmit = Some(now.saturating_add(delay));
+        self.yielding = false;
     }
 
     /// A retransmission fell within 5 s of another handshake message: it is put off, never dropped (C39).
@@ -241,6 +244,7 @@ impl HandshakeTimers {
         self.attempts = self.attempts.saturating_sub(1);
         let delay = REKEY_TIMEOUT.saturating_add(self.jitter.up_to(MAX_JITTER));
         self.retransmit = Some(last_sent.saturating_add(delay));
+        self.yielding = false;
     }
 
     /// Our initiation was replaced by the peer's, so they may have crossed and both be lost. Were both sides to try again
@@ -253,7 +257,13 @@ impl HandshakeTimers {
                 self.jitter.up_to(MAX_JITTER)
             };
             self.retransmit = Some(now.saturating_add(REKEY_TIMEOUT).saturating_add(delay));
+            self.yielding = yields;
         }
+    }
+
+    /// Whether this side leaves the next try to the peer, also when it has packets to send: or they might cross again.
+    pub(crate) fn is_yielding(&self, now: Instant) -> bool {
+        self.yielding && self.retransmit.is_some_and(|at| at > now) && self.is_retransmitting(now)
     }
 
     pub(crate) const fn handshake_complete(&mut self) {
@@ -312,6 +322,7 @@ impl HandshakeTimers {
     pub(crate) fn fingerprint(&self, into: &mut Fingerprint<'_>) {
         self.jitter.fingerprint(into);
         into.deadline(self.retransmit);
+        into.flag(self.yielding && self.retransmit.is_some());
         into.deadline(self.zero_keys);
         into.number(self.attempts.into());
     }

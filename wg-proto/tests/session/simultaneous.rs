@@ -65,6 +65,23 @@ fn simultaneous_initiations_converge_without_traffic() {
 }
 
 #[test]
+fn simultaneous_initiations_converge_under_traffic() {
+    // Whoever yields does so with packets to send as well, or the next try crosses again.
+    for seed in 3000..3100 {
+        let (mut pair, delay) = crossed(seed, Pair::send);
+        while pair.time < Duration::from_secs(12) {
+            pair.run_for(Duration::from_millis(100));
+            pair.send(A);
+            pair.send(B);
+        }
+        assert!(rounds(&pair) <= 2, "{} rounds with seed {seed}, delay {delay:?}", rounds(&pair));
+        for side in [A, B] {
+            assert!(pair[side].delivered.len() > 100, "{side:?} with seed {seed}, delay {delay:?}");
+        }
+    }
+}
+
+#[test]
 fn simultaneous_initiations_converge_through_loss() {
     // A quarter of everything is lost, so there may be more rounds, but never a stall.
     for seed in 2000..2024 {

@@ -468,6 +468,7 @@ impl<'f> World<'f> {
                         self.corrupt(&mut copy, bytes);
                     }
                     self.wire.put(self.time + after, Happening::Arrival(copy));
+                    self.links[link].count_passed();
                 }
                 Passage::Held { others, corrupt } => {
                     self.report.counts.faults_reorder += 1;
@@ -476,12 +477,12 @@ impl<'f> World<'f> {
                         self.corrupt(&mut copy, bytes);
                     }
                     let number = self.draw.any();
+                    // It overtakes those that are held already, as soon as it is released.
+                    self.links[link].count_passed();
                     self.links[link].hold(number, others, copy);
                     self.wire.put(self.time + HOLD, Happening::Release { link, number });
-                    continue;
                 }
             }
-            self.links[link].count_passed();
             let at = self.time + self.links[link].delay();
             while let Some(copy) = self.links[link].overtaken() {
                 self.wire.put(at, Happening::Arrival(copy));

@@ -113,30 +113,43 @@ fn without_trimming_padding_reaches_the_host() {
     assert_eq!(with(Neglect::Trim, script).unwrap_err().invariant, Invariant::I2);
 }
 
-/// A peer that writes another source into its packets.
-struct Liar(PeerNode);
+/// What a node does otherwise than the one it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vice {
+    /// Writes another source into its packets.
+    Lies,
+    /// Sleeps until something comes in.
+    Sleeps,
+}
 
-impl Node for Liar {
+/// A node with a vice.
+struct Vicious(Box<dyn Node>, Vice);
+
+impl Node for Vicious {
     fn packet(&mut self, packet: &[u8], now: Now, out: &mut Outbox) {
         let mut packet = packet.to_vec();
-        packet[12..16].copy_from_slice(&[10, 0, 0, 77]);
+        if self.1 == Vice::Lies {
+            packet[12..16].copy_from_slice(&[10, 0, 0, 77]);
+        }
         self.0.packet(&packet, now, out);
+    }
+
+    fn timeout(&mut self, now: Now, out: &mut Outbox) {
+        if self.1 != Vice::Sleeps {
+            self.0.timeout(now, out);
+        }
+    }
+
+    fn next_timeout(&mut self) -> Option<Instant> {
+        self.0.next_timeout().filter(|_| self.1 != Vice::Sleeps)
     }
 
     fn datagram(&mut self, datagram: &mut [u8], from: SocketAddr, now: Now, out: &mut Outbox) {
         self.0.datagram(datagram, from, now, out);
     }
 
-    fn timeout(&mut self, now: Now, out: &mut Outbox) {
-        self.0.timeout(now, out);
-    }
-
     fn command(&mut self, command: Command, now: Now, out: &mut Outbox) -> bool {
         self.0.command(command, now, out)
-    }
-
-    fn next_timeout(&mut self) -> Option<Instant> {
-        self.0.next_timeout()
     }
 
     fn endpoint(&mut self, peer: &wg_proto::PublicKey) -> Option<SocketAddr> {
@@ -169,7 +182,7 @@ fn without_a_look_at_the_source_a_peer_speaks_for_everybody() {
             if spec.host == 0 {
                 Box::new(Caller::new(spec, neglect, &count))
             } else {
-                Box::new(Liar(PeerNode::new(spec)))
+                Box::new(Vicious(Box::new(PeerNode::new(spec)), Vice::Lies))
             }
         };
         let mut world = World::new(&script, &mut factory);
@@ -360,41 +373,10 @@ fn mapped_addresses_share_the_tokens_of_one_network() {
 
 #[test]
 fn a_device_without_turns_at_its_deadlines_forgets_lost_initiations() {
-    /// Sleeps until something comes in.
-    struct Sleeper(DeviceNode);
-    impl Node for Sleeper {
-        fn next_timeout(&mut self) -> Option<Instant> {
-            None
-        }
-        fn timeout(&mut self, _: Now, _: &mut Outbox) {}
-        fn packet(&mut self, packet: &[u8], now: Now, out: &mut Outbox) {
-            self.0.packet(packet, now, out);
-        }
-        fn datagram(&mut self, datagram: &mut [u8], from: SocketAddr, now: Now, out: &mut Outbox) {
-            self.0.datagram(datagram, from, now, out);
-        }
-        fn command(&mut self, command: Command, now: Now, out: &mut Outbox) -> bool {
-            self.0.command(command, now, out)
-        }
-        fn endpoint(&mut self, peer: &wg_proto::PublicKey) -> Option<SocketAddr> {
-            self.0.endpoint(peer)
-        }
-        fn last_handshake(&mut self, peer: &wg_proto::PublicKey) -> Option<UnixTime> {
-            self.0.last_handshake(peer)
-        }
-        fn peers(&mut self) -> usize {
-            self.0.peers()
-        }
-        fn indices(&mut self) -> usize {
-            self.0.indices()
-        }
-        fn staged(&mut self) -> usize {
-            self.0.staged()
-        }
-    }
     let script = "link 0 1 cut 1\nsend 0 1 1 100\nadvance 1000\nlink 0 1 cut 0\nadvance 60000\n";
     let kept = run(script, |spec, _| Box::new(DeviceNode::new(spec))).unwrap();
-    let neglected = run(script, |spec, _| Box::new(Sleeper(DeviceNode::new(spec)))).unwrap();
+    let neglected =
+        run(script, |spec, _| Box::new(Vicious(Box::new(DeviceNode::new(spec)), Vice::Sleeps))).unwrap();
     assert_eq!((kept.there, neglected.there), (1, 0));
 }
 

@@ -1,0 +1,6 @@
+//! The kernels that are written for an instruction set: the only unsafe code of the crate.
+//!
+//! Each has a token that only its detection makes; whoever holds one may call the kernel.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;

@@ -1,0 +1,209 @@
+//! The packets of a batch: each with a key, a counter, a source and a destination of its own.
+
+use crate::checksum::Sum;
+use crate::error::AeadError;
+use crate::key::Key;
+use crate::packet::{Packet, Patch};
+use crate::{MAX_LEN, TAG_LEN};
+
+/// Where a transport checksum belongs that is computed while a packet is sealed.
+///
+/// As in a `virtio_net_hdr`: the field holds the sum of the pseudo header already, and is replaced by the checksum of all
+/// from `start` on, itself included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checksum {
+    /// Where what it covers starts: the offset of the transport header.
+    pub start: usize,
+    /// Where the field stands, from `start` on: 16 for TCP, 6 for UDP.
+    pub offset: usize,
+}
+
+/// One packet to be sealed.
+#[derive(Debug)]
+pub struct SealJob<'a> {
+    pub(crate) packet: Packet<'a>,
+    tag: &'a mut [u8],
+    pub(crate) result: Result<(), AeadError>,
+}
+
+impl<'a> SealJob<'a> {
+    /// Seals in place: `buffer` holds the plaintext and, behind it, [`TAG_LEN`] bytes of room for the tag.
+    #[must_use]
+    pub fn in_place(key: &'a Key, counter: u64, buffer: &'a mut [u8]) -> Self {
+        let lead = buffer.len().saturating_sub(TAG_LEN);
+        Self::new(key, counter, buffer, lead, &[])
+    }
+
+    /// Seals `plaintext` into `out`, all of it: what the plaintext is short of `out` without the tag is filled with zeros, as
+    /// WireGuard's padding is.
+    #[must_use]
+    pub fn copy(key: &'a Key, counter: u64, plaintext: &'a [u8], out: &'a mut [u8]) -> Self {
+        Self::new(key, counter, out, 0, plaintext)
+    }
+
+    /// Seals `head` and `body`, one behind the other, into `out`: a packet whose headers were built apart from its payload.
+    ///
+    /// `head` is copied at once, with what of `body` shares its last block of 64 bytes.
+    #[must_use]
+    pub fn gather(key: &'a Key, counter: u64, head: &[u8], body: &'a [u8], out: &'a mut [u8]) -> Self {
+        let need = head.len().saturating_add(body.len()).saturating_add(TAG_LEN);
+        let have = out.len();
+        if have < need {
+            return Self::new(key, counter, out, 0, &[]).refused(AeadError::BufferTooSmall { need, have });
+        }
+        if have - TAG_LEN > MAX_LEN {
+            return Self::new(key, counter, out, 0, &[]);
+        }
+        let lead = head.len().next_multiple_of(64).min(have - TAG_LEN);
+        let (beside, rest) = body.split_at((lead - head.len()).min(body.len()));
+        let mut bytes = head.iter().chain(beside);
+        for slot in &mut out[..lead] {
+            *slot = bytes.next().copied().unwrap_or(0);
+        }
+        Self::new(key, counter, out, lead, rest)
+    }
+
+    fn new(key: &'a Key, counter: u64, out: &'a mut [u8], lead: usize, rest: &'a [u8]) -> Self {
+        let have = out.len();
+        let need = lead.saturating_add(rest.len()).saturating_add(TAG_LEN);
+        let mut result = Err(AeadError::Pending);
+        if have < need {
+            result = Err(AeadError::BufferTooSmall { need, have });
+        } else if have - TAG_LEN > MAX_LEN {
+            result = Err(AeadError::TooLong { have: have - TAG_LEN });
+        }
+        let (text, tag) = out.split_at_mut(have.saturating_sub(TAG_LEN));
+        Self { packet: Packet::new(key, counter, text, lead, rest, [0; TAG_LEN]), tag, result }
+    }
+
+    /// Computes the transport checksum of the packet while it is sealed and puts it where it belongs.
+    #[must_use]
+    pub fn with_checksum(mut self, checksum: Checksum) -> Self {
+        let Checksum { start, offset } = checksum;
+        let Some(field) = start.checked_add(offset) else { return self.refused(AeadError::ChecksumOutside) };
+        let packet = &self.packet;
+        let at = |at: usize| packet.source(at);
+        let (Some(first), Some(second)) = (at(field), field.checked_add(1).and_then(at)) else {
+            return self.refused(AeadError::ChecksumOutside);
+        };
+        let (old, before) = ([first, second], packet.sum_before(start));
+        self.packet.summing = true;
+        self.packet.patch = Some(Patch { field, odd: start % 2 == 1, before, old });
+        self
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Pending`] before the batch was run, [`AeadError::BufferTooSmall`], [`AeadError::TooLong`],
+    /// [`AeadError::ChecksumOutside`].
+    pub const fn result(&self) -> Result<(), AeadError> {
+        self.result
+    }
+
+    /// Whether the job is to be run.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.result == Err(AeadError::Pending)
+    }
+
+    /// Writes the tag that the kernel made.
+    pub(crate) fn finish(&mut self) {
+        self.tag.copy_from_slice(&self.packet.tag);
+        self.result = Ok(());
+    }
+
+    const fn refused(mut self, error: AeadError) -> Self {
+        if let Err(AeadError::Pending) = self.result {
+            self.result = Err(error);
+        }
+        self
+    }
+}
+
+/// One packet to be opened.
+#[derive(Debug)]
+pub struct OpenJob<'a> {
+    pub(crate) packet: Packet<'a>,
+    pub(crate) result: Result<(), AeadError>,
+}
+
+impl<'a> OpenJob<'a> {
+    /// Opens in place: `buffer` holds ciphertext and tag.
+    #[must_use]
+    pub fn in_place(key: &'a Key, counter: u64, buffer: &'a mut [u8]) -> Self {
+        let have = buffer.len();
+        match buffer.split_last_chunk_mut::<TAG_LEN>() {
+            Some((text, tag)) => {
+                let lead = text.len();
+                Self::new(key, counter, text, lead, &[], *tag)
+            }
+            None => Self::refused(key, counter, AeadError::BufferTooSmall { need: TAG_LEN, have }),
+        }
+    }
+
+    /// Opens `ciphertext`, tag included, into the first bytes of `out`.
+    #[must_use]
+    pub fn copy(key: &'a Key, counter: u64, ciphertext: &'a [u8], out: &'a mut [u8]) -> Self {
+        let Some((body, tag)) = ciphertext.split_last_chunk::<TAG_LEN>() else {
+            let have = ciphertext.len();
+            return Self::refused(key, counter, AeadError::BufferTooSmall { need: TAG_LEN, have });
+        };
+        let (need, have) = (body.len(), out.len());
+        match out.get_mut(..need) {
+            Some(text) => Self::new(key, counter, text, 0, body, *tag),
+            None => Self::refused(key, counter, AeadError::BufferTooSmall { need, have }),
+        }
+    }
+
+    fn new(
+        key: &'a Key,
+        counter: u64,
+        text: &'a mut [u8],
+        lead: usize,
+        rest: &'a [u8],
+        tag: [u8; TAG_LEN],
+    ) -> Self {
+        let have = text.len();
+        let result = Err(if have > MAX_LEN { AeadError::TooLong { have } } else { AeadError::Pending });
+        Self { packet: Packet::new(key, counter, text, lead, rest, tag), result }
+    }
+
+    fn refused(key: &'a Key, counter: u64, error: AeadError) -> Self {
+        Self { packet: Packet::new(key, counter, &mut [], 0, &[], [0; TAG_LEN]), result: Err(error) }
+    }
+
+    /// Sums up the plaintext while it is written; see [`OpenJob::sum`].
+    #[must_use]
+    pub const fn summing(mut self) -> Self {
+        self.packet.summing = true;
+        self
+    }
+
+    /// What came of it.
+    ///
+    /// # Errors
+    ///
+    /// [`AeadError::Pending`] before the batch was run, [`AeadError::BufferTooSmall`], [`AeadError::TooLong`],
+    /// [`AeadError::TagMismatch`] for a forgery.
+    pub const fn result(&self) -> Result<(), AeadError> {
+        self.result
+    }
+
+    /// The one's complement sum of all of the plaintext, padding included; `None` if it was not asked for or the packet was not
+    /// opened.
+    #[must_use]
+    pub fn sum(&self) -> Option<Sum> {
+        (self.packet.summing && self.result.is_ok()).then_some(self.packet.sum)
+    }
+
+    /// Whether the job is to be run.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.result == Err(AeadError::Pending)
+    }
+
+    /// Takes over what the kernel found.
+    pub(crate) const fn finish(&mut self) {
+        self.result = if self.packet.authentic { Ok(()) } else { Err(AeadError::TagMismatch) };
+    }
+}

@@ -1,0 +1,234 @@
+//! Every backend gives the bytes of RustCrypto's `chacha20poly1305`, in every form, length, place and company.
+
+use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
+use wg_aead::{AeadError, Backend, Checksum, Key, OpenJob, SealJob, Sum, TAG_LEN};
+
+/// Lengths around every boundary of a kernel: words, blocks of both ciphers, passes, and what users send.
+fn lengths() -> impl Iterator<Item = usize> {
+    (0..330).chain([511, 512, 513, 1023, 1024, 1025, 1419, 1420, 1421, 1452, 2047, 2048, 2049, 8900, 9000])
+}
+
+fn backends() -> Vec<Backend> {
+    Backend::available().flat_map(|backend| [backend, backend.pure()]).collect()
+}
+
+fn bytes(len: usize, seed: usize) -> Vec<u8> {
+    let mut state = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect()
+}
+
+fn key_bytes(seed: usize) -> [u8; 32] {
+    bytes(32, seed + 77).try_into().unwrap()
+}
+
+/// The oracle: ciphertext and tag.
+fn sealed(key: usize, counter: u64, plaintext: &[u8]) -> Vec<u8> {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&counter.to_le_bytes());
+    let mut out = plaintext.to_vec();
+    let cipher = ChaCha20Poly1305::new(&key_bytes(key).into());
+    let tag = cipher.encrypt_inout_detached(&nonce.into(), &[], out.as_mut_slice().into()).unwrap();
+    out.extend_from_slice(&tag);
+    out
+}
+
+#[test]
+fn one_packet_of_every_length() {
+    for backend in backends() {
+        for len in lengths().chain([65_535]) {
+            let (key, counter) = (Key::new(&key_bytes(len)), u64::MAX - len as u64);
+            let plain = bytes(len, len);
+            let expected = sealed(len, counter, &plain);
+            let mut buffer = plain.clone();
+            buffer.resize(len + TAG_LEN, 0xee);
+            let mut jobs = [SealJob::in_place(&key, counter, &mut buffer)];
+            backend.seal_batch(&mut jobs);
+            assert_eq!(jobs[0].result(), Ok(()));
+            assert!(buffer == expected, "{backend:?} seals {len} bytes");
+            let mut jobs = [OpenJob::in_place(&key, counter, &mut buffer)];
+            backend.open_batch(&mut jobs);
+            assert_eq!(jobs[0].result(), Ok(()), "{backend:?} opens {len} bytes");
+            assert!(buffer[..len] == plain, "{backend:?} opens {len} bytes");
+        }
+    }
+}
+
+/// What a batch is made of.
+struct Case {
+    key: usize,
+    counter: u64,
+    len: usize,
+}
+
+/// Seals and opens a batch in every form on every backend, with a forged member here and there.
+fn batch(cases: &[Case]) {
+    let keys: Vec<Key> = cases.iter().map(|case| Key::new(&key_bytes(case.key))).collect();
+    let plain: Vec<Vec<u8>> = cases.iter().enumerate().map(|(at, case)| bytes(case.len, at)).collect();
+    let expected: Vec<Vec<u8>> =
+        cases.iter().zip(&plain).map(|(case, plain)| sealed(case.key, case.counter, plain)).collect();
+    for backend in backends() {
+        // In place, from one buffer into another, and gathered, each with room before and behind.
+        for form in 0..3 {
+            let mut outs: Vec<Vec<u8>> = plain
+                .iter()
+                .enumerate()
+                .map(|(at, plain)| {
+                    let mut out = vec![0xee; at % 7];
+                    out.extend_from_slice(if form == 0 { plain } else { &[] });
+                    out.resize(at % 7 + plain.len() + TAG_LEN + 9, 0xee);
+                    out
+                })
+                .collect();
+            let mut jobs: Vec<SealJob<'_>> = Vec::new();
+            for (at, out) in outs.iter_mut().enumerate() {
+                let len = plain[at].len();
+                let out = &mut out[at % 7..][..len + TAG_LEN];
+                let (key, counter) = (&keys[at], cases[at].counter);
+                jobs.push(match form {
+                    0 => SealJob::in_place(key, counter, out),
+                    1 => SealJob::copy(key, counter, &plain[at], out),
+                    _ => {
+                        let (head, body) = plain[at].split_at((at * 13 % 131).min(len));
+                        SealJob::gather(key, counter, head, body, out)
+                    }
+                });
+            }
+            backend.seal_batch(&mut jobs);
+            assert!(jobs.iter().all(|job| job.result() == Ok(())));
+            for (at, out) in outs.iter().enumerate() {
+                let (before, rest) = out.split_at(at % 7);
+                let (text, behind) = rest.split_at(expected[at].len());
+                assert!(text == expected[at], "{backend:?}, form {form}, member {at} of {}", cases.len());
+                assert!(before.iter().chain(behind).all(|byte| *byte == 0xee), "{backend:?} writes outside");
+            }
+        }
+        for copying in [false, true] {
+            let mut sealed = expected.clone();
+            for (at, sealed) in sealed.iter_mut().enumerate() {
+                if at % 5 == 3 {
+                    let bit = at * 37 % (8 * sealed.len());
+                    sealed[bit / 8] ^= 1 << (bit % 8);
+                }
+            }
+            let before = sealed.clone();
+            let mut outs: Vec<Vec<u8>> = plain.iter().map(|plain| vec![0x77; plain.len() + 3]).collect();
+            let mut jobs: Vec<OpenJob<'_>> = Vec::new();
+            for (at, (sealed, out)) in sealed.iter_mut().zip(&mut outs).enumerate() {
+                let (key, counter) = (&keys[at], cases[at].counter);
+                jobs.push(if copying {
+                    OpenJob::copy(key, counter, sealed, out).summing()
+                } else {
+                    OpenJob::in_place(key, counter, sealed).summing()
+                });
+            }
+            backend.open_batch(&mut jobs);
+            let results: Vec<_> = jobs.iter().map(|job| (job.result(), job.sum())).collect();
+            for (at, (result, sum)) in results.into_iter().enumerate() {
+                let len = plain[at].len();
+                let got = if copying { &outs[at][..len] } else { &sealed[at][..len] };
+                if at % 5 == 3 {
+                    assert_eq!(result, Err(AeadError::TagMismatch), "{backend:?}, member {at}");
+                    let unchanged = if copying { &[0x77; 70_000][..len] } else { &before[at][..len] };
+                    assert!(got == unchanged || got.iter().all(|byte| *byte == 0), "{backend:?}: plaintext");
+                    assert_eq!(sum, None);
+                } else {
+                    assert_eq!(result, Ok(()), "{backend:?}, member {at} of {}", cases.len());
+                    assert!(got == plain[at], "{backend:?}, member {at} of {}", cases.len());
+                    assert_eq!(sum, Some(Sum::of(&plain[at])), "{backend:?}, member {at}");
+                }
+                if copying {
+                    assert_eq!(outs[at][len..], [0x77; 3], "{backend:?} writes outside");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn batches_of_one_length() {
+    for count in (1..20).chain([31, 32, 33, 64, 65, 130]) {
+        for len in [0, 1, 15, 16, 17, 48, 63, 64, 65, 127, 128, 129, 200, 256, 1420, 1452] {
+            let cases: Vec<Case> = (0..count).map(|at| Case { key: 1, counter: at as u64, len }).collect();
+            batch(&cases);
+        }
+    }
+}
+
+#[test]
+fn batches_of_mixed_lengths_and_keys() {
+    for seed in 0..150 {
+        let draw = bytes(200, seed);
+        let count = 1 + usize::from(draw[0]) % 70;
+        let longest = [70, 300, 1500, 5000][seed % 4];
+        let cases: Vec<Case> = (0..count)
+            .map(|at| {
+                let len = usize::from(draw[at + 1]) * usize::from(draw[at + 2]) % longest;
+                Case {
+                    key: usize::from(draw[at + 3]) % 5,
+                    counter: (u64::MAX / 3).wrapping_mul(at as u64),
+                    len,
+                }
+            })
+            .collect();
+        batch(&cases);
+    }
+}
+
+#[test]
+fn checksum_is_put_where_it_belongs() {
+    for backend in backends() {
+        let lens = [28, 40, 41, 60, 63, 64, 65, 100, 128, 131, 575, 1400, 1420];
+        for (start, offset) in [(20, 6), (20, 16), (40, 6), (40, 16), (60, 16), (21, 6), (62, 2), (0, 10)] {
+            for form in 0..3 {
+                let key = Key::new(&key_bytes(9));
+                let plain: Vec<Vec<u8>> = lens
+                    .iter()
+                    .filter(|len| **len >= start + offset + 2)
+                    .map(|len| bytes(*len, *len))
+                    .collect();
+                let mut outs: Vec<Vec<u8>> = plain
+                    .iter()
+                    .map(|plain| {
+                        let mut out = plain.clone();
+                        // Padding to 16, as the datapath does; in place it is the caller who pads.
+                        out.resize(plain.len().next_multiple_of(16) + TAG_LEN, 0);
+                        out
+                    })
+                    .collect();
+                let mut jobs: Vec<SealJob<'_>> = outs
+                    .iter_mut()
+                    .zip(&plain)
+                    .enumerate()
+                    .map(|(at, (out, plain))| {
+                        let job = match form {
+                            0 => SealJob::in_place(&key, at as u64, out),
+                            1 => SealJob::copy(&key, at as u64, plain, out),
+                            _ => {
+                                let (head, body) = plain.split_at(40.min(plain.len()));
+                                SealJob::gather(&key, at as u64, head, body, out)
+                            }
+                        };
+                        job.with_checksum(Checksum { start, offset })
+                    })
+                    .collect();
+                backend.seal_batch(&mut jobs);
+                assert!(jobs.iter().all(|job| job.result() == Ok(())));
+                for (at, (out, plain)) in outs.iter().zip(&plain).enumerate() {
+                    let mut with = plain.clone();
+                    let checksum = Sum::of(&plain[start..]).checksum();
+                    with[start + offset..][..2].copy_from_slice(&checksum);
+                    with.resize(plain.len().next_multiple_of(16), 0);
+                    let expected = sealed(9, at as u64, &with);
+                    assert!(*out == expected, "{backend:?}, form {form}, {} bytes from {start}", plain.len());
+                }
+            }
+        }
+    }
+}

@@ -150,6 +150,10 @@ impl<'g, 'a> Group<'g, 'a> {
         self.len
     }
 
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut Packet<'a>> {
+        self.members.get_mut(at)?.as_deref_mut()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Packet<'a>> {
         self.members.iter_mut().filter_map(Option::as_deref_mut)
     }

@@ -8,6 +8,7 @@ mod poly1305;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+pub(crate) use self::chacha20::SIGMA;
 use self::chacha20::block;
 use self::poly1305::tag;
 use crate::checksum::Sum;

@@ -1,7 +1,22 @@
-//! AVX-512 with IFMA.
+//! The kernel for AVX-512 with IFMA: sixteen blocks of ChaCha20 and eight messages of Poly1305 to a register.
+//!
+//! A group of packets becomes one list of blocks, first the one that makes the one-time key of each packet, then those of the
+//! text, packet by packet. The list is worked off 32 blocks at a time, whatever packets they belong to, so that lanes stay full
+//! with any lengths and keys.
+//!
+//! ```text
+//!   pass 1: | k k k k k k k k k k k k k k k k | 0 0 0 0 0 0 1 1 1 1 1 1 2 2 2 2 |    k: block 0 of packets 0 to 15
+//!   pass 2: | 2 2 3 3 3 3 3 3 4 4 4 4 4 4 5 5 | 5 5 5 5 6 6 6 6 6 6 7 7 7 7 7 7 |    n: a block of packet n
+//! ```
+
+#![expect(unsafe_code, reason = "instructions of one processor family")]
+
+mod chacha20;
+mod memory;
+mod passes;
+mod poly1305;
 
 use crate::packet::Group;
-use crate::portable;
 
 cpufeatures::new!(features, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512ifma");
 
@@ -15,10 +30,12 @@ impl Avx512 {
     }
 
     pub(crate) fn seal(self, group: &mut Group<'_, '_>) {
-        portable::seal(group);
+        // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
+        unsafe { passes::seal(group) }
     }
 
     pub(crate) fn open(self, group: &mut Group<'_, '_>) {
-        portable::open(group);
+        // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
+        unsafe { passes::open(group) }
     }
 }

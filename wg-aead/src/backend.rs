@@ -9,7 +9,6 @@ use crate::batch;
 use crate::job::{OpenJob, SealJob};
 #[cfg(any(feature = "ring", feature = "rustcrypto"))]
 use crate::library;
-use crate::packet::Group;
 use crate::portable;
 
 /// An implementation that this machine can run.
@@ -127,47 +126,43 @@ impl Backend {
 
     /// Seals a batch; each job reports for itself.
     pub fn seal_batch(self, jobs: &mut [SealJob<'_>]) {
-        batch::run(jobs, |group| self.seal(group));
+        match self.kernel_for(jobs.len()) {
+            Kernel::Portable => batch::run(jobs, portable::seal),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(kernel) => {
+                kernel.session(|mut session| batch::run(jobs, |group| session.seal(group)));
+            }
+            #[cfg(feature = "ring")]
+            Kernel::Ring => batch::run(jobs, library::ring::seal),
+            #[cfg(feature = "rustcrypto")]
+            Kernel::RustCrypto => batch::run(jobs, library::rustcrypto::seal),
+        }
     }
 
     /// Opens a batch; each job reports for itself, and nothing of a packet whose tag does not verify is written.
     pub fn open_batch(self, jobs: &mut [OpenJob<'_>]) {
-        batch::run(jobs, |group| self.open(group));
-    }
-
-    fn seal(self, group: &mut Group<'_, '_>) {
-        match self.for_group(group) {
-            Kernel::Portable => portable::seal(group),
+        match self.kernel_for(jobs.len()) {
+            Kernel::Portable => batch::run(jobs, portable::open),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) => kernel.seal(group),
+            Kernel::Avx512(kernel) => {
+                kernel.session(|mut session| batch::run(jobs, |group| session.open(group)));
+            }
             #[cfg(feature = "ring")]
-            Kernel::Ring => library::ring::seal(group),
+            Kernel::Ring => batch::run(jobs, library::ring::open),
             #[cfg(feature = "rustcrypto")]
-            Kernel::RustCrypto => library::rustcrypto::seal(group),
+            Kernel::RustCrypto => batch::run(jobs, library::rustcrypto::open),
         }
     }
 
-    fn open(self, group: &mut Group<'_, '_>) {
-        match self.for_group(group) {
-            Kernel::Portable => portable::open(group),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) => kernel.open(group),
-            #[cfg(feature = "ring")]
-            Kernel::Ring => library::ring::open(group),
-            #[cfg(feature = "rustcrypto")]
-            Kernel::RustCrypto => library::rustcrypto::open(group),
-        }
-    }
-
-    /// The kernel that is fastest with a group, by the measured break-even points.
-    const fn for_group(self, group: &Group<'_, '_>) -> Kernel {
+    /// The kernel that is fastest with a batch, by the measured break-even points.
+    const fn kernel_for(self, jobs: usize) -> Kernel {
         #[cfg(feature = "ring")]
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(_) if self.mixed && group.len() == 1 => return Kernel::Ring,
+            Kernel::Avx512(_) if self.mixed && jobs == 1 => return Kernel::Ring,
             _ => {}
         }
-        _ = group;
+        _ = jobs;
         self.kernel
     }
 }

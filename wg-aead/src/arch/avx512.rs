@@ -16,11 +16,12 @@ mod memory;
 mod passes;
 mod poly1305;
 
+use self::passes::Scratch;
 use crate::packet::Group;
 
-cpufeatures::new!(features, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512ifma");
+cpufeatures::new!(features, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512ifma", "avx512vbmi2");
 
-/// The proof that this machine has AVX-512 F, BW, VL, DQ and IFMA.
+/// The proof that this machine has AVX-512 F, BW, VL, DQ, IFMA and VBMI2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Avx512(());
 
@@ -29,13 +30,29 @@ impl Avx512 {
         features::get().then_some(Self(()))
     }
 
-    pub(crate) fn seal(self, group: &mut Group<'_, '_>) {
+    /// Lends the memory that a batch takes to `work`, and wipes it.
+    pub(crate) fn session(self, work: impl FnOnce(Session<'_>)) {
         // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
-        unsafe { passes::seal(group) }
+        let mut scratch = unsafe { Scratch::new() };
+        work(Session { scratch: &mut scratch });
+        // SAFETY: as above.
+        unsafe { scratch.wipe() }
+    }
+}
+
+/// The kernel with its memory, for one batch. Only [`Avx512::session`] makes one.
+pub(crate) struct Session<'s> {
+    scratch: &'s mut Scratch,
+}
+
+impl Session<'_> {
+    pub(crate) fn seal(&mut self, group: &mut Group<'_, '_>) {
+        // SAFETY: there is a session only where there is a token: the machine has all features that the function is compiled for.
+        unsafe { passes::seal(group, self.scratch) }
     }
 
-    pub(crate) fn open(self, group: &mut Group<'_, '_>) {
-        // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
-        unsafe { passes::open(group) }
+    pub(crate) fn open(&mut self, group: &mut Group<'_, '_>) {
+        // SAFETY: as for `seal`.
+        unsafe { passes::open(group, self.scratch) }
     }
 }

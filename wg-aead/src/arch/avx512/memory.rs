@@ -13,42 +13,42 @@ pub(super) struct Block(pub(super) [u8; 64]);
 pub(super) struct Row(pub(super) [u32; 16]);
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn load_row(row: &Row) -> __m512i {
     // SAFETY: a row is 64 bytes long and aligned to 64.
     unsafe { _mm512_load_si512(core::ptr::from_ref(row).cast()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn store_row(row: &mut Row, value: __m512i) {
     // SAFETY: a row is 64 bytes long and aligned to 64.
     unsafe { _mm512_store_si512(core::ptr::from_mut(row).cast(), value) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn load_block(block: &Block) -> __m512i {
     // SAFETY: a block is 64 bytes long and aligned to 64.
     unsafe { _mm512_load_si512(core::ptr::from_ref(block).cast()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn store_block(block: &mut Block, value: __m512i) {
     // SAFETY: a block is 64 bytes long and aligned to 64.
     unsafe { _mm512_store_si512(core::ptr::from_mut(block).cast(), value) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn load_chunk(chunk: &[u8; 64]) -> __m512i {
     // SAFETY: a chunk is 64 bytes long; the load asks for no alignment.
     unsafe { _mm512_loadu_si512(core::ptr::from_ref(chunk).cast()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn store_chunk(chunk: &mut [u8; 64], value: __m512i) {
     // SAFETY: a chunk is 64 bytes long; the store asks for no alignment.
     unsafe { _mm512_storeu_si512(core::ptr::from_mut(chunk).cast(), value) }
@@ -65,7 +65,7 @@ pub(super) const fn first_bytes(len: usize) -> u64 {
 
 /// Loads up to 64 bytes to the lanes from `skip` on; the others are zero. What does not fit is left out.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn load_part(bytes: &[u8], skip: usize) -> __m512i {
     let mask = first_bytes(bytes.len()).unbounded_shl(u32::try_from(skip).unwrap_or(64));
     let start = bytes.as_ptr().wrapping_sub(skip);
@@ -76,7 +76,7 @@ pub(super) fn load_part(bytes: &[u8], skip: usize) -> __m512i {
 
 /// Stores as many lanes as the slice has bytes, up to 64.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn store_part(bytes: &mut [u8], value: __m512i) {
     let mask = first_bytes(bytes.len());
     // SAFETY: the mask has only the lanes that the slice has bytes for; a byte whose lane is masked is not accessed.
@@ -89,9 +89,25 @@ pub(super) fn store_part(bytes: &mut [u8], value: __m512i) {
 ///
 /// If there are not sixteen from there on.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn store_words(words: &mut [u32], at: usize, value: __m512i) {
     let words = &mut words[at..at + 16];
     // SAFETY: the slice is 64 bytes long; the store asks for no alignment.
     unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), value) }
+}
+
+/// Overwrites a block in a way that is not left out.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn wipe_block(block: &mut Block) {
+    // SAFETY: a block is 64 bytes long and aligned to 64, as the register is.
+    unsafe { core::ptr::from_mut(block).cast::<__m512i>().write_volatile(_mm512_setzero_si512()) }
+}
+
+/// Overwrites a row in a way that is not left out.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn wipe_row(row: &mut Row) {
+    // SAFETY: a row is 64 bytes long and aligned to 64, as the register is.
+    unsafe { core::ptr::from_mut(row).cast::<__m512i>().write_volatile(_mm512_setzero_si512()) }
 }

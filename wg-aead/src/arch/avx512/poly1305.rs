@@ -36,47 +36,19 @@ struct Products {
     high: Limbs,
 }
 
-/// Writes the tags of up to eight messages under the one-time keys that the first 32 bytes of `keys` hold.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+/// Writes the tags of eight messages under the one-time keys that the first 32 bytes of `keys` hold.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn tags(keys: &[Block; MESSAGES], messages: &[&[u8]; MESSAGES], tags: &mut [[u8; 16]; MESSAGES]) {
     let [r_low, r_high, s_low, s_high] = key_words(keys);
     let r_low = _mm512_and_si512(r_low, _mm512_set1_epi64(0x0fff_fffc_0fff_ffff));
     let r_high = _mm512_and_si512(r_high, _mm512_set1_epi64(0x0fff_fffc_0fff_fffc));
     let r = limbs(r_low, r_high);
-    let first = factor(r);
-    let second = factor(carry(multiply(zero(), r, &first)));
-    let third = factor(carry(multiply(zero(), second.r, &first)));
-    let fourth = factor(carry(multiply(zero(), second.r, &second)));
-    let powers = [fourth, third, second, first];
-
-    let shapes = messages.map(|message| Shape::of(message.len()));
-    let (mut longest, mut shortest) = (0, usize::MAX);
-    for shape in &shapes {
-        longest = longest.max(shape.steps);
-        shortest = shortest.min(shape.steps);
-    }
-    let mut sum = [_mm512_setzero_si512(); 3];
-    // Up to the first step of the shortest message.
-    for step in 0..longest - shortest + 1 {
-        sum = edge(sum, &powers, messages, &shapes, longest, step);
-    }
-    // Steps that are full in all messages.
-    let mut rest: [&[[u8; 64]]; MESSAGES] = [&[]; MESSAGES];
-    for (rest, (message, shape)) in rest.iter_mut().zip(messages.iter().zip(&shapes)) {
-        let done = longest - shortest + 1;
-        let start = (done + shape.steps - longest) * 64 - 16 * shape.zeros;
-        *rest = message.get(start..).unwrap_or_default().as_chunks().0;
-    }
-    for step in 0..shortest.saturating_sub(2) {
-        let mut chunks = [_mm512_setzero_si512(); MESSAGES];
-        for (chunk, rest) in chunks.iter_mut().zip(&rest) {
-            *chunk = load_chunk(&rest[step]);
-        }
-        sum = absorb(sum, &powers, chunks, [0xff; 4]);
-    }
-    if shortest > 1 {
-        sum = edge(sum, &powers, messages, &shapes, longest, longest - 1);
-    }
+    let len = messages[0].len();
+    let sum = if messages.iter().all(|message| message.len() == len) {
+        alike(r, messages, len)
+    } else {
+        mixed(r, messages)
+    };
     finish(sum, s_low, s_high, tags);
 }
 
@@ -97,11 +69,116 @@ impl Shape {
     }
 }
 
+/// The sums of messages of one length.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn alike(r: Limbs, messages: &[&[u8]; MESSAGES], len: usize) -> Limbs {
+    let Shape { steps, zeros } = Shape::of(len);
+    let first = factor(r);
+    let mut powers = Powers([first; 4]);
+    if steps > 1 || zeros < 3 {
+        let second = factor(carry(multiply(zero(), r, &first)));
+        powers.0[2] = second;
+        if steps > 1 || zeros < 2 {
+            powers.0[1] = factor(carry(multiply(zero(), second.r, &first)));
+            powers.0[0] = factor(carry(multiply(zero(), second.r, &second)));
+        }
+    }
+    // The first step has zeros in front, and if it is the only one, the lengths behind.
+    let mut chunks = [_mm512_setzero_si512(); MESSAGES];
+    for (chunk, message) in chunks.iter_mut().zip(messages) {
+        *chunk = load_part(message, 16 * zeros);
+        if steps == 1 {
+            *chunk = with_lengths(*chunk, len);
+        }
+    }
+    let mut sum = start(&powers, chunks, zeros);
+    if steps > 1 {
+        let mut rest: [&[[u8; 64]]; MESSAGES] = [&[]; MESSAGES];
+        let mut lasts: [&[u8]; MESSAGES] = [&[]; MESSAGES];
+        for ((rest, last), message) in rest.iter_mut().zip(&mut lasts).zip(messages) {
+            let behind = message.get(64 - 16 * zeros..).unwrap_or_default();
+            let (middle, end) = behind.split_at((64 * (steps - 2)).min(behind.len()));
+            *rest = middle.as_chunks().0;
+            *last = end;
+        }
+        sum = full(sum, &powers, &rest, steps - 2);
+        for (chunk, last) in chunks.iter_mut().zip(lasts) {
+            *chunk = with_lengths(load_part(last, 0), len);
+        }
+        sum = absorb(sum, &powers, chunks, &marks(&powers, [0xff; 4]));
+    }
+    sum
+}
+
+/// The sums of messages of any lengths.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn mixed(r: Limbs, messages: &[&[u8]; MESSAGES]) -> Limbs {
+    let first = factor(r);
+    let second = factor(carry(multiply(zero(), r, &first)));
+    let third = factor(carry(multiply(zero(), second.r, &first)));
+    let fourth = factor(carry(multiply(zero(), second.r, &second)));
+    let powers = Powers([fourth, third, second, first]);
+
+    let shapes = messages.map(|message| Shape::of(message.len()));
+    let (mut longest, mut shortest) = (0, usize::MAX);
+    for shape in &shapes {
+        longest = longest.max(shape.steps);
+        shortest = shortest.min(shape.steps);
+    }
+    let mut sum = [_mm512_setzero_si512(); 3];
+    // Up to the first step of the shortest message.
+    for step in 0..longest - shortest + 1 {
+        sum = edge(sum, &powers, messages, &shapes, longest, step);
+    }
+    // Steps that are full in all messages.
+    let mut rest: [&[[u8; 64]]; MESSAGES] = [&[]; MESSAGES];
+    for (rest, (message, shape)) in rest.iter_mut().zip(messages.iter().zip(&shapes)) {
+        let done = longest - shortest + 1;
+        let start = (done + shape.steps - longest) * 64 - 16 * shape.zeros;
+        *rest = message.get(start..).unwrap_or_default().as_chunks().0;
+    }
+    sum = full(sum, &powers, &rest, shortest.saturating_sub(2));
+    if shortest > 1 {
+        sum = edge(sum, &powers, messages, &shapes, longest, longest - 1);
+    }
+    sum
+}
+
+/// Steps that are full in all messages.
+///
+/// What depends on the step before is short and stands first, so that the core has the independent work of the next step at
+/// hand while it waits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn full(mut sum: Limbs, powers: &Powers, rest: &[&[[u8; 64]]; MESSAGES], steps: usize) -> Limbs {
+    if steps == 0 {
+        return sum;
+    }
+    let marks = marks(powers, [0xff; 4]);
+    let mut ahead = prepare(powers, chunks(rest, 0), &marks);
+    for step in 1..steps {
+        sum = complete(sum, powers, ahead);
+        ahead = prepare(powers, chunks(rest, step), &marks);
+    }
+    complete(sum, powers, ahead)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn chunks(rest: &[&[[u8; 64]]; MESSAGES], step: usize) -> [__m512i; MESSAGES] {
+    let mut chunks = [_mm512_setzero_si512(); MESSAGES];
+    for (chunk, rest) in chunks.iter_mut().zip(rest) {
+        *chunk = load_chunk(&rest[step]);
+    }
+    chunks
+}
+
 /// A step that is not full in all messages.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn edge(
     sum: Limbs,
-    powers: &[Factor; 4],
+    powers: &Powers,
     messages: &[&[u8]; MESSAGES],
     shapes: &[Shape; MESSAGES],
     longest: usize,
@@ -117,53 +194,99 @@ fn edge(
         let text = message.get(start..).unwrap_or_default();
         *chunk = load_part(text, skip);
         if is_last {
-            let lengths = _mm512_set1_epi64(message.len() as i64);
-            *chunk = _mm512_mask_mov_epi64(*chunk, 0x80, lengths);
+            *chunk = with_lengths(*chunk, message.len());
         }
         for (block, present) in present.iter_mut().enumerate() {
             *present |= u8::from(16 * block >= skip) << lane;
         }
     }
-    absorb(sum, powers, chunks, present)
+    absorb(sum, powers, chunks, &marks(powers, present))
+}
+
+/// The block of the lengths at the end of a step.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn with_lengths(chunk: __m512i, len: usize) -> __m512i {
+    _mm512_mask_mov_epi64(chunk, 0x80, _mm512_set1_epi64(len as i64))
+}
+
+/// r^4, r^3, r^2, r: what each block of a step is multiplied by.
+struct Powers([Factor; 4]);
+
+/// What the bits that mark a block come to, 2^128 of each that is present, as a sum of products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn marks(powers: &Powers, present: [u8; 4]) -> Products {
+    let mark = _mm512_set1_epi64(1 << 40);
+    let mut products = zero();
+    for (power, present) in powers.0.iter().zip(present) {
+        products = multiply_limb(products, 2, _mm512_maskz_mov_epi64(present, mark), power);
+    }
+    products
 }
 
 /// Adds four blocks of every message: (sum + b0) r^4 + b1 r^3 + b2 r^2 + b3 r.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-fn absorb(sum: Limbs, powers: &[Factor; 4], chunks: [__m512i; MESSAGES], present: [u8; 4]) -> Limbs {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn absorb(sum: Limbs, powers: &Powers, chunks: [__m512i; MESSAGES], marks: &Products) -> Limbs {
+    complete(sum, powers, prepare(powers, chunks, marks))
+}
+
+/// What of a step does not depend on the step before: b0, and b1 r^3 + b2 r^2 + b3 r.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn prepare(powers: &Powers, chunks: [__m512i; MESSAGES], marks: &Products) -> (Limbs, Products) {
+    let words = transpose(chunks);
+    let mut products = *marks;
+    for block in [3, 2, 1] {
+        let number = limbs(words[2 * block], words[2 * block + 1]);
+        products = multiply(products, number, &powers.0[block]);
+    }
+    (limbs(words[0], words[1]), products)
+}
+
+/// The rest of a step.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn complete(sum: Limbs, powers: &Powers, (mut number, products): (Limbs, Products)) -> Limbs {
+    for (limb, sum) in number.iter_mut().zip(sum) {
+        *limb = _mm512_add_epi64(*limb, sum);
+    }
+    carry(multiply(products, number, &powers.0[0]))
+}
+
+/// The first step of messages that all begin behind `zeros` blocks.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn start(powers: &Powers, chunks: [__m512i; MESSAGES], zeros: usize) -> Limbs {
     let words = transpose(chunks);
     let mark = _mm512_set1_epi64(1 << 40);
     let mut products = zero();
     for block in [3, 2, 1, 0] {
-        let mut number = limbs(words[2 * block], words[2 * block + 1]);
-        number[2] = _mm512_mask_or_epi64(number[2], present[block], number[2], mark);
-        if block == 0 {
-            for (limb, sum) in number.iter_mut().zip(sum) {
-                *limb = _mm512_add_epi64(*limb, sum);
-            }
+        if block < zeros {
+            break;
         }
-        products = multiply(products, number, &powers[block]);
+        let mut number = limbs(words[2 * block], words[2 * block + 1]);
+        number[2] = _mm512_or_si512(number[2], mark);
+        products = multiply(products, number, &powers.0[block]);
     }
     carry(products)
 }
 
 /// 128 bits as limbs.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn limbs(low: __m512i, high: __m512i) -> Limbs {
     let mask = _mm512_set1_epi64(MASK_44);
-    let middle_low = _mm512_srli_epi64::<44>(low);
-    let middle_high = _mm512_slli_epi64::<20>(high);
     [
         _mm512_and_si512(low, mask),
-        // (a | b) & c
-        _mm512_ternarylogic_epi64::<0xa8>(middle_low, middle_high, mask),
+        _mm512_and_si512(_mm512_shrdi_epi64::<44>(low, high), mask),
         _mm512_srli_epi64::<24>(high),
     ]
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn factor(r: Limbs) -> Factor {
     let twenty = |limb| {
         let four = _mm512_slli_epi64::<2>(limb);
@@ -173,7 +296,7 @@ fn factor(r: Limbs) -> Factor {
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn zero() -> Products {
     let zero = _mm512_setzero_si512();
     Products { low: [zero; 3], high: [zero; 3] }
@@ -181,21 +304,34 @@ fn zero() -> Products {
 
 /// Adds `a` times `b` to the products.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn multiply(mut to: Products, a: Limbs, b: &Factor) -> Products {
+    for (at, limb) in a.into_iter().enumerate() {
+        to = multiply_limb(to, at, limb, b);
+    }
+    to
+}
+
+/// Adds `limb`, the one at `at` of a number, times `b` to the products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn multiply_limb(mut to: Products, at: usize, limb: __m512i, b: &Factor) -> Products {
     let Factor { r, s } = b;
-    for (limb, factors) in [[r[0], r[1], r[2]], [s[1], r[0], r[1]], [s[0], s[1], r[0]]].into_iter().enumerate() {
-        for (at, factor) in factors.into_iter().enumerate() {
-            to.low[at] = _mm512_madd52lo_epu64(to.low[at], a[limb], factor);
-            to.high[at] = _mm512_madd52hi_epu64(to.high[at], a[limb], factor);
-        }
+    let factors = match at {
+        0 => [r[0], r[1], r[2]],
+        1 => [s[1], r[0], r[1]],
+        _ => [s[0], s[1], r[0]],
+    };
+    for (at, factor) in factors.into_iter().enumerate() {
+        to.low[at] = _mm512_madd52lo_epu64(to.low[at], limb, factor);
+        to.high[at] = _mm512_madd52hi_epu64(to.high[at], limb, factor);
     }
     to
 }
 
 /// Brings a sum of products below about 2^131 again.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn carry(products: Products) -> Limbs {
     let (mask_44, mask_42) = (_mm512_set1_epi64(MASK_44), _mm512_set1_epi64(MASK_42));
     let Products { low: [low_0, low_1, low_2], high: [high_0, high_1, high_2] } = products;
@@ -216,7 +352,7 @@ fn carry(products: Products) -> Limbs {
 
 /// The first four 64-bit words of each key, by lane.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn key_words(keys: &[Block; MESSAGES]) -> [__m512i; 4] {
     let mut rows = [_mm512_setzero_si512(); MESSAGES];
     for (row, key) in rows.iter_mut().zip(keys) {
@@ -228,7 +364,7 @@ fn key_words(keys: &[Block; MESSAGES]) -> [__m512i; 4] {
 
 /// Eight words of 64 bits of eight messages: word *i* of all of them.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn transpose(rows: [__m512i; 8]) -> [__m512i; 8] {
     let mut words = [_mm512_setzero_si512(); 8];
     for odd in 0..2 {
@@ -250,7 +386,7 @@ fn transpose(rows: [__m512i; 8]) -> [__m512i; 8] {
 
 /// Reduces the sums fully, adds the second halves of the keys and writes the tags.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn finish(sum: Limbs, s_low: __m512i, s_high: __m512i, tags: &mut [[u8; 16]; MESSAGES]) {
     let (mask_44, mask_42) = (_mm512_set1_epi64(MASK_44), _mm512_set1_epi64(MASK_42));
     let [mut a, mut b, mut c] = sum;

@@ -53,34 +53,16 @@ impl<'a> Job<'a> for OpenJob<'a> {
 /// Runs `kernel` over all jobs, in groups of up to [`GROUP`] whose lengths are as close as can be.
 pub(crate) fn run<'a, J: Job<'a>>(jobs: &mut [J], mut kernel: impl FnMut(&mut Group<'_, 'a>)) {
     for window in jobs.chunks_mut(WINDOW) {
-        let (mut keys, mut count, mut mixed) = ([0_u32; WINDOW], 0, false);
-        for (at, (slot, job)) in (0_u32..).zip(keys.iter_mut().zip(&mut *window)) {
-            // Longest first; what is not pending at the end.
-            let class = match job.pending() {
-                Some(packet) => {
-                    count += 1;
-                    u32::MAX - u32::try_from(packet.blocks()).unwrap_or(0)
-                }
-                None => u32::MAX,
-            };
-            *slot = (class << 6) | at;
-        }
-        let keys = &mut keys[..window.len()];
-        if let Some(first) = keys.first().copied() {
-            mixed = keys.iter().any(|key| key >> 6 != first >> 6);
-        }
-        if mixed {
-            in_order(window, keys, count, &mut kernel);
-        } else {
+        if are_alike(window) {
             for some in window.chunks_mut(GROUP) {
                 let mut group = Group::new();
                 for packet in some.iter_mut().filter_map(Job::pending) {
                     group.push(packet);
                 }
-                if group.len() > 0 {
-                    kernel(&mut group);
-                }
+                kernel(&mut group);
             }
+        } else {
+            in_order(window, &mut kernel);
         }
         for job in window {
             job.finish();
@@ -88,19 +70,30 @@ pub(crate) fn run<'a, J: Job<'a>>(jobs: &mut [J], mut kernel: impl FnMut(&mut Gr
     }
 }
 
-/// Runs `kernel` over a window of jobs in the order of `keys`, whose low six bits say which.
-fn in_order<'a, J: Job<'a>>(
-    window: &mut [J],
-    keys: &mut [u32],
-    count: usize,
-    kernel: &mut impl FnMut(&mut Group<'_, 'a>),
-) {
-    keys.sort_unstable();
+/// Whether all jobs are to be run and take as many blocks as each other.
+fn are_alike<'a, J: Job<'a>>(window: &mut [J]) -> bool {
+    let mut blocks = window.iter_mut().map(|job| job.pending().map(|packet| packet.blocks()));
+    let Some(Some(first)) = blocks.next() else { return false };
+    blocks.all(|blocks| blocks == Some(first))
+}
+
+/// Runs `kernel` over a window of jobs, longest first.
+fn in_order<'a, J: Job<'a>>(window: &mut [J], kernel: &mut impl FnMut(&mut Group<'_, 'a>)) {
+    // Six bits say which job it is; those that are not to be run are not among them.
+    let mut keys = [0_u32; WINDOW];
     let mut packets = [const { None }; WINDOW];
-    for (slot, job) in packets.iter_mut().zip(window) {
-        *slot = job.pending();
+    let mut count = 0;
+    for (at, (slot, job)) in (0_u32..).zip(packets.iter_mut().zip(window)) {
+        if let Some(packet) = job.pending() {
+            let class = u32::MAX - u32::try_from(packet.blocks()).unwrap_or(0);
+            keys[count] = (class << 6) | at;
+            count += 1;
+            *slot = Some(packet);
+        }
     }
-    for some in keys[..count].chunks(GROUP) {
+    let keys = &mut keys[..count];
+    keys.sort_unstable();
+    for some in keys.chunks(GROUP) {
         let mut group = Group::new();
         for key in some {
             if let Some(packet) = packets[(key & 63) as usize].take() {

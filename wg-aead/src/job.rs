@@ -28,6 +28,7 @@ pub struct SealJob<'a> {
 
 impl<'a> SealJob<'a> {
     /// Seals in place: `buffer` holds the plaintext and, behind it, [`TAG_LEN`] bytes of room for the tag.
+    #[inline]
     #[must_use]
     pub fn in_place(key: &'a Key, counter: u64, buffer: &'a mut [u8]) -> Self {
         let lead = buffer.len().saturating_sub(TAG_LEN);
@@ -36,6 +37,7 @@ impl<'a> SealJob<'a> {
 
     /// Seals `plaintext` into `out`, all of it: what the plaintext is short of `out` without the tag is filled with zeros, as
     /// WireGuard's padding is.
+    #[inline]
     #[must_use]
     pub fn copy(key: &'a Key, counter: u64, plaintext: &'a [u8], out: &'a mut [u8]) -> Self {
         Self::new(key, counter, out, 0, plaintext)
@@ -44,6 +46,7 @@ impl<'a> SealJob<'a> {
     /// Seals `head` and `body`, one behind the other, into `out`: a packet whose headers were built apart from its payload.
     ///
     /// `head` is copied at once, with what of `body` shares its last block of 64 bytes.
+    #[inline]
     #[must_use]
     pub fn gather(key: &'a Key, counter: u64, head: &[u8], body: &'a [u8], out: &'a mut [u8]) -> Self {
         let need = head.len().saturating_add(body.len()).saturating_add(TAG_LEN);
@@ -63,6 +66,7 @@ impl<'a> SealJob<'a> {
         Self::new(key, counter, out, lead, rest)
     }
 
+    #[inline]
     fn new(key: &'a Key, counter: u64, out: &'a mut [u8], lead: usize, rest: &'a [u8]) -> Self {
         let have = out.len();
         let need = lead.saturating_add(rest.len()).saturating_add(TAG_LEN);
@@ -98,6 +102,7 @@ impl<'a> SealJob<'a> {
     ///
     /// [`AeadError::Pending`] before the batch was run, [`AeadError::BufferTooSmall`], [`AeadError::TooLong`],
     /// [`AeadError::ChecksumOutside`].
+    #[inline]
     pub const fn result(&self) -> Result<(), AeadError> {
         self.result
     }
@@ -130,6 +135,7 @@ pub struct OpenJob<'a> {
 
 impl<'a> OpenJob<'a> {
     /// Opens in place: `buffer` holds ciphertext and tag.
+    #[inline]
     #[must_use]
     pub fn in_place(key: &'a Key, counter: u64, buffer: &'a mut [u8]) -> Self {
         let have = buffer.len();
@@ -143,6 +149,7 @@ impl<'a> OpenJob<'a> {
     }
 
     /// Opens `ciphertext`, tag included, into the first bytes of `out`.
+    #[inline]
     #[must_use]
     pub fn copy(key: &'a Key, counter: u64, ciphertext: &'a [u8], out: &'a mut [u8]) -> Self {
         let Some((body, tag)) = ciphertext.split_last_chunk::<TAG_LEN>() else {
@@ -156,6 +163,7 @@ impl<'a> OpenJob<'a> {
         }
     }
 
+    #[inline]
     fn new(
         key: &'a Key,
         counter: u64,
@@ -186,6 +194,7 @@ impl<'a> OpenJob<'a> {
     ///
     /// [`AeadError::Pending`] before the batch was run, [`AeadError::BufferTooSmall`], [`AeadError::TooLong`],
     /// [`AeadError::TagMismatch`] for a forgery.
+    #[inline]
     pub const fn result(&self) -> Result<(), AeadError> {
         self.result
     }

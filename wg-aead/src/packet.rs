@@ -50,6 +50,7 @@ pub(crate) struct Patch {
 }
 
 impl<'a> Packet<'a> {
+    #[inline]
     pub(crate) fn new(
         key: &'a Key,
         counter: u64,

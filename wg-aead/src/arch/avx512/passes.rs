@@ -9,7 +9,7 @@ use super::memory::{
     Block, Row, load_block, load_chunk, load_part, load_row, store_chunk, store_part, store_row, store_words,
     wipe_block, wipe_row,
 };
-use super::poly1305::{self, MESSAGES};
+use super::poly1305::{self, MESSAGES, Messages, OneTimeKeys};
 use crate::checksum::Sum;
 use crate::packet::{GROUP, Group, Packet};
 
@@ -30,7 +30,7 @@ struct Run {
 #[repr(C)]
 pub(super) struct Scratch {
     keystream: [[Block; 16]; 2],
-    one_time_keys: [Block; GROUP],
+    one_time_keys: [OneTimeKeys; 2],
     /// The keys of the packets, one packet to a lane.
     packet_keys: KeyRows,
     /// The keys of the lanes of a pass.
@@ -41,7 +41,7 @@ pub(super) struct Scratch {
     packets: [u32; LANES + 16],
     blocks: [u32; LANES + 16],
     runs: [Run; LANES],
-    tags: [[u8; 16]; GROUP],
+    tags: [[[u8; 16]; MESSAGES]; 2],
 }
 
 /// What has been put into passes.
@@ -76,8 +76,10 @@ pub(super) fn seal(group: &mut Group<'_, '_>, scratch: &mut Scratch) {
         packet.apply_patch();
     }
     tags(group, scratch, Direction::Seal);
-    for (packet, tag) in group.iter_mut().zip(&scratch.tags) {
-        packet.tag = *tag;
+    let count = group.len();
+    for (at, packet) in group.iter_mut().enumerate() {
+        let (set, lane) = place(at, count);
+        packet.tag = scratch.tags[set][lane];
     }
 }
 
@@ -89,9 +91,11 @@ pub(super) fn open(group: &mut Group<'_, '_>, scratch: &mut Scratch) {
     let runs = plan.first_pass(scratch);
     tags(group, scratch, Direction::Open);
     let mut authentic = [false; GROUP];
-    for ((packet, tag), authentic) in group.iter_mut().zip(&scratch.tags).zip(&mut authentic) {
-        packet.authentic = same(&packet.tag, tag);
-        *authentic = packet.authentic;
+    let count = group.len();
+    for (at, packet) in group.iter_mut().enumerate() {
+        let (set, lane) = place(at, count);
+        packet.authentic = same(&packet.tag, &scratch.tags[set][lane]);
+        authentic[at] = packet.authentic;
     }
     apply(group, scratch, runs, Direction::Open);
     while let Some(runs) = plan.next_pass(scratch, |packet| authentic[packet]) {
@@ -113,7 +117,7 @@ impl Scratch {
         const ROW: Row = Row([0; 16]);
         Self {
             keystream: [[BLOCK; 16]; 2],
-            one_time_keys: [BLOCK; GROUP],
+            one_time_keys: [[ROW; 4]; 2],
             packet_keys: [ROW; 8],
             lane_keys: [[ROW; 8]; 2],
             counter_low: ROW,
@@ -121,7 +125,7 @@ impl Scratch {
             packets: [0; LANES + 16],
             blocks: [0; LANES + 16],
             runs: [Run::default(); LANES],
-            tags: [[0; 16]; GROUP],
+            tags: [[[0; 16]; MESSAGES]; 2],
         }
     }
 
@@ -130,10 +134,7 @@ impl Scratch {
         for block in self.keystream.as_flattened_mut() {
             wipe_block(block);
         }
-        for block in &mut self.one_time_keys {
-            wipe_block(block);
-        }
-        for row in &mut self.packet_keys {
+        for row in self.one_time_keys.as_flattened_mut().iter_mut().chain(&mut self.packet_keys) {
             wipe_row(row);
         }
         for row in self.lane_keys.as_flattened_mut() {
@@ -144,11 +145,37 @@ impl Scratch {
     /// Makes the keystream of the first `lanes` lanes.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     fn make_keystream(&mut self, lanes: usize, one_key: bool) {
-        let mut inputs = [Inputs {
-            block: _mm512_setzero_si512(),
-            counter_low: _mm512_setzero_si512(),
-            counter_high: _mm512_setzero_si512(),
-        }; 2];
+        let inputs = self.inputs(one_key);
+        let keys = if one_key { [&self.packet_keys; 2] } else { self.lane_keys.each_ref() };
+        if lanes > 16 {
+            chacha20::thirty_two(keys, inputs, &mut self.keystream);
+        } else {
+            chacha20::sixteen(keys[0], inputs[0], &mut self.keystream[0]);
+        }
+    }
+
+    /// Makes the one-time keys of the packets, which are the first lanes, and the keystream of those behind.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn make_first_keystream(&mut self, count: usize, lanes: usize, one_key: bool) {
+        if count > MESSAGES {
+            let inputs = self.inputs(one_key);
+            let keys = if one_key { [&self.packet_keys; 2] } else { self.lane_keys.each_ref() };
+            let (one_time_keys, out) = (&mut self.one_time_keys, &mut self.keystream[1]);
+            chacha20::one_time_keys_and_sixteen(keys, inputs, one_time_keys, out);
+        } else {
+            self.make_keystream(lanes, one_key);
+            if let Some(blocks) = self.keystream[0].first_chunk() {
+                poly1305::one_time_keys(blocks, &mut self.one_time_keys[0]);
+            }
+        }
+    }
+
+    /// What the lanes differ in; lays out the keys, too, if they do in that.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn inputs(&mut self, one_key: bool) -> [Inputs; 2] {
+        let zero = _mm512_setzero_si512();
+        let mut inputs = [Inputs { block: zero, counter_low: zero, counter_high: zero }; 2];
         let (blocks, packets) = (self.blocks.as_chunks::<16>().0, self.packets.as_chunks::<16>().0);
         for (set, input) in inputs.iter_mut().enumerate() {
             let packets = load_row(&Row(packets[set]));
@@ -161,12 +188,7 @@ impl Scratch {
                 }
             }
         }
-        let keys = if one_key { [&self.packet_keys; 2] } else { self.lane_keys.each_ref() };
-        if lanes > 16 {
-            chacha20::thirty_two(keys, inputs, &mut self.keystream);
-        } else {
-            chacha20::sixteen(keys[0], inputs[0], &mut self.keystream[0]);
-        }
+        inputs
     }
 }
 
@@ -204,11 +226,10 @@ impl Plan {
         let each = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
         store_words(&mut scratch.packets, 0, each);
         store_words(&mut scratch.blocks, 0, _mm512_setzero_si512());
-        let (lanes, runs) = self.fill(scratch, self.count, |_| true);
-        scratch.make_keystream(lanes, self.one_key);
-        for (key, block) in scratch.one_time_keys.iter_mut().zip(scratch.keystream.iter().flatten()) {
-            *key = *block;
-        }
+        // More than eight keys take the first sixteen lanes.
+        let lane = if self.count > MESSAGES { GROUP } else { self.count };
+        let (lanes, runs) = self.fill(scratch, lane, |_| true);
+        scratch.make_first_keystream(self.count, lanes, self.one_key);
         runs
     }
 
@@ -388,26 +409,31 @@ fn add_words(sum: __m512i, source: __m512i, result: __m512i, summing: Option<Dir
     _mm512_add_epi32(sum, _mm512_add_epi32(low, _mm512_srli_epi32::<16>(plain)))
 }
 
+/// Where the keys and the tag of a packet are.
+const fn place(packet: usize, count: usize) -> (usize, usize) {
+    if count > MESSAGES { (packet / 2 % 2, packet / 4 * 2 + packet % 2) } else { (0, packet) }
+}
+
 /// Computes the tags of all ciphertexts.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn tags(group: &mut Group<'_, '_>, scratch: &mut Scratch, direction: Direction) {
-    let keys = scratch.one_time_keys.as_chunks::<MESSAGES>().0;
-    let outs = scratch.tags.as_chunks_mut::<MESSAGES>().0;
-    let mut packets = group.iter_mut();
-    for (keys, outs) in keys.iter().zip(outs) {
-        let mut messages: [&[u8]; MESSAGES] = [&[]; MESSAGES];
-        let mut count = 0;
-        for (message, packet) in messages.iter_mut().zip(&mut packets) {
-            *message = if direction == Direction::Open { packet.ciphertext() } else { packet.text };
-            count += 1;
+    let count = group.len();
+    let mut messages: [Messages<'_>; 2] = [[&[]; MESSAGES]; 2];
+    for (at, packet) in group.iter_mut().enumerate() {
+        let message = if direction == Direction::Open { packet.ciphertext() } else { &*packet.text };
+        if at == 0 {
+            // Lanes that are left over do what the first does.
+            messages = [[message; MESSAGES]; 2];
         }
-        if count == 0 {
-            break;
-        }
-        // Lanes that are left over do what the first does.
-        let first = messages[0];
-        messages[count..].fill(first);
-        poly1305::tags(keys, &messages, outs);
+        let (set, lane) = place(at, count);
+        messages[set][lane] = message;
+    }
+    if count > MESSAGES {
+        poly1305::tags(&scratch.one_time_keys, &messages, &mut scratch.tags);
+    } else {
+        let [tags, _] = &mut scratch.tags;
+        let (keys, tags) = (core::array::from_ref(&scratch.one_time_keys[0]), core::array::from_mut(tags));
+        poly1305::tags(keys, core::array::from_ref(&messages[0]), tags);
     }
 }
 
@@ -441,13 +467,13 @@ mod timing {
         time("thirty_two", 32.0, &mut || scratch.make_keystream(32, true));
         time("thirty_two keys", 32.0, &mut || scratch.make_keystream(32, false));
         time("sixteen", 16.0, &mut || scratch.make_keystream(16, true));
-        let keys: [Block; 8] = scratch.one_time_keys[..8].try_into().unwrap();
-        let mut out = [[0; 16]; 8];
+        let mut out = [[[0; 16]; 8]; 2];
         for len in [0, 64, 256, 1424, 8900] {
-            let texts = std::vec![1_u8; len * 8 + 100];
-            let m: [&[u8]; 8] = core::array::from_fn(|i| &texts[i * len..][..len]);
-            time(&std::format!("tags {len}"), 8.0, &mut || unsafe {
-                poly1305::tags(black_box(&keys), black_box(&m), &mut out)
+            let texts = std::vec![1_u8; len * 16 + 100];
+            let m: [[&[u8]; 8]; 2] =
+                core::array::from_fn(|s| core::array::from_fn(|i| &texts[(8 * s + i) * len..][..len]));
+            time(&std::format!("tags {len}"), 16.0, &mut || unsafe {
+                poly1305::tags(black_box(&scratch.one_time_keys), black_box(&m), &mut out)
             });
         }
         time("new", 16.0, &mut || unsafe {

@@ -228,7 +228,11 @@ impl Plan {
         store_words(&mut scratch.blocks, 0, _mm512_setzero_si512());
         // More than eight keys take the first sixteen lanes.
         let lane = if self.count > MESSAGES { GROUP } else { self.count };
-        let (lanes, runs) = self.fill(scratch, lane, |_| true);
+        let (lanes, runs) = if lane == GROUP && self.texts.iter().all(|blocks| *blocks == 1) {
+            self.one_each(scratch)
+        } else {
+            self.fill(scratch, lane, |_| true)
+        };
         scratch.make_first_keystream(self.count, lanes, self.one_key);
         runs
     }
@@ -243,6 +247,20 @@ impl Plan {
         }
         scratch.make_keystream(lanes, self.one_key);
         Some(runs)
+    }
+
+    /// Fills the upper sixteen lanes with the only block of each packet.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    fn one_each(&mut self, scratch: &mut Scratch) -> (usize, usize) {
+        let each = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        store_words(&mut scratch.packets, GROUP, each);
+        store_words(&mut scratch.blocks, GROUP, _mm512_set1_epi32(1));
+        for (packet, run) in scratch.runs[..GROUP].iter_mut().enumerate() {
+            *run = Run { packet, block: 0, lane: GROUP + packet, count: 1 };
+        }
+        self.packet = self.count;
+        (2 * GROUP, GROUP)
     }
 
     /// Fills the lanes from `lane` on; returns how many are filled then, and with how many runs.
@@ -291,7 +309,12 @@ fn apply(group: &mut Group<'_, '_>, scratch: &Scratch, runs: usize, direction: D
         }
         let keystream = &keystream[run.lane..run.lane + run.count];
         let start = 64 * run.block;
-        if packet.summing {
+        if let ([block], true, false) = (keystream, start + 64 <= packet.lead, packet.summing)
+            && let Some(chunk) = packet.text.get_mut(start..).and_then(|text| text.first_chunk_mut())
+        {
+            // What small packets are.
+            store_chunk(chunk, _mm512_xor_si512(load_chunk(chunk), load_block(block)));
+        } else if packet.summing {
             sum_and_apply(packet, start, keystream, direction);
         } else {
             apply_run(packet, start, keystream, None);

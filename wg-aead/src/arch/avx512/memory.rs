@@ -1,6 +1,7 @@
 //! Loads and stores: all that a vector kernel does that the compiler cannot check.
 
 use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
 
 /// A block of either cipher's keystream, or of text, aligned to a register.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,16 @@ pub(super) fn load_block(block: &Block) -> __m512i {
 pub(super) fn store_block(block: &mut Block, value: __m512i) {
     // SAFETY: a block is 64 bytes long and aligned to 64.
     unsafe { _mm512_store_si512(core::ptr::from_mut(block).cast(), value) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn store_halves(block: &mut Block, [low, high]: [__m256i; 2]) {
+    let halves = block.0.as_chunks_mut::<32>().0;
+    for (half, value) in halves.iter_mut().zip([low, high]) {
+        // SAFETY: a half is 32 bytes long; the store asks for no alignment.
+        unsafe { _mm256_storeu_si256(core::ptr::from_mut(half).cast(), value) }
+    }
 }
 
 #[inline]
@@ -100,14 +111,28 @@ pub(super) fn store_words(words: &mut [u32], at: usize, value: __m512i) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn wipe_block(block: &mut Block) {
+    let zero = _mm512_setzero_si512();
     // SAFETY: a block is 64 bytes long and aligned to 64, as the register is.
-    unsafe { core::ptr::from_mut(block).cast::<__m512i>().write_volatile(_mm512_setzero_si512()) }
+    unsafe { core::ptr::from_mut(block).cast::<__m512i>().write_volatile(zero) }
 }
 
 /// Overwrites a row in a way that is not left out.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn wipe_row(row: &mut Row) {
+    let zero = _mm512_setzero_si512();
     // SAFETY: a row is 64 bytes long and aligned to 64, as the register is.
-    unsafe { core::ptr::from_mut(row).cast::<__m512i>().write_volatile(_mm512_setzero_si512()) }
+    unsafe { core::ptr::from_mut(row).cast::<__m512i>().write_volatile(zero) }
+}
+
+/// Overwrites the `BLOCKS` blocks of stack below the frame of the caller: what the functions it has called left there.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn wipe_dead_stack<const BLOCKS: usize>() {
+    let zero = _mm512_setzero_si512();
+    let mut area = [const { MaybeUninit::<Block>::uninit() }; BLOCKS];
+    for block in &mut area {
+        // SAFETY: a block is 64 bytes long and aligned to 64, as the register is; what it held is not read.
+        unsafe { block.as_mut_ptr().cast::<__m512i>().write_volatile(zero) }
+    }
 }

@@ -1,5 +1,10 @@
 //! Packets into blocks, blocks into passes, and keystream to where it belongs.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "counters are cut in two, and there are few blocks and packets"
+)]
+
 use core::arch::x86_64::*;
 
 use subtle::ConstantTimeEq;
@@ -7,7 +12,7 @@ use subtle::ConstantTimeEq;
 use super::chacha20::{self, Inputs, KeyRows};
 use super::memory::{
     Block, Row, load_block, load_chunk, load_part, load_row, store_chunk, store_part, store_row, store_words,
-    wipe_block, wipe_row,
+    wipe_block, wipe_dead_stack, wipe_row,
 };
 use super::poly1305::{self, MESSAGES, Messages, OneTimeKeys};
 use crate::checksum::Sum;
@@ -15,6 +20,18 @@ use crate::packet::{GROUP, Group, Packet};
 
 /// Blocks of a pass.
 const LANES: usize = 32;
+
+const BLOCK: Block = Block([0; 64]);
+const ROW: Row = Row([0; 16]);
+
+// Called where they are needed: as values they would be made and copied each time.
+const fn wide() -> [[Block; 16]; 2] {
+    [[BLOCK; 16]; 2]
+}
+
+const fn lane_rows() -> [KeyRows; 2] {
+    [[ROW; 8]; 2]
+}
 
 /// Consecutive blocks of one packet in one pass.
 #[derive(Clone, Copy, Default)]
@@ -29,12 +46,16 @@ struct Run {
 /// All that a batch keeps in memory, wiped at its end.
 #[repr(C)]
 pub(super) struct Scratch {
-    keystream: [[Block; 16]; 2],
+    /// The keystream of the last pass, if it had no more than sixteen lanes.
+    narrow: [Block; 16],
+    /// The keystream of the last pass, if it had more. Made when it is needed, as all that small batches do without.
+    wide: Option<[[Block; 16]; 2]>,
+    is_wide: bool,
     one_time_keys: [OneTimeKeys; 2],
     /// The keys of the packets, one packet to a lane.
     packet_keys: KeyRows,
     /// The keys of the lanes of a pass.
-    lane_keys: [KeyRows; 2],
+    lane_keys: Option<[KeyRows; 2]>,
     counter_low: Row,
     counter_high: Row,
     /// By lane: which packet, which block of the cipher. The runs are written sixteen lanes at a time, so there is room.
@@ -113,13 +134,13 @@ fn same(a: &[u8; 16], b: &[u8; 16]) -> bool {
 impl Scratch {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     pub(super) fn new() -> Self {
-        const BLOCK: Block = Block([0; 64]);
-        const ROW: Row = Row([0; 16]);
         Self {
-            keystream: [[BLOCK; 16]; 2],
+            narrow: [BLOCK; 16],
+            wide: None,
+            is_wide: false,
             one_time_keys: [[ROW; 4]; 2],
             packet_keys: [ROW; 8],
-            lane_keys: [[ROW; 8]; 2],
+            lane_keys: None,
             counter_low: ROW,
             counter_high: ROW,
             packets: [0; LANES + 16],
@@ -130,15 +151,21 @@ impl Scratch {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+    /// Wipes it, and the stack of those who worked with it: groups of more than eight packets take more of both.
     pub(super) fn wipe(&mut self) {
-        for block in self.keystream.as_flattened_mut() {
+        for block in self.narrow.iter_mut().chain(self.wide.as_mut().into_iter().flatten().flatten()) {
             wipe_block(block);
         }
         for row in self.one_time_keys.as_flattened_mut().iter_mut().chain(&mut self.packet_keys) {
             wipe_row(row);
         }
-        for row in self.lane_keys.as_flattened_mut() {
+        for row in self.lane_keys.as_mut().into_iter().flatten().flatten() {
             wipe_row(row);
+        }
+        if self.wide.is_some() {
+            wipe_dead_stack::<160>();
+        } else {
+            wipe_dead_stack::<96>();
         }
     }
 
@@ -146,11 +173,14 @@ impl Scratch {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
     fn make_keystream(&mut self, lanes: usize, one_key: bool) {
         let inputs = self.inputs(one_key);
-        let keys = if one_key { [&self.packet_keys; 2] } else { self.lane_keys.each_ref() };
-        if lanes > 16 {
-            chacha20::thirty_two(keys, inputs, &mut self.keystream);
+        let keys = lane_keys(&self.packet_keys, self.lane_keys.as_ref().filter(|_| !one_key));
+        self.is_wide = lanes > 16;
+        if self.is_wide {
+            chacha20::thirty_two(keys, inputs, self.wide.get_or_insert_with(wide));
+        } else if lanes > 8 {
+            chacha20::sixteen(keys[0], inputs[0], &mut self.narrow);
         } else {
-            chacha20::sixteen(keys[0], inputs[0], &mut self.keystream[0]);
+            chacha20::eight(keys[0], inputs[0], &mut self.narrow);
         }
     }
 
@@ -159,14 +189,25 @@ impl Scratch {
     fn make_first_keystream(&mut self, count: usize, lanes: usize, one_key: bool) {
         if count > MESSAGES {
             let inputs = self.inputs(one_key);
-            let keys = if one_key { [&self.packet_keys; 2] } else { self.lane_keys.each_ref() };
-            let (one_time_keys, out) = (&mut self.one_time_keys, &mut self.keystream[1]);
-            chacha20::one_time_keys_and_sixteen(keys, inputs, one_time_keys, out);
+            let keys = lane_keys(&self.packet_keys, self.lane_keys.as_ref().filter(|_| !one_key));
+            let [_, out] = self.wide.get_or_insert_with(wide);
+            self.is_wide = true;
+            chacha20::one_time_keys_and_sixteen(keys, inputs, &mut self.one_time_keys, out);
         } else {
             self.make_keystream(lanes, one_key);
-            if let Some(blocks) = self.keystream[0].first_chunk() {
-                poly1305::one_time_keys(blocks, &mut self.one_time_keys[0]);
+            if let Some((blocks, _)) = self.wide_or_narrow().split_first_chunk() {
+                let mut keys = [ROW; 4];
+                poly1305::one_time_keys(blocks, &mut keys);
+                self.one_time_keys[0] = keys;
             }
+        }
+    }
+
+    /// The keystream of the last pass.
+    fn wide_or_narrow(&self) -> &[Block] {
+        match &self.wide {
+            Some(wide) if self.is_wide => wide.as_flattened(),
+            _ => &self.narrow,
         }
     }
 
@@ -183,13 +224,19 @@ impl Scratch {
             input.counter_low = _mm512_permutexvar_epi32(packets, load_row(&self.counter_low));
             input.counter_high = _mm512_permutexvar_epi32(packets, load_row(&self.counter_high));
             if !one_key {
-                for (to, from) in self.lane_keys[set].iter_mut().zip(&self.packet_keys) {
+                let lane_keys = &mut self.lane_keys.get_or_insert_with(lane_rows)[set];
+                for (to, from) in lane_keys.iter_mut().zip(&self.packet_keys) {
                     store_row(to, _mm512_permutexvar_epi32(packets, load_row(from)));
                 }
             }
         }
         inputs
     }
+}
+
+/// The keys of the lanes: those that were laid out, or the one that all have.
+fn lane_keys<'k>(one: &'k KeyRows, laid_out: Option<&'k [KeyRows; 2]>) -> [&'k KeyRows; 2] {
+    laid_out.map_or([one; 2], |keys| keys.each_ref())
 }
 
 impl Plan {
@@ -301,7 +348,7 @@ impl Plan {
 /// Puts keystream to the text it belongs to.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 fn apply(group: &mut Group<'_, '_>, scratch: &Scratch, runs: usize, direction: Direction) {
-    let keystream = scratch.keystream.as_flattened();
+    let keystream = scratch.wide_or_narrow();
     for run in &scratch.runs[..runs] {
         let Some(packet) = group.get_mut(run.packet) else { continue };
         if direction == Direction::Open && !packet.authentic {
@@ -459,58 +506,3 @@ fn tags(group: &mut Group<'_, '_>, scratch: &mut Scratch, direction: Direction) 
         poly1305::tags(keys, core::array::from_ref(&messages[0]), tags);
     }
 }
-
-// TIMING-BEGIN
-#[cfg(test)]
-mod timing {
-    extern crate std;
-    use super::*;
-    use std::hint::black_box;
-    use std::time::Instant;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-    fn go() {
-        let mut scratch = Scratch::new();
-        let time = |name: &str, per: f64, f: &mut dyn FnMut()| {
-            let mut best = f64::MAX;
-            for _ in 0..3000 {
-                let t = Instant::now();
-                for _ in 0..40 {
-                    f();
-                }
-                best = best.min(t.elapsed().as_nanos() as f64 / 40.0);
-            }
-            std::println!(
-                "{name}: {best:.1} ns = {:.0} cycles; per unit {:.2} cycles",
-                best * 3.69,
-                best * 3.69 / per
-            );
-        };
-        // SAFETY: x
-        time("thirty_two", 32.0, &mut || scratch.make_keystream(32, true));
-        time("thirty_two keys", 32.0, &mut || scratch.make_keystream(32, false));
-        time("sixteen", 16.0, &mut || scratch.make_keystream(16, true));
-        let mut out = [[[0; 16]; 8]; 2];
-        for len in [0, 64, 256, 1424, 8900] {
-            let texts = std::vec![1_u8; len * 16 + 100];
-            let m: [[&[u8]; 8]; 2] =
-                core::array::from_fn(|s| core::array::from_fn(|i| &texts[(8 * s + i) * len..][..len]));
-            time(&std::format!("tags {len}"), 16.0, &mut || unsafe {
-                poly1305::tags(black_box(&scratch.one_time_keys), black_box(&m), &mut out)
-            });
-        }
-        time("new", 16.0, &mut || unsafe {
-            black_box(Scratch::new());
-        });
-        time("wipe", 16.0, &mut || unsafe {
-            scratch.wipe();
-        });
-    }
-
-    #[test]
-    #[ignore]
-    fn timing() {
-        unsafe { go() }
-    }
-}
-// TIMING-END

@@ -17,6 +17,8 @@ pub mod ip;
 mod lane;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
+#[cfg(feature = "multi-buffer")]
+mod multi_buffer;
 mod padding;
 mod peer_table;
 pub mod slab;
@@ -30,6 +32,8 @@ pub use device::{Config, ConfigError, Device, Now, PeerStatus};
 pub use drop::{DropReason, Exposure};
 pub use index_table::{IndexTable, NoIndex};
 pub use lane::{Lane, LaneIo};
+#[cfg(feature = "multi-buffer")]
+pub use multi_buffer::MultiBufferAead;
 pub use padding::padded_len;
 pub use peer_table::PeerId;
 pub use staged::{Pushed, StagedPool};

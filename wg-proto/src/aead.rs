@@ -115,6 +115,11 @@ pub enum AeadError {
         /// Bytes it has.
         have: usize,
     },
+    /// The text is longer than the backend takes: the fault of the caller. Nothing was written.
+    TooLong {
+        /// Bytes it has.
+        have: usize,
+    },
     /// The tag does not verify: the fault of the sender. No plaintext was written.
     TagMismatch,
 }
@@ -125,6 +130,7 @@ impl core::fmt::Display for AeadError {
             Self::BufferTooSmall { need, have } => {
                 write!(f, "buffer of {have} bytes where {need} are needed")
             }
+            Self::TooLong { have } => write!(f, "text of {have} bytes is too long"),
             Self::TagMismatch => f.write_str("tag does not verify"),
         }
     }

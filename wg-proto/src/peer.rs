@@ -281,7 +281,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
         let key = self.sessions.begin_recv(index, counter, now)?;
         let packet = key.open_in_place(counter, datagram).map_err(|error| match error {
             AeadError::BufferTooSmall { .. } => ReceiveError::Parse(ParseError::WrongLength),
-            AeadError::TagMismatch => ReceiveError::Open(OpenError::Unauthentic),
+            AeadError::TooLong { .. } | AeadError::TagMismatch => ReceiveError::Open(OpenError::Unauthentic),
         })?;
         let received = self.sessions.commit_recv(index, counter, packet.len(), Some(from), now)?;
         if received.roamed {

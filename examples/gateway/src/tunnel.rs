@@ -12,10 +12,7 @@ use crate::sockets::Sockets;
 use crate::uapi::{Configure, Errno, PeerSnapshot, Snapshot};
 
 /// The backend of transport data.
-#[cfg(feature = "ring")]
-pub(crate) type TunnelAead = wg_proto::aead::RingAead;
-#[cfg(not(feature = "ring"))]
-pub(crate) type TunnelAead = wg_proto::aead::RustCryptoAead;
+pub(crate) type TunnelAead = wg_datapath::MultiBufferAead;
 
 /// The device as the gateway makes it.
 pub(crate) type TunnelDevice = Device<TunnelAead, SysRng>;

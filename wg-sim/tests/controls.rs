@@ -1,8 +1,5 @@
 //! Each invariant can fail: nodes that misbehave, each in its own way, are found out. And what finds them out shrinks.
 
-#[path = "matrix/counting.rs"]
-mod counting;
-
 use core::cell::Cell;
 use core::net::SocketAddr;
 use std::rc::Rc;
@@ -13,6 +10,7 @@ use wg_sim::{
     Command, Invariant, Node, NodeKind, NodeSpec, Outbox, Profile, Script, Violation, World, run, run_with,
     shrink, standard_node,
 };
+use wg_tally::allocator;
 
 /// What is wrong with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +295,7 @@ fn run_bounded(vice: Option<Vice>) -> Result<(), Violation> {
     };
     let mut world = World::new(&script, &mut factory);
     // All buffers that a lane may have: 144 of 64 KiB; beside them little.
-    world.bound_memory(counting::live, 9_700_000);
+    world.bound_memory(allocator::live, 9_700_000);
     for op in &script.ops {
         world.apply(*op)?;
     }

@@ -154,3 +154,20 @@ fn look(target: &Target, tree: &Path, time: Duration) -> Result<Option<Vec<Strin
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_planted_bug_fits_the_tree() {
+        let patches: Vec<_> =
+            fs::read_dir(path("planted")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(patches.len() >= 15, "{patches:?}");
+        for patch in patches {
+            let mut check = Command::new("git");
+            let check = check.current_dir(cargo::root()).args(["apply", "--check", "--whitespace=nowarn"]);
+            assert!(check.arg(&patch).status().unwrap().success(), "{}", patch.display());
+        }
+    }
+}

@@ -93,8 +93,8 @@ fn copy() -> Result<PathBuf, String> {
     if !output.status.success() {
         return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    // Always the same place, as cargo knows what it has built by it.
-    let to = std::env::temp_dir().join("wg-fuzz-planted");
+    // Always the same place, as cargo knows what it has built by it; and one of this tree alone, as others may have theirs.
+    let to = path("target").join("planted-tree");
     if to.exists() {
         fs::remove_dir_all(&to).map_err(|error| format!("{}: {error}", to.display()))?;
     }

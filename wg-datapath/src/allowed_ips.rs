@@ -63,11 +63,12 @@ impl PeerSlot {
 ///
 /// let [office, laptop] = [PeerSlot::new(0), PeerSlot::new(1)];
 /// let mut ips = AllowedIps::new();
-/// ips.insert(IpPrefix::new([10, 0, 0, 0].into(), 8).unwrap(), office);
-/// ips.insert(IpPrefix::new([10, 0, 0, 7].into(), 32).unwrap(), laptop);
+/// ips.insert(IpPrefix::new([10, 0, 0, 0].into(), 8)?, office)?;
+/// ips.insert(IpPrefix::new([10, 0, 0, 7].into(), 32)?, laptop)?;
 /// assert_eq!(ips.lookup([10, 0, 0, 7].into()), Some(laptop));
 /// assert_eq!(ips.lookup([10, 0, 0, 8].into()), Some(office));
 /// assert_eq!(ips.lookup([11, 0, 0, 8].into()), None);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct AllowedIps {
@@ -83,7 +84,11 @@ impl AllowedIps {
     }
 
     /// Gives `prefix` to `peer` and returns who had it before, `peer` itself included.
-    pub fn insert(&mut self, prefix: IpPrefix, peer: PeerSlot) -> Option<PeerSlot> {
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyPrefixes`] if nobody has it and there are 2^24 of its address family; nothing changes.
+    pub fn insert(&mut self, prefix: IpPrefix, peer: PeerSlot) -> Result<Option<PeerSlot>, TooManyPrefixes> {
         match prefix.addr() {
             IpAddr::V4(addr) => self.v4.insert(addr.to_bits(), prefix.len(), peer),
             IpAddr::V6(addr) => self.v6.insert(addr.octets(), prefix.len(), peer),
@@ -159,6 +164,20 @@ impl fmt::Debug for AllowedIps {
     }
 }
 
+/// There are as many prefixes of an address family as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyPrefixes {
+    max: usize,
+}
+
+impl fmt::Display for TooManyPrefixes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there are {} prefixes of this family", self.max)
+    }
+}
+
+impl core::error::Error for TooManyPrefixes {}
+
 /// The prefixes of one address family.
 #[derive(Clone)]
 struct Family<A: Address> {
@@ -173,13 +192,13 @@ impl<A: Address> Default for Family<A> {
 }
 
 impl<A: Address> Family<A> {
-    fn insert(&mut self, addr: A, len: u8, peer: PeerSlot) -> Option<PeerSlot> {
-        let previous = self.table.insert(addr.key(), A::PAD + len, peer);
+    fn insert(&mut self, addr: A, len: u8, peer: PeerSlot) -> Result<Option<PeerSlot>, TooManyPrefixes> {
+        let previous = self.table.insert(addr.key(), A::PAD + len, peer)?;
         if let Some(previous) = previous {
             self.by_peer.remove(&(previous, addr, len));
         }
         self.by_peer.insert((peer, addr, len));
-        previous
+        Ok(previous)
     }
 
     fn remove(&mut self, addr: A, len: u8, peer: PeerSlot) -> bool {
@@ -215,7 +234,8 @@ impl<A: Address> Family<A> {
     fn rebuild(&mut self) {
         let mut table = Table::default();
         for &(peer, addr, len) in &self.by_peer {
-            table.insert(addr.key(), A::PAD + len, peer);
+            let inserted = table.insert(addr.key(), A::PAD + len, peer);
+            debug_assert!(inserted.is_ok(), "as many as there were");
         }
         self.table = table;
     }

@@ -25,7 +25,7 @@ pub mod slab;
 mod staged;
 mod stats;
 
-pub use allowed_ips::{AllowedIps, InvalidPrefix, IpPrefix, PeerSlot};
+pub use allowed_ips::{AllowedIps, InvalidPrefix, IpPrefix, PeerSlot, TooManyPrefixes};
 pub use batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 pub use deadlines::Deadlines;
 pub use device::{Config, ConfigError, Device, Now, PeerStatus};

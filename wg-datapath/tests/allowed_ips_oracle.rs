@@ -129,7 +129,7 @@ fn filler(n: u32) -> [IpPrefix; 2] {
 fn apply(table: &mut AllowedIps, model: &mut Linear, op: &Op) {
     match *op {
         Op::Insert(prefix, peer) => {
-            assert_eq!(table.insert(prefix, peer), model.insert(prefix, peer));
+            assert_eq!(table.insert(prefix, peer), Ok(model.insert(prefix, peer)));
             for addr in edges(prefix) {
                 assert_eq!(table.lookup(addr), model.lookup(addr), "{addr} around {prefix}");
             }
@@ -153,7 +153,7 @@ fn apply(table: &mut AllowedIps, model: &mut Linear, op: &Op) {
         Op::RemovePeer(peer) => assert_eq!(table.remove_peer(peer), model.remove_peer(peer)),
         Op::Fill(n) => {
             for prefix in (0..n).flat_map(filler) {
-                assert_eq!(table.insert(prefix, PeerSlot::new(9)), None);
+                assert_eq!(table.insert(prefix, PeerSlot::new(9)), Ok(None));
                 model.0.push((prefix, PeerSlot::new(9)));
             }
         }
@@ -245,7 +245,7 @@ fn the_largest_legal_set_fits_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(256 << 10).spawn(|| {
         let mut table = AllowedIps::new();
         for (n, prefix) in (0..).zip(largest_legal_set()) {
-            assert_eq!(table.insert(prefix, PeerSlot::new(n % 7)), None);
+            assert_eq!(table.insert(prefix, PeerSlot::new(n % 7)), Ok(None));
         }
         assert_eq!(table.len(), 130_560);
         for (n, prefix) in (0..).zip(largest_legal_set()) {

@@ -1,12 +1,7 @@
 //! What it costs to be attacked, counted: allocations, multiplications on the curve, looks at a tag, and bytes sent.
 //!
 //! The multiplications of a process have one counter, so the tests here take turns.
-#![expect(unsafe_code, reason = "an allocator that counts")]
 
-#[path = "cost/aead.rs"]
-mod aead;
-#[path = "memory/counting.rs"]
-mod counting;
 #[path = "memory/edges.rs"]
 mod edges;
 #[path = "memory/star.rs"]
@@ -19,14 +14,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use wg_datapath::DropReason;
+use wg_datapath::proto::aead::RingAead;
 use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::wire::CookieReply;
 use wg_datapath::proto::{CookieJar, Mac1Key, PublicKey, SessionIndex, Tai64n, multiplications};
+use wg_tally::aead::{CountingAead, passes};
+use wg_tally::allocator;
 
-use crate::aead::{CountingAead, passes};
 use crate::star::{key, now, outer};
 
-type Star = star::Star<CountingAead>;
+type Star = star::Star<CountingAead<RingAead>>;
 
 /// From so many on the device is under load: an eighth of its queue, see `star.rs`.
 const THRESHOLD: usize = 8;
@@ -61,7 +58,7 @@ impl Cost {
     fn total(star: &Star) -> Self {
         let socket = &star.ends[usize::from(VICTIM)].socket;
         Self {
-            allocations: counting::calls(),
+            allocations: allocator::calls(),
             multiplications: multiplications(),
             passes: passes(),
             answers: socket.sent,

@@ -2,10 +2,7 @@
 //! bounded and measured amount for a peer.
 //!
 //! `cargo test -p wg-datapath --test memory -- --nocapture` prints the figures.
-#![expect(unsafe_code, reason = "an allocator that counts")]
 
-#[path = "memory/counting.rs"]
-mod counting;
 #[path = "memory/edges.rs"]
 mod edges;
 #[path = "memory/star.rs"]
@@ -21,6 +18,7 @@ use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::wire::CookieReply;
 use wg_datapath::proto::{CookieJar, Mac1Key, PrivateKey, PublicKey, SessionIndex, Tai64n};
 use wg_datapath::{Config, Device, DropReason};
+use wg_tally::allocator;
 
 use crate::edges::Wire;
 use crate::star::{key, now, outer};
@@ -35,7 +33,7 @@ const SLABS: usize = 144;
 fn ten_thousand_packets_each_way_allocate_nothing() {
     let mut star = Star::new(3);
     star.warm_up();
-    let (calls, delivered) = (counting::calls(), star.delivered());
+    let (calls, delivered) = (allocator::calls(), star.delivered());
     let mut sent = 0;
     while sent < 10_000 {
         for burst in [1, 2, 63, 64, 65, 200, 500] {
@@ -43,7 +41,7 @@ fn ten_thousand_packets_each_way_allocate_nothing() {
             sent += burst;
         }
     }
-    assert_eq!(counting::calls() - calls, 0, "for {sent} packets of four devices");
+    assert_eq!(allocator::calls() - calls, 0, "for {sent} packets of four devices");
     assert_eq!(star.delivered() - delivered, sent * 4);
     assert!(star.ends.iter().all(|end| end.device.drops().total() == 0));
     for end in &star.ends {
@@ -60,13 +58,13 @@ fn timers_allocate_nothing() {
         star.ends[0].device.set_persistent_keepalive(peer, 5, star.now);
     }
     star.settle();
-    let (calls, sent) = (counting::calls(), star.ends[0].socket.sent);
+    let (calls, sent) = (allocator::calls(), star.ends[0].socket.sent);
     for _ in 0..200 {
         star.now.instant = star.now.instant.saturating_add(Duration::from_millis(500));
         star.settle();
         star.ends[0].device.poll_timeout();
     }
-    assert_eq!(counting::calls() - calls, 0);
+    assert_eq!(allocator::calls() - calls, 0);
     assert!(star.ends[0].socket.sent - sent >= 3 * 100 / 5 - 3, "keepalives were sent");
 }
 
@@ -167,14 +165,14 @@ fn floods_of_strangers_allocate_nothing() {
     let mut star = Star::new(2);
     star.warm_up();
     let mut stranger = Stranger::new(&mut star);
-    let (calls, live) = (counting::calls(), counting::live());
+    let (calls, live) = (allocator::calls(), allocator::live());
     for _ in 0..20 {
         stranger.flood(&mut star);
     }
     stranger.verified(&mut star);
     stranger.flood(&mut star);
     stranger.knock(&mut star);
-    assert_eq!((counting::calls() - calls, counting::live() - live), (0, 0));
+    assert_eq!((allocator::calls() - calls, allocator::live() - live), (0, 0));
     let drops = star.ends[0].device.drops();
     for reason in [
         DropReason::MessageTooShort,
@@ -205,7 +203,7 @@ fn traffic_and_floods_together_allocate_nothing() {
     let mut stranger = Stranger::new(&mut star);
     stranger.flood(&mut star);
     star.exchange(300);
-    let calls = counting::calls();
+    let calls = allocator::calls();
     for burst in [1, 64, 300, 7] {
         for end in &mut star.ends {
             end.host.waiting = burst;
@@ -213,7 +211,7 @@ fn traffic_and_floods_together_allocate_nothing() {
         stranger.flood(&mut star);
         star.exchange(burst);
     }
-    assert_eq!(counting::calls() - calls, 0);
+    assert_eq!(allocator::calls() - calls, 0);
 }
 
 /// The memory that `peers` peers take, each with one allowed IP and an endpoint.
@@ -229,11 +227,11 @@ fn idle(peers: u16) -> usize {
             PublicKey::from_bytes(bytes)
         })
         .collect();
-    let before = counting::live();
+    let before = allocator::live();
     for (number, public_key) in (1..).zip(public_keys) {
         hub.add(number, public_key);
     }
-    usize::try_from(counting::live() - before).unwrap()
+    usize::try_from(allocator::live() - before).unwrap()
 }
 
 #[test]
@@ -257,18 +255,18 @@ fn a_live_session_adds_its_window_and_two_keys() {
     // One session first, so that the lane has what it needs.
     star.ends[1].host.waiting = 1;
     star.settle();
-    let before = counting::live();
+    let before = allocator::live();
     let first = 2;
     let mut hub_only = 0;
     for peer in first..=PEERS {
         star.ends[usize::from(peer)].host.waiting = 1;
         star.ends[usize::from(peer)].step(star.now);
-        let before = counting::live();
+        let before = allocator::live();
         star.ends[0].step(star.now);
-        hub_only += counting::live() - before;
+        hub_only += allocator::live() - before;
         star.settle();
     }
-    assert!(counting::live() > before);
+    assert!(allocator::live() > before);
     println!("a key: {} bytes", size_of::<RingAead>());
     let each = usize::try_from(hub_only).unwrap() / usize::from(PEERS - first + 1);
     println!("a keypair: {each} bytes");
@@ -292,7 +290,7 @@ fn peers_that_come_and_go_leave_nothing_behind() {
         for id in ids {
             hub.device.remove_peer(id);
         }
-        held.push(counting::live());
+        held.push(allocator::live());
     }
     assert!(held[1..].iter().all(|live| live <= &held[0]), "{held:?}");
 }
@@ -307,34 +305,34 @@ fn staged_packets_stay_under_their_bound() {
     }
     hub.host.waiting = 700;
     hub.step(now());
-    let before = counting::live();
+    let before = allocator::live();
     hub.host.waiting = 40_000;
     while hub.step(now()) {}
-    let grown = usize::try_from((counting::live() - before).max(0)).unwrap();
+    let grown = usize::try_from((allocator::live() - before).max(0)).unwrap();
     let bound = Config::default().staged_bytes;
     println!("staged packets of 200 silent peers: at most {bound} bytes, here {grown}");
     assert!(grown <= bound + (1 << 20), "{grown}");
     assert!(hub.device.drops().get(DropReason::StagedOverflow) > 10_000);
     let peers: Vec<_> = hub.device.peers().map(|status| status.id).collect();
     peers.into_iter().for_each(|peer| hub.device.remove_peer(peer));
-    let calls = counting::calls();
+    let calls = allocator::calls();
     assert_eq!(hub.device.poll_timeout(), None);
-    assert_eq!(counting::calls(), calls);
+    assert_eq!(allocator::calls(), calls);
 }
 
 #[test]
 fn a_device_and_a_lane_take_what_their_bounds_say() {
-    let before = counting::live();
+    let before = allocator::live();
     let device = Device::<RingAead, _>::new(Config::default(), ChaCha20Rng::seed_from_u64(1)).unwrap();
-    let alone = usize::try_from(counting::live() - before).unwrap();
+    let alone = usize::try_from(allocator::live() - before).unwrap();
     println!("a device without peers: {alone} bytes");
     assert!(alone <= 1 << 20);
     drop(device);
 
     let mut star = Star::new(2);
-    let before = counting::live();
+    let before = allocator::live();
     star.warm_up();
-    let grown = usize::try_from(counting::live() - before).unwrap() / star.ends.len();
+    let grown = usize::try_from(allocator::live() - before).unwrap() / star.ends.len();
     println!(
         "a lane with a session, after traffic: {grown} bytes, {} slabs",
         star.ends[0].lane.slabs_high_water()

@@ -2,46 +2,19 @@
 //!
 //! One test, as the multiplications of a process have one counter.
 
-use core::cell::Cell;
 use core::net::SocketAddr;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use wg_proto::aead::{Aead, AeadError, RustCryptoAead};
+use wg_proto::aead::RustCryptoAead;
 use wg_proto::{
     Config, Endpoint, Handled, Instant, Load, Mac1Key, Peer, PrivateKey, ReceiveError, UnixTime,
     multiplications,
 };
-
-thread_local! {
-    static PASSES: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Counts how often it is asked to open.
-struct CountingAead(RustCryptoAead);
-
-impl Aead for CountingAead {
-    fn new(key: &[u8; 32]) -> Self {
-        Self(RustCryptoAead::new(key))
-    }
-
-    fn seal_in_place(&self, counter: u64, buffer: &mut [u8]) -> Result<(), AeadError> {
-        self.0.seal_in_place(counter, buffer)
-    }
-
-    fn open_in_place(&self, counter: u64, buffer: &mut [u8]) -> Result<(), AeadError> {
-        PASSES.set(PASSES.get() + 1);
-        self.0.open_in_place(counter, buffer)
-    }
-
-    fn open(&self, counter: u64, ciphertext: &[u8], out: &mut [u8]) -> Result<usize, AeadError> {
-        PASSES.set(PASSES.get() + 1);
-        self.0.open(counter, ciphertext, out)
-    }
-}
+use wg_tally::aead::{CountingAead, passes};
 
 struct Host {
-    peer: Peer<PrivateKey, CountingAead>,
+    peer: Peer<PrivateKey, CountingAead<RustCryptoAead>>,
     at: SocketAddr,
     rng: ChaCha20Rng,
 }
@@ -77,9 +50,9 @@ impl Host {
 
 /// What was spent by `work`.
 fn spent(work: impl FnOnce()) -> (usize, u64) {
-    let before = (multiplications(), PASSES.get());
+    let before = (multiplications(), passes());
     work();
-    (multiplications() - before.0, PASSES.get() - before.1)
+    (multiplications() - before.0, passes() - before.1)
 }
 
 #[test]

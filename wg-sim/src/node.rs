@@ -86,6 +86,22 @@ pub trait Node {
     /// A datagram has come. `datagram` may be changed.
     fn datagram(&mut self, datagram: &mut [u8], from: SocketAddr, now: Now, out: &mut Outbox);
 
+    /// A datagram has come, and with it a copy from elsewhere, which stands behind it in what one call of a socket returned.
+    ///
+    /// A node that takes one datagram after the other has nothing to add.
+    fn twins(
+        &mut self,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        copy_from: SocketAddr,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let mut copy = datagram.to_vec();
+        self.datagram(datagram, from, now, out);
+        self.datagram(&mut copy, copy_from, now, out);
+    }
+
     /// The host sends an inner packet: an IPv4 packet, or something shorter.
     fn packet(&mut self, packet: &[u8], now: Now, out: &mut Outbox);
 

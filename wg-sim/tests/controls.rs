@@ -1,8 +1,5 @@
 //! Each invariant can fail: nodes that misbehave, each in its own way, are found out. And what finds them out shrinks.
 
-#[path = "matrix/counting.rs"]
-mod counting;
-
 use core::cell::Cell;
 use core::net::SocketAddr;
 use std::rc::Rc;
@@ -13,6 +10,7 @@ use wg_sim::{
     Command, Invariant, Node, NodeKind, NodeSpec, Outbox, Profile, Script, Violation, World, run, run_with,
     shrink, standard_node,
 };
+use wg_tally::allocator;
 
 /// What is wrong with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,10 @@ enum Vice {
     RemembersForgeries,
     /// Takes the peer to be wherever a datagram last came from.
     FollowsAnybody,
+    /// Takes the peer to be where a copy came from that was next to the datagram.
+    FollowsCopies,
+    /// Takes such a copy.
+    TakesCopies,
     /// Is due all the time.
     IsAlwaysDue,
     /// Allocates for each datagram.
@@ -147,7 +149,9 @@ impl Vicious {
 
 impl Node for Vicious {
     fn datagram(&mut self, datagram: &mut [u8], from: SocketAddr, now: Now, out: &mut Outbox) {
-        self.last_from = Some(from);
+        if self.vice != Vice::FollowsCopies {
+            self.last_from = Some(from);
+        }
         let data = datagram[0] == 4 && datagram.len() > 32;
         if self.vice == Vice::RefusesAtWill && data {
             return out.dropped(DropReason::InvalidTag, 1);
@@ -163,6 +167,23 @@ impl Node for Vicious {
                 out.transmit(*to, response);
             }
         }
+        self.pass_on(&done, now, out);
+    }
+
+    fn twins(
+        &mut self,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        copy_from: SocketAddr,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        if self.vice == Vice::TakesCopies {
+            return self.datagram(datagram, from, now, out);
+        }
+        let mut done = Outbox::default();
+        self.node.twins(datagram, from, copy_from, now, &mut done);
+        self.last_from = Some(copy_from);
         self.pass_on(&done, now, out);
     }
 
@@ -201,7 +222,7 @@ impl Node for Vicious {
 
     fn endpoint(&mut self, peer: &PublicKey) -> Option<SocketAddr> {
         match self.vice {
-            Vice::FollowsAnybody if self.last_from.is_some() => self.last_from,
+            Vice::FollowsAnybody | Vice::FollowsCopies if self.last_from.is_some() => self.last_from,
             _ => self.node.endpoint(peer),
         }
     }
@@ -285,6 +306,22 @@ fn every_vice_is_found_out() {
     assert!(Invariant::ALL.iter().all(|invariant| found.contains(invariant)));
 }
 
+#[test]
+fn vices_that_need_two_datagrams_at_once_are_found_out() {
+    for nodes in ["peer device", "device peer", "device device", "peer peer"] {
+        let script = Script::parse(&format!(
+            "seed 1\nnodes {nodes}\nsend 0 1 1 100\nadvance 1000\ntwin 1 2 1\nsend 0 1 3 100\nadvance 1000\n"
+        ))
+        .unwrap();
+        let report = run(&script).unwrap();
+        assert_eq!((report.counts.refusals, report.counts.faults_replay), (2, 2), "{report}");
+        for (vice, invariant) in [(Vice::FollowsCopies, Invariant::I7), (Vice::TakesCopies, Invariant::I6)] {
+            let violation = run_vicious(vice, &script).expect_err("a vice");
+            assert_eq!(violation.invariant, invariant, "{vice:?}: {violation}");
+        }
+    }
+}
+
 /// Runs the ordinary script with the memory of nodes bounded.
 fn run_bounded(vice: Option<Vice>) -> Result<(), Violation> {
     let script = ordinary();
@@ -297,7 +334,7 @@ fn run_bounded(vice: Option<Vice>) -> Result<(), Violation> {
     };
     let mut world = World::new(&script, &mut factory);
     // All buffers that a lane may have: 144 of 64 KiB; beside them little.
-    world.bound_memory(counting::live, 9_700_000);
+    world.bound_memory(allocator::live, 9_700_000);
     for op in &script.ops {
         world.apply(*op)?;
     }

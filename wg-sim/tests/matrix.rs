@@ -1,15 +1,13 @@
 //! The fault matrix at the scale of every change: conformance 5.3, rows S1 to S9 and A1.
 
-#[path = "matrix/counting.rs"]
-mod counting;
-
 use wg_sim::matrix::{Row, Scale};
+use wg_tally::allocator;
 
 /// Runs units of a row, and asks for as much as makes it worth the name.
 fn units(row: Row, seeds: core::ops::Range<u64>, least: u64) {
     let mut total = wg_sim::Counts::default();
     for seed in seeds {
-        match row.run(seed, Scale::Ci, Some(counting::calls)) {
+        match row.run(seed, Scale::Ci, Some(allocator::calls)) {
             Ok(counts) => total.add(&counts),
             Err(failure) => {
                 let script = failure.script.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -302,6 +302,17 @@ fn sealed((peer, _): &mut (Plain, Entropy), packet: &[u8]) -> Result<Vec<u8>, Se
     peer.seal(packet, &mut out, NOW).map(|len| out[..len].to_vec())
 }
 
+/// A pair after a handshake that is not confirmed yet, and its initiation.
+fn acquainted() -> ([(Plain, Entropy); 2], Vec<u8>) {
+    let [mut alice, mut bob] = pair([11, 22]);
+    alice.0.initiate(NOW);
+    let initiation = sent(&mut alice).remove(0);
+    take(&mut bob, &initiation, 1);
+    let response = sent(&mut bob).remove(0);
+    take(&mut alice, &response, 2);
+    ([alice, bob], initiation)
+}
+
 /// Whether two datagrams bear the same index and counter: their contents, added, are those of the two packets.
 fn nonce_is_shared(one: &[u8], other: &[u8], packets: [&[u8]; 2]) -> bool {
     let add = |one: &[u8], other: &[u8]| one.iter().zip(other).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
@@ -313,12 +324,7 @@ fn nonce_is_shared(one: &[u8], other: &[u8], packets: [&[u8]; 2]) -> bool {
 fn a_generator_that_starts_alike_at_each_boot_uses_a_nonce_twice() {
     // Who recorded the first handshake and its confirmation plays them to the device after its restart.
     let again = |second: u64| {
-        let [mut alice, mut bob] = pair([11, 22]);
-        alice.0.initiate(NOW);
-        let initiation = sent(&mut alice).remove(0);
-        take(&mut bob, &initiation, 1);
-        let response = sent(&mut bob).remove(0);
-        take(&mut alice, &response, 2);
+        let ([mut alice, mut bob], initiation) = acquainted();
         let confirmation = sent(&mut alice).remove(0);
         take(&mut bob, &confirmation, 1);
         let first = sealed(&mut bob, b"what he says now").unwrap();
@@ -339,21 +345,12 @@ fn a_generator_that_starts_alike_at_each_boot_uses_a_nonce_twice() {
 
 #[test]
 fn a_snapshot_that_runs_twice_uses_a_nonce_twice_unless_told() {
-    let connected = || {
-        let [mut alice, mut bob] = pair([11, 22]);
-        alice.0.initiate(NOW);
-        let initiation = sent(&mut alice).remove(0);
-        take(&mut bob, &initiation, 1);
-        let response = sent(&mut bob).remove(0);
-        take(&mut alice, &response, 2);
-        alice
-    };
-    let (mut original, mut restored) = (connected(), connected());
+    let (([mut original, _], _), ([mut restored, _], _)) = (acquainted(), acquainted());
     let one = sealed(&mut original, b"one").unwrap();
     let other = sealed(&mut restored, b"two").unwrap();
     assert!(nonce_is_shared(&one, &other, [b"one", b"two"]));
 
-    let mut told = connected();
+    let ([mut told, _], _) = acquainted();
     told.0.on_vm_generation_change();
     assert_eq!(sealed(&mut told, b"two"), Err(SealError::NoSession));
 }

@@ -1,38 +1,10 @@
 //! Nothing is allocated per packet: the counts of the allocator before and after traffic are equal.
-#![expect(unsafe_code, reason = "an allocator that counts")]
-
-use core::alloc::{GlobalAlloc, Layout};
-use core::cell::Cell;
-use std::alloc::System;
 
 use wg_datapath::io::{RecvSlot, Segment, SendReport, SendStatus, Transmit, UdpIo};
 use wg_datapath::slab::{SlabClass, SlabPool};
 use wg_proto::{Endpoint, Source};
 use wg_sys_linux::{Events, Poller, Token, Udp, clock};
-
-/// The system's allocator, counting calls by thread.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.set(CALLS.get() + 1);
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `GlobalAlloc::dealloc`, and the pointer came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use wg_tally::allocator;
 
 #[test]
 fn traffic_allocates_nothing() {
@@ -55,7 +27,7 @@ fn traffic_allocates_nothing() {
     let mut events = Events::with_capacity(8);
     there.register(&poller, Token::new(1)).unwrap();
 
-    let before = CALLS.get();
+    let before = allocator::calls();
     for endpoint in [&to, &stale] {
         let report = here.send(&Transmit { endpoint, tos: 3, buffer: &buffer, segments: &segments });
         assert_eq!(report, SendReport { sent: 64, status: SendStatus::Done });
@@ -69,8 +41,8 @@ fn traffic_allocates_nothing() {
         }
         assert!(there.recv(&mut slots).is_err());
     }
-    assert_eq!(CALLS.get(), before);
+    assert_eq!(allocator::calls(), before);
 
     drop(core::hint::black_box(vec![1_u8; 10]));
-    assert!(CALLS.get() > before, "the counter counts");
+    assert!(allocator::calls() > before, "the counter counts");
 }

@@ -27,21 +27,24 @@ pub(crate) struct Target {
     pub(crate) runner: &'static str,
 }
 
-/// A command of Debian's `cargo` for a target, building these crates of the standard library. What it builds goes to a
+/// A command of Debian's `cargo` for targets, building these crates of the standard library. What it builds goes to a
 /// folder of its own, since it is of another compiler.
-pub(crate) fn command(subcommand: &str, target: Target, library: &str) -> Result<Command, String> {
+pub(crate) fn command(subcommand: &str, targets: &[Target], library: &str) -> Result<Command, String> {
     let mut command = Command::new(CARGO);
-    command.current_dir(root()).arg(subcommand).args(["--target", target.triple]);
+    command.current_dir(root()).arg(subcommand);
     command.arg(format!("-Zbuild-std={library}")).arg("--target-dir").arg(target_directory()?.join("debian"));
     // What rustup's `cargo`, which runs us, has set for itself is not for this one.
     for name in ["CARGO", "CARGO_ENCODED_RUSTFLAGS", "LD_LIBRARY_PATH", "RUSTFLAGS", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(name);
     }
-    let name = target.triple.replace('-', "_").to_uppercase();
     command.env("RUSTC", RUSTC).env("RUSTDOC", RUSTDOC).env("RUSTC_BOOTSTRAP", "1");
-    command.env(format!("CARGO_TARGET_{name}_LINKER"), target.linker);
-    if !target.runner.is_empty() {
-        command.env(format!("CARGO_TARGET_{name}_RUNNER"), target.runner);
+    for target in targets {
+        let name = target.triple.replace('-', "_").to_uppercase();
+        command.args(["--target", target.triple]);
+        command.env(format!("CARGO_TARGET_{name}_LINKER"), target.linker);
+        if !target.runner.is_empty() {
+            command.env(format!("CARGO_TARGET_{name}_RUNNER"), target.runner);
+        }
     }
     Ok(command)
 }

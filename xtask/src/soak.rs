@@ -8,6 +8,8 @@ mod model;
 
 use clap::{Args, Subcommand};
 
+use crate::test::{Outcome, portable};
+
 /// What to run.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -24,6 +26,8 @@ enum What {
     Flood(flood::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
+    /// Runs the tests of `wg-proto` and `wg-datapath` on an emulated aarch64.
+    Arm,
     /// Explores every interleaving of two peers to a depth.
     Model(model::Options),
 }
@@ -35,5 +39,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Flood(options)) => flood::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
         Some(What::Model(options)) => model::run(options),
+        Some(What::Arm) => match portable::arm()? {
+            Outcome::Passed => Ok(()),
+            Outcome::Skipped(reason) => Err(reason),
+        },
     }
 }

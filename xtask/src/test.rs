@@ -9,7 +9,7 @@ mod features;
 mod namespaces;
 mod no_std;
 mod package;
-mod portable;
+pub(crate) mod portable;
 mod secrets;
 
 use std::time::Instant;

@@ -81,7 +81,7 @@ impl Routes {
     ///
     /// # Panics
     ///
-    /// If there are more than 2^32 prefixes.
+    /// If there are more than 2^24 prefixes.
     #[must_use]
     pub fn new(family: AddressFamily, count: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -91,7 +91,7 @@ impl Routes {
             let (addr, len) = (family.draw(&mut rng), family.draw_len(&mut rng));
             let prefix = IpPrefix::new(addr, len).expect("the length fits");
             let owner = PeerSlot::new(u32::try_from(prefixes.len()).expect("few prefixes"));
-            if table.insert(prefix, owner).is_none() {
+            if table.insert(prefix, owner).expect("few prefixes").is_none() {
                 prefixes.push(prefix);
             }
         }
@@ -115,11 +115,15 @@ impl Routes {
     }
 
     /// Builds the table anew, prefix by prefix, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// Never, as the prefixes have been in a table.
     #[must_use]
     pub fn build(&self) -> AllowedIps {
         let mut table = AllowedIps::new();
         for (slot, &prefix) in (0..).zip(&self.prefixes) {
-            table.insert(prefix, PeerSlot::new(slot));
+            table.insert(prefix, PeerSlot::new(slot)).expect("as many as there are");
         }
         table
     }

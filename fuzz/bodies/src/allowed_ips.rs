@@ -110,7 +110,7 @@ pub fn allowed_ips(data: &[u8]) {
         if what == 1 {
             assert_eq!(table.remove(prefix, slot), list.remove(bits(addr), len, peer), "-{prefix}");
         } else {
-            let before = table.insert(prefix, slot).map(PeerSlot::get);
+            let before = table.insert(prefix, slot).expect("few prefixes").map(PeerSlot::get);
             assert_eq!(before, list.insert(bits(addr), len, peer), "+{prefix}");
         }
         assert_eq!(table.len(), list.0.len());

@@ -191,14 +191,22 @@ fn files() -> Vec<Vec<u8>> {
     .collect()
 }
 
-/// Scripts of the simulator.
+/// Scripts of the simulator: drawn ones, and those that try to move an endpoint by what was sent before (I7).
 fn scripts() -> Vec<Vec<u8>> {
     let profiles = [Profile::Network, Profile::Hostile, Profile::Everything];
-    (0..24)
+    let drawn = (0..24)
         .zip(profiles.into_iter().cycle())
         .zip((12..).step_by(2))
-        .map(|((seed, profile), ops)| Script::random(seed, profile, ops).to_bytes())
-        .collect()
+        .map(|((seed, profile), ops)| Script::random(seed, profile, ops));
+    let moving = [
+        "record on\nsend 0 1 3 100\nadvance 500\nreplay 2 1\nreplay 3 2\nrebind 0 on\nreplay 4 1\nsend 1 0 1 100\nadvance 500\n",
+        "send 0 1 1 100\nadvance 500\ntwin 0 3 2\ntwin 1 3 1\nsend 0 1 3 100\nadvance 500\nsend 1 0 1 100\nadvance 500\n",
+    ];
+    let moving = moving.into_iter().flat_map(|ops| {
+        ["device device", "device peer"]
+            .map(|nodes| Script::parse(&format!("seed 1\nnodes {nodes}\n{ops}")).expect("a script"))
+    });
+    drawn.chain(moving).map(|script| script.to_bytes()).collect()
 }
 
 fn control_messages() -> Vec<Vec<u8>> {

@@ -2,11 +2,20 @@
 //!
 //! A run of `n` values occupies a block of the smallest size class that holds `n`; released
 //! blocks wait in one free list per class. Where a run moves, the new start is returned.
+//!
+//! Whoever keeps runs bounds their values by [`MAX_VALUES`]: places are then numbers of 32 bits. A block of each class holds
+//! two thirds of what it has room for at least, and there are twelve classes; so an arena has less than 18 places for each
+//! value that was ever in it at once, even if all of them were in blocks of every class in turn.
 
 use alloc::vec::Vec;
 
 /// Block sizes; a run has at most 64 values, one per bit of a bitmap.
 const CLASSES: [u32; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+/// The most values that may be in an arena at once.
+pub(super) const MAX_VALUES: usize = 1 << 25;
+
+const _: () = assert!(MAX_VALUES as u64 * 18 < u32::MAX as u64);
 
 /// Arenas below this size are never worth compacting.
 const COMPACT_MIN: usize = 256;
@@ -86,6 +95,7 @@ impl<T: Copy + Default> Blocks<T> {
         new
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "less than 18 places for each of `MAX_VALUES`")]
     fn alloc(&mut self, class: usize) -> u32 {
         let size = CLASSES[class] as usize;
         self.live += size;
@@ -94,7 +104,7 @@ impl<T: Copy + Default> Blocks<T> {
         }
         let start = self.items.len();
         self.items.resize(start + size, T::default());
-        u32::try_from(start).expect("the arena outgrows 2^32 values only after it outgrows memory")
+        start as u32
     }
 }
 
@@ -137,6 +147,7 @@ mod tests {
         for len in 1..=64 {
             assert!(CLASSES[class(len)] >= len);
             assert!(class(len) == 0 || CLASSES[class(len) - 1] < len);
+            assert!(len * 3 >= CLASSES[class(len)] * 2, "two thirds full");
         }
     }
 

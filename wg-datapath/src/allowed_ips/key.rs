@@ -52,38 +52,6 @@ impl Address for u32 {
     }
 }
 
-impl Key for u64 {
-    const DIRECT: u8 = 18;
-    const SLOTS: usize = 1 << 16;
-    const DIRECT_MIN: usize = 4096;
-
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
-    fn common(self, other: Self) -> u8 {
-        (self ^ other).leading_zeros() as u8
-    }
-
-    #[inline]
-    fn masked(self, len: u8) -> Self {
-        self & !Self::MAX.checked_shr(u32::from(len)).unwrap_or(0)
-    }
-
-    #[inline]
-    fn chunk(self, depth: u8) -> u32 {
-        ((self << depth) >> (64 - STRIDE)) as u32
-    }
-
-    #[inline]
-    fn slot(self) -> usize {
-        (self >> (64 - Self::DIRECT)) as usize
-    }
-
-    #[inline]
-    fn from_slot(slot: usize) -> Self {
-        (slot as Self) << (64 - Self::DIRECT)
-    }
-}
-
 /// The bytes of an IPv6 address: a `u128` would align every stored prefix to 16.
 impl Address for [u8; 16] {
     type Key = u128;
@@ -96,37 +64,45 @@ impl Address for [u8; 16] {
     }
 }
 
-impl Key for u128 {
-    const DIRECT: u8 = 12;
-    const SLOTS: usize = 1 << 12;
-    const DIRECT_MIN: usize = 512;
+/// A bit string that an integer holds; `$direct_min` prefixes make its direct table worth the memory.
+macro_rules! key {
+    ($integer:ty, $bits:literal, $direct:literal, $slots:expr, $direct_min:literal) => {
+        impl Key for $integer {
+            const DIRECT: u8 = $direct;
+            const SLOTS: usize = $slots;
+            const DIRECT_MIN: usize = $direct_min;
 
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "at most 128")]
-    fn common(self, other: Self) -> u8 {
-        (self ^ other).leading_zeros() as u8
-    }
+            #[inline]
+            #[expect(clippy::cast_possible_truncation, reason = "at most 128")]
+            fn common(self, other: Self) -> u8 {
+                (self ^ other).leading_zeros() as u8
+            }
 
-    #[inline]
-    fn masked(self, len: u8) -> Self {
-        self & !Self::MAX.checked_shr(u32::from(len)).unwrap_or(0)
-    }
+            #[inline]
+            fn masked(self, len: u8) -> Self {
+                self & !Self::MAX.checked_shr(u32::from(len)).unwrap_or(0)
+            }
 
-    #[inline]
-    fn chunk(self, depth: u8) -> u32 {
-        ((self << depth) >> (128 - STRIDE)) as u32
-    }
+            #[inline]
+            fn chunk(self, depth: u8) -> u32 {
+                ((self << depth) >> ($bits - STRIDE)) as u32
+            }
 
-    #[inline]
-    fn slot(self) -> usize {
-        (self >> (128 - Self::DIRECT)) as usize
-    }
+            #[inline]
+            fn slot(self) -> usize {
+                (self >> ($bits - Self::DIRECT)) as usize
+            }
 
-    #[inline]
-    fn from_slot(slot: usize) -> Self {
-        (slot as Self) << (128 - Self::DIRECT)
-    }
+            #[inline]
+            fn from_slot(slot: usize) -> Self {
+                (slot as Self) << ($bits - Self::DIRECT)
+            }
+        }
+    };
 }
+
+key!(u64, 64, 18, 1 << 16, 4096);
+key!(u128, 128, 12, 1 << 12, 512);
 
 #[cfg(test)]
 mod tests {

@@ -19,9 +19,12 @@
 
 use alloc::boxed::Box;
 
-use super::PeerSlot;
-use super::blocks::Blocks;
+use super::blocks::{Blocks, MAX_VALUES};
 use super::key::{Key, STRIDE};
+use super::{PeerSlot, TooManyPrefixes};
+
+/// The most prefixes of a table: two nodes come with each at most, its own and the fork that leads to it.
+pub(super) const MAX_PREFIXES: usize = MAX_VALUES / 2;
 
 /// No node, or in a [`Slot`] no owner.
 const NONE: u32 = u32::MAX;
@@ -150,20 +153,30 @@ impl<K: Key> Table<K> {
     }
 
     /// Gives the prefix of `len` bits to `owner`; returns who had it.
-    pub(super) fn insert(&mut self, key: K, len: u8, owner: PeerSlot) -> Option<PeerSlot> {
+    pub(super) fn insert(
+        &mut self,
+        key: K,
+        len: u8,
+        owner: PeerSlot,
+    ) -> Result<Option<PeerSlot>, TooManyPrefixes> {
         let depth = len - len % STRIDE;
         let (mut at, mut parent, mut moved) = (self.root, NONE, NONE);
         let previous = loop {
             let Some(node) = self.nodes.get(at).copied() else {
+                self.room()?;
                 at = self.attach(parent, Node::new(key, depth));
                 moved = parent;
                 break self.set_owner(at, key, len, owner);
             };
             let shared = node.key.common(key).min(node.depth).min(depth);
             if shared < node.depth {
+                self.room()?;
                 self.fork(at, shared - shared % STRIDE);
                 moved = at;
             } else if node.depth == depth {
+                if !node.has(position(key.chunk(depth), len - depth)) {
+                    self.room()?;
+                }
                 break self.set_owner(at, key, len, owner);
             } else {
                 parent = at;
@@ -176,7 +189,12 @@ impl<K: Key> Table<K> {
         } else {
             self.refresh(key, len, moved);
         }
-        previous
+        Ok(previous)
+    }
+
+    /// Whether there may be one more prefix.
+    const fn room(&self) -> Result<(), TooManyPrefixes> {
+        if self.len < MAX_PREFIXES { Ok(()) } else { Err(TooManyPrefixes { max: MAX_PREFIXES }) }
     }
 
     /// Takes the prefix of `len` bits away from `owner`; false if it is not theirs.
@@ -411,6 +429,11 @@ impl<K: Key> Table<K> {
             let walked = self.walk(at);
             assert_eq!((slot.owner, slot.node), (walked.owner, walked.node), "slot {at}");
         }
+    }
+
+    /// Takes the table for one of so many prefixes.
+    pub(super) const fn pretend_len(&mut self, len: usize) {
+        self.len = len;
     }
 
     pub(super) fn has_direct(&self) -> bool {

@@ -17,7 +17,7 @@ fn prefix(text: &str) -> IpPrefix {
 fn table(entries: &[(&str, u32)]) -> AllowedIps {
     let mut ips = AllowedIps::new();
     for &(text, owner) in entries {
-        ips.insert(prefix(text), peer(owner));
+        ips.insert(prefix(text), peer(owner)).unwrap();
         ips.check();
     }
     ips
@@ -90,10 +90,10 @@ fn every_length_of_both_families_is_told_apart() {
     let v6 = 0x2001_0db8_85a3_08d3_1319_8a2e_0370_7344_u128;
     let mut ips = AllowedIps::new();
     for len in 0..=32 {
-        ips.insert(IpPrefix::new(IpAddr::V4(v4.into()), len).unwrap(), peer(len.into()));
+        ips.insert(IpPrefix::new(IpAddr::V4(v4.into()), len).unwrap(), peer(len.into())).unwrap();
     }
     for len in 0..=128 {
-        ips.insert(IpPrefix::new(IpAddr::V6(v6.into()), len).unwrap(), peer(len.into()));
+        ips.insert(IpPrefix::new(IpAddr::V6(v6.into()), len).unwrap(), peer(len.into())).unwrap();
     }
     ips.check();
     assert_eq!(ips.lookup_v4(v4.into()), Some(peer(32)));
@@ -110,14 +110,31 @@ fn every_length_of_both_families_is_told_apart() {
 fn a_prefix_moves_to_its_last_owner() {
     // C136
     let mut ips = table(&[("10.0.0.0/24", 1), ("fd00::/64", 1)]);
-    assert_eq!(ips.insert(prefix("10.0.0.77/24"), peer(2)), Some(peer(1)));
-    assert_eq!(ips.insert(prefix("10.0.0.0/24"), peer(2)), Some(peer(2)));
-    assert_eq!(ips.insert(prefix("10.0.0.0/25"), peer(3)), None);
+    assert_eq!(ips.insert(prefix("10.0.0.77/24"), peer(2)), Ok(Some(peer(1))));
+    assert_eq!(ips.insert(prefix("10.0.0.0/24"), peer(2)), Ok(Some(peer(2))));
+    assert_eq!(ips.insert(prefix("10.0.0.0/25"), peer(3)), Ok(None));
     assert_eq!(owner(&ips, "10.0.0.200"), Some(2));
     assert_eq!(listed(&ips, 1), [prefix("fd00::/64")]);
     assert_eq!(listed(&ips, 2), [prefix("10.0.0.0/24")]);
     assert_eq!(ips.len(), 3);
     ips.check();
+}
+
+#[test]
+fn a_full_family_takes_no_prefix_more_and_stays_as_it_was() {
+    let mut ips = table(&[("10.0.0.0/24", 1), ("10.0.1.0/24", 1), ("fd00::/64", 1)]);
+    ips.v4.table.pretend_len(table::MAX_PREFIXES);
+    // In a node of its own, behind a new fork, and in a node that is there.
+    for text in ["192.0.2.0/24", "10.0.0.0/32", "10.0.0.128/25", "10.0.2.0/24", "0.0.0.0/0"] {
+        let full = ips.insert(prefix(text), peer(2));
+        assert_eq!(full, Err(TooManyPrefixes { max: 16_777_216 }), "{text}");
+    }
+    assert_eq!(ips.insert(prefix("10.0.1.0/24"), peer(2)), Ok(Some(peer(1))), "it is none more");
+    assert_eq!(ips.insert(prefix("fd00::/65"), peer(2)), Ok(None), "the families are apart");
+    ips.v4.table.pretend_len(2);
+    ips.check();
+    assert_eq!((listed(&ips, 1).len(), listed(&ips, 2).len()), (2, 2));
+    assert_eq!((owner(&ips, "192.0.2.1"), owner(&ips, "10.0.1.1")), (None, Some(2)));
 }
 
 #[test]
@@ -202,8 +219,8 @@ fn the_direct_table_comes_with_many_prefixes_and_goes_with_them() {
     let small = ips.memory_bytes();
     assert!(small < 4096, "{small} bytes for four prefixes");
     for n in 0..5000 {
-        ips.insert(v4(n), peer(2));
-        ips.insert(v6(n), peer(2));
+        ips.insert(v4(n), peer(2)).unwrap();
+        ips.insert(v6(n), peer(2)).unwrap();
     }
     ips.check();
     assert!(ips.v4.table.has_direct() && ips.v6.table.has_direct());
@@ -232,8 +249,8 @@ fn the_direct_table_comes_with_many_prefixes_and_goes_with_them() {
 fn short_prefixes_change_under_the_direct_table() {
     let mut ips = AllowedIps::new();
     for n in 0..5000_u32 {
-        ips.insert(IpPrefix::new(IpAddr::V4((n << 17).into()), 24).unwrap(), peer(9));
-        ips.insert(IpPrefix::new(IpAddr::V6((u128::from(n) << 109).into()), 40).unwrap(), peer(9));
+        ips.insert(IpPrefix::new(IpAddr::V4((n << 17).into()), 24).unwrap(), peer(9)).unwrap();
+        ips.insert(IpPrefix::new(IpAddr::V6((u128::from(n) << 109).into()), 40).unwrap(), peer(9)).unwrap();
     }
     for (text, inside, slot) in [
         ("0.0.0.0/0", "200.1.2.3", 1),
@@ -248,7 +265,7 @@ fn short_prefixes_change_under_the_direct_table() {
         ("ff00::/12", "ff02::1", 4),
         ("ff02::/16", "ff02::1", 5),
     ] {
-        ips.insert(prefix(text), peer(slot));
+        ips.insert(prefix(text), peer(slot)).unwrap();
         ips.check();
         assert_eq!(owner(&ips, inside), Some(slot), "{text}");
     }
@@ -273,7 +290,7 @@ fn short_prefixes_change_under_the_direct_table() {
 fn lone_subtrees_move_under_the_direct_table() {
     let mut ips = AllowedIps::new();
     for n in 0..4096_u32 {
-        ips.insert(IpPrefix::new(IpAddr::V4((0x6000_0000 | n << 12).into()), 24).unwrap(), peer(9));
+        ips.insert(IpPrefix::new(IpAddr::V4((0x6000_0000 | n << 12).into()), 24).unwrap(), peer(9)).unwrap();
     }
     assert!(ips.v4.table.has_direct());
     // The /12 forks the way to the /16 without covering it; then each of them is left alone in turn.
@@ -288,7 +305,7 @@ fn lone_subtrees_move_under_the_direct_table() {
         (false, "10.32.7.0/30", "10.32.7.1", None),
     ] {
         if insert {
-            ips.insert(prefix(text), peer(1));
+            ips.insert(prefix(text), peer(1)).unwrap();
         } else {
             assert!(ips.remove(prefix(text), peer(1)));
         }
@@ -302,10 +319,10 @@ fn the_direct_table_goes_at_half_of_what_brings_it() {
     let nth = |n: u32| IpPrefix::new(IpAddr::V4((n << 8).into()), 24).unwrap();
     let mut ips = AllowedIps::new();
     for n in 0..4095 {
-        ips.insert(nth(n), peer(1));
+        ips.insert(nth(n), peer(1)).unwrap();
     }
     assert!(!ips.v4.table.has_direct());
-    ips.insert(nth(4095), peer(1));
+    ips.insert(nth(4095), peer(1)).unwrap();
     assert!(ips.v4.table.has_direct());
     for n in 2048..4096 {
         ips.remove(nth(n), peer(1));
@@ -323,8 +340,10 @@ fn emptied_tables_hold_no_memory() {
     let empty = ips.memory_bytes();
     assert_eq!(empty, size_of::<AllowedIps>());
     for n in 0..20_000_u32 {
-        ips.insert(IpPrefix::new(IpAddr::V4(n.wrapping_mul(0x9e37_79b9).into()), 32).unwrap(), peer(n % 3));
-        ips.insert(IpPrefix::new(IpAddr::V6((u128::from(n) << 77).into()), 64).unwrap(), peer(n % 3));
+        ips.insert(IpPrefix::new(IpAddr::V4(n.wrapping_mul(0x9e37_79b9).into()), 32).unwrap(), peer(n % 3))
+            .unwrap();
+        ips.insert(IpPrefix::new(IpAddr::V6((u128::from(n) << 77).into()), 64).unwrap(), peer(n % 3))
+            .unwrap();
     }
     for slot in 0..3 {
         ips.remove_peer(peer(slot));

@@ -13,7 +13,7 @@ use wg_proto::{
 };
 
 use super::{Device, Identity, LocalKey, Now};
-use crate::allowed_ips::{IpPrefix, PeerSlot};
+use crate::allowed_ips::{IpPrefix, PeerSlot, TooManyPrefixes};
 use crate::drop::DropReason;
 use crate::peer_table::PeerId;
 
@@ -25,6 +25,8 @@ pub enum ConfigError {
     OwnPublicKey,
     /// There are as many peers as there may be.
     TooManyPeers,
+    /// There are as many allowed IPs of the address family as there may be.
+    TooManyAllowedIps,
     /// The peer is gone.
     NoSuchPeer,
     /// The entropy source failed.
@@ -38,6 +40,7 @@ impl fmt::Display for ConfigError {
         f.write_str(match self {
             Self::OwnPublicKey => "public key is our own",
             Self::TooManyPeers => "too many peers",
+            Self::TooManyAllowedIps => "too many allowed IPs",
             Self::NoSuchPeer => "no such peer",
             Self::Entropy => "entropy source failed",
             Self::KeyUnavailable => "the holder of the private key does not answer",
@@ -46,6 +49,12 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
+
+impl From<TooManyPrefixes> for ConfigError {
+    fn from(_: TooManyPrefixes) -> Self {
+        Self::TooManyAllowedIps
+    }
+}
 
 /// What there is to know about a peer.
 #[derive(Clone, Copy, Debug)]
@@ -372,10 +381,10 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::NoSuchPeer`].
+    /// [`ConfigError::NoSuchPeer`], [`ConfigError::TooManyAllowedIps`].
     pub fn add_allowed_ip(&mut self, id: PeerId, prefix: IpPrefix) -> Result<(), ConfigError> {
         self.peers.get(id).ok_or(ConfigError::NoSuchPeer)?;
-        self.allowed_ips.insert(prefix, id.slot());
+        self.allowed_ips.insert(prefix, id.slot())?;
         Ok(())
     }
 

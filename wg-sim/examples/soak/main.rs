@@ -3,12 +3,11 @@
 //! Prints a counter a line. If something was broken it says what, prints a script that shows it, as small as it could be
 //! made, and fails.
 
-mod calls;
-
 use std::process::ExitCode;
 
 use wg_sim::matrix::{Failure, Row, Scale};
 use wg_sim::{Script, run, shrink};
+use wg_tally::allocator;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
         eprintln!("usage: soak ROW SEED");
         return ExitCode::from(2);
     };
-    match row.run(seed, Scale::Soak, Some(calls::count)) {
+    match row.run(seed, Scale::Soak, Some(allocator::calls)) {
         Ok(counts) => {
             counts.iter().for_each(|(name, count)| println!("{name} {count}"));
             ExitCode::SUCCESS

@@ -1,6 +1,6 @@
-//! S4: every recorded datagram again, from its own address and others, at once, after a rekey, after a restart. Nothing is
-//! delivered twice and no endpoint moves: invariants I2, I6 and I7. What a host that began anew may answer is counted
-//! apart (C35).
+//! S4: every recorded datagram again, from its own address and others, beside the first, at once, after a rekey, after a
+//! restart. Nothing is delivered twice and no endpoint moves: invariants I2, I6 and I7. What a host that began anew may answer
+//! is counted apart (C35).
 
 use super::{Failure, Scale, must, nodes, trial};
 use crate::report::Counts;
@@ -12,6 +12,7 @@ pub(super) fn run(seed: u64, scale: Scale) -> Result<Counts, Failure> {
         for _ in 0..scale.of(2, 10) {
             for _ in 0..scale.of(5, 20) {
                 let (from, to) = trial.two();
+                trial.apply(Op::Twin { host: to, count: 3, source: 1 })?;
                 trial.apply(Op::Stream { from, to, count: 10, micros: 2000 })?;
             }
             let records = scale.of(150, 800);

@@ -69,13 +69,14 @@ impl DeviceNode {
         &mut self,
         packet: Option<&[u8]>,
         datagram: Option<(&[u8], SocketAddr)>,
+        copy_from: Option<SocketAddr>,
         now: Now,
         out: &mut Outbox,
     ) {
         {
             let edge = core::cell::RefCell::new(&mut *out);
             let mut tun = Tun { packet, out: &edge };
-            let mut udp = Udp { datagram, out: &edge };
+            let mut udp = Udp { datagram, copy_from, out: &edge };
             self.lane.readable(true, true);
             for turn in 0.. {
                 let mut io = LaneIo {
@@ -109,15 +110,26 @@ impl DeviceNode {
 
 impl Node for DeviceNode {
     fn datagram(&mut self, datagram: &mut [u8], from: SocketAddr, now: Now, out: &mut Outbox) {
-        self.run(None, Some((datagram, from)), now, out);
+        self.run(None, Some((datagram, from)), None, now, out);
+    }
+
+    fn twins(
+        &mut self,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        copy_from: SocketAddr,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        self.run(None, Some((datagram, from)), Some(copy_from), now, out);
     }
 
     fn packet(&mut self, packet: &[u8], now: Now, out: &mut Outbox) {
-        self.run(Some(packet), None, now, out);
+        self.run(Some(packet), None, None, now, out);
     }
 
     fn timeout(&mut self, now: Now, out: &mut Outbox) {
-        self.run(None, None, now, out);
+        self.run(None, None, None, now, out);
     }
 
     fn command(&mut self, command: Command, now: Now, out: &mut Outbox) -> bool {
@@ -175,7 +187,7 @@ impl Node for DeviceNode {
             }
             Command::SetUnderLoad(_) => return false,
         }
-        self.run(None, None, now, out);
+        self.run(None, None, None, now, out);
         true
     }
 
@@ -240,22 +252,27 @@ impl TunIo for Tun<'_, '_> {
     }
 }
 
-/// The outer side: one datagram to receive at most.
+/// The outer side: one datagram to receive at most, and a copy of it.
 struct Udp<'a, 'b> {
     datagram: Option<(&'a [u8], SocketAddr)>,
+    copy_from: Option<SocketAddr>,
     out: &'a Edge<'a, 'b>,
 }
 
 impl UdpIo for Udp<'_, '_> {
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
-        let [slot, ..] = slots else { return Err(IoError::WouldBlock) };
-        let (datagram, from) = self.datagram.take().ok_or(IoError::WouldBlock)?;
-        slot.len = datagram.len().min(slot.slab.len());
-        slot.truncated = datagram.len() > slot.slab.len();
-        slot.slab[..slot.len].copy_from_slice(&datagram[..slot.len]);
+        let (datagram, from) = self.datagram.ok_or(IoError::WouldBlock)?;
         let source = Source { addr: IpAddr::V4(Ipv4Addr::new(10, 255, 0, 1)), interface: 1 };
-        (slot.endpoint, slot.ecn) = (Some(Endpoint { remote: from, source: Some(source) }), 0);
-        Ok(1)
+        let mut count = 0;
+        for (slot, from) in slots.iter_mut().zip([Some(from), self.copy_from].into_iter().flatten()) {
+            slot.len = datagram.len().min(slot.slab.len());
+            slot.truncated = datagram.len() > slot.slab.len();
+            slot.slab[..slot.len].copy_from_slice(&datagram[..slot.len]);
+            (slot.endpoint, slot.ecn) = (Some(Endpoint { remote: from, source: Some(source) }), 0);
+            count += 1;
+        }
+        self.datagram = None;
+        Ok(count)
     }
 
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {

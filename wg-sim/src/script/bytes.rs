@@ -62,9 +62,10 @@ impl Script {
 /// Bounds what an operation asks for.
 fn tame(mut op: Op) -> Op {
     match &mut op {
-        Op::Send { count, .. } | Op::Stream { count, .. } | Op::Forge { count, .. } => {
-            *count %= MAX_COUNT + 1
-        }
+        Op::Send { count, .. }
+        | Op::Stream { count, .. }
+        | Op::Forge { count, .. }
+        | Op::Twin { count, .. } => *count %= MAX_COUNT + 1,
         // What must happen soon is given the time that it may take after anything.
         Op::Reach { .. } | Op::Settle { .. } => op = Op::Heal,
         _ => {}

@@ -437,6 +437,15 @@ ops! {
     };
     /// All faults end: links, clocks, entropy, configuration are as at first.
     Heal, "heal";
+    /// The next datagrams of a session that come to a host have a copy behind them, in the same call of its socket.
+    Twin, "twin" {
+        /// The host.
+        host: u8,
+        /// How many.
+        count: u16,
+        /// From which address the copies come: 0 for that of the sender, else one of the adversary's.
+        source: u8
+    };
 }
 
 impl fmt::Display for Op {

@@ -70,7 +70,8 @@ fn draw_op(draw: &mut Draw, profile: Profile, hosts: usize) -> Op {
             Op::Link { from: one, to: other, fault, amount }
         }
         59 => Op::Heal,
-        60..=63 => Op::Replay { record: number(draw, 2000), source: draw.one_of(&[0, 0, 1, 2]) },
+        60 => Op::Twin { host: one, count: 1 + number(draw, 8), source: draw.one_of(&[0, 0, 1, 2]) },
+        61..=63 => Op::Replay { record: number(draw, 2000), source: draw.one_of(&[0, 0, 1, 2]) },
         64..=65 => Op::Flip { record: number(draw, 2000), bit: number(draw, 12_000) },
         66 => Op::Truncate { record: number(draw, 2000), len: number(draw, 200) },
         67 => Op::Extend { record: number(draw, 2000), by: 1 + number(draw, 40) },

@@ -85,6 +85,11 @@ impl World<'_> {
                 self.adversary.recording = on;
                 Ok(())
             }
+            Op::Twin { host, count, source } => {
+                let at = self.host(host);
+                self.hosts[at].twins = (count, source);
+                Ok(())
+            }
             Op::Replay { .. }
             | Op::Truncate { .. }
             | Op::Extend { .. }
@@ -342,6 +347,7 @@ impl World<'_> {
         }
         for at in 0..hosts {
             let host = &mut self.hosts[at];
+            host.twins = (0, 0);
             host.entropy.set_broken(false);
             host.clock.correct();
             host.audit.forget_handshakes();

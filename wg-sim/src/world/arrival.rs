@@ -1,7 +1,7 @@
 //! A datagram comes to a host: what it may do follows from what it is.
 //!
 //! One that is not what somebody sent, and one that was taken before, may do nothing (I6, I7). Any other must be taken, or
-//! be refused for a reason that is known.
+//! be refused for a reason that is known. A copy that comes with it, in the same call, was taken before, too.
 
 use core::net::SocketAddr;
 
@@ -12,6 +12,7 @@ use wg_proto::wire::{MessageType, message_type};
 use super::datagrams::{Fate, Kind};
 use super::host::MAILBOX;
 use super::{Broken, Cause, Checked, World};
+use crate::adversary;
 use crate::node::Outbox;
 use crate::packet;
 use crate::violation::Invariant;
@@ -73,13 +74,18 @@ impl World<'_> {
             authentic.is_some_and(|place| self.datagrams.get(place).accepted == Some((number, epoch)));
         let may_act = authentic.is_some() && !taken_before;
         let before = (!may_act).then(|| self.state(at));
+        let copy_from = authentic.filter(|_| may_act).and_then(|place| self.twin(at, place, copy.from));
 
         // The node may write to what it is given.
         let mut bytes = self.wire.copy(&copy.bytes);
-        self.call_node(at, |node, now, out| node.datagram(&mut bytes, copy.from, now, out))?;
+        self.call_node(at, |node, now, out| match copy_from {
+            Some(copy_from) => node.twins(&mut bytes, copy.from, copy_from, now, out),
+            None => node.datagram(&mut bytes, copy.from, now, out),
+        })?;
         self.wire.recycle(bytes);
         let mut out = core::mem::take(&mut self.out);
-        let judged = self.judge(at, copy, authentic, may_act, &out);
+        let spare = copy_from.map(|from| self.judge_twin(at, from, &out)).transpose();
+        let judged = spare.and_then(|spare| self.judge(at, copy, authentic, may_act, spare, &out));
         out.clear();
         self.out = out;
         let fate = judged?;
@@ -96,17 +102,47 @@ impl World<'_> {
         Ok(fate)
     }
 
-    /// Judges what a node did with a datagram.
+    /// Where a copy of a datagram comes from that stands behind it, if there is one.
+    fn twin(&mut self, at: usize, place: u32, from: SocketAddr) -> Option<SocketAddr> {
+        let kind = self.datagrams.get(place).kind;
+        let (count, source) = self.hosts[at].twins;
+        if count == 0 || !matches!(kind, Kind::Data | Kind::Keepalive) {
+            return None;
+        }
+        self.hosts[at].twins = (count - 1, source);
+        self.report.counts.faults_replay += 1;
+        Some(if source == 0 { from } else { adversary::address(source) })
+    }
+
+    /// Finds what the second of two equal datagrams was refused for: as a replay, or, if the first was not authentic to this
+    /// host, for the same as that.
+    fn judge_twin(&mut self, at: usize, from: SocketAddr, out: &Outbox) -> Result<DropReason, Broken> {
+        let total = |reason| out.drops().filter(|drop| drop.0 == reason).map(|drop| drop.1).sum::<u64>();
+        let refused = out.drops().map(|drop| drop.0).find(|reason| *reason == DropReason::Replay);
+        let refused = refused.or_else(|| out.drops().map(|drop| drop.0).find(|reason| total(*reason) >= 2));
+        self.report.counts.refusals += 1;
+        refused.ok_or_else(|| (Invariant::I6, format!("host {at} took a copy from {from}")))
+    }
+
+    /// Judges what a node did with a datagram. `spare` is what a copy of it was refused for.
     fn judge(
         &mut self,
         at: usize,
         copy: &InFlight,
         authentic: Option<u32>,
         may_act: bool,
+        mut spare: Option<DropReason>,
         out: &Outbox,
     ) -> Result<Fate, Broken> {
         let mut refusal = None;
-        for (reason, count) in out.drops() {
+        for (reason, mut count) in out.drops() {
+            if spare == Some(reason) {
+                spare = None;
+                count -= 1;
+            }
+            if count == 0 {
+                continue;
+            }
             if !self.drop_packets(at, Cause::Datagram, reason, count) {
                 // A session that is due for a new one asks for it when data comes, and may fail to; that is not the datagram's.
                 let own = reason == DropReason::NoEntropy

@@ -28,6 +28,8 @@ pub(super) struct Host {
     /// Until when nobody polls it, and whether it sleeps.
     pub(super) away: Option<(Time, bool)>,
     pub(super) mailbox: VecDeque<InFlight>,
+    /// So many datagrams of a session come to it with a copy, and from where that comes.
+    pub(super) twins: (u16, u8),
     /// When it is next to be polled.
     pub(super) deadline: Option<Time>,
     /// How often it began anew: its sessions before are gone.
@@ -100,6 +102,7 @@ impl Host {
             addresses: vec![first_address(number)],
             away: None,
             mailbox: VecDeque::new(),
+            twins: (0, 0),
             deadline: None,
             epoch: 0,
             restarted: None,

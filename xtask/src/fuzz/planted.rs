@@ -28,23 +28,24 @@ impl Drop for Copy {
 /// Plants and looks, target by target.
 pub(super) fn run(targets: &[Target], time: Duration) -> Result<(), String> {
     let copy = Copy(copy()?);
-    let mut lines = vec![["target", "found after", "executions", "by"].map(str::to_owned).to_vec()];
+    let mut lines = vec![["bug", "found after", "executions", "by"].map(str::to_owned).to_vec()];
     let mut missed = Vec::new();
     for target in targets {
-        let patch = path("planted").join(format!("{}.patch", target.name));
-        let line = match planted(target, &copy.0, &patch, time) {
-            Ok(Some(found)) => found,
-            Ok(None) => {
-                missed.push(target.name.clone());
-                vec!["NOT FOUND".into()]
-            }
-            Err(error) => {
-                missed.push(target.name.clone());
-                vec![error]
-            }
-        };
-        println!("{}: {}", target.name, line.join(", "));
-        lines.push([target.name.clone()].into_iter().chain(line).collect());
+        for (bug, patch) in bugs(target)? {
+            let line = match planted(target, &copy.0, &patch, time) {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    missed.push(bug.clone());
+                    vec!["NOT FOUND".into()]
+                }
+                Err(error) => {
+                    missed.push(bug.clone());
+                    vec![error]
+                }
+            };
+            println!("{bug}: {}", line.join(", "));
+            lines.push([bug].into_iter().chain(line).collect());
+        }
     }
     println!();
     print_table(&lines);
@@ -53,6 +54,22 @@ pub(super) fn run(targets: &[Target], time: Duration) -> Result<(), String> {
     } else {
         Err(format!("Planted bugs that were not found: {}.", missed.join(", ")))
     }
+}
+
+/// The bugs for a target, by name: `TARGET.patch`, and `TARGET-WHAT.patch` if there are more.
+fn bugs(target: &Target) -> Result<Vec<(String, PathBuf)>, String> {
+    let folder = path("planted");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut bugs: Vec<_> = entries
+        .filter_map(|entry| {
+            let patch = entry.ok()?.path();
+            let bug = patch.file_name()?.to_str()?.strip_suffix(".patch")?.to_owned();
+            let rest = bug.strip_prefix(&target.name)?;
+            (rest.is_empty() || rest.starts_with('-')).then_some((bug, patch))
+        })
+        .collect();
+    bugs.sort();
+    if bugs.is_empty() { Err(format!("no bug is planted for {}", target.name)) } else { Ok(bugs) }
 }
 
 /// Plants one bug, looks for it, and takes it out again.
@@ -76,8 +93,8 @@ fn copy() -> Result<PathBuf, String> {
     if !output.status.success() {
         return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr)));
     }
-    // Always the same place, as cargo knows what it has built by it.
-    let to = std::env::temp_dir().join("wg-fuzz-planted");
+    // Always the same place, as cargo knows what it has built by it; and one of this tree alone, as others may have theirs.
+    let to = path("target").join("planted-tree");
     if to.exists() {
         fs::remove_dir_all(&to).map_err(|error| format!("{}: {error}", to.display()))?;
     }
@@ -136,4 +153,21 @@ fn look(target: &Target, tree: &Path, time: Duration) -> Result<Option<Vec<Strin
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_planted_bug_fits_the_tree() {
+        let patches: Vec<_> =
+            fs::read_dir(path("planted")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(patches.len() >= 15, "{patches:?}");
+        for patch in patches {
+            let mut check = Command::new("git");
+            let check = check.current_dir(cargo::root()).args(["apply", "--check", "--whitespace=nowarn"]);
+            assert!(check.arg(&patch).status().unwrap().success(), "{}", patch.display());
+        }
+    }
 }

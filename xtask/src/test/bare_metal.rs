@@ -89,7 +89,7 @@ fn on_this_machine() -> Result<(), String> {
 
 /// Builds programs of the firmware and returns where they are.
 fn build(profile: &str, programs: &[&str]) -> Result<Vec<PathBuf>, String> {
-    let mut build = debian::command("build", TARGET, "core")?;
+    let mut build = debian::command("build", &[TARGET], "core")?;
     build.current_dir(cargo::root().join(FOLDER)).args(["--quiet", "--locked", "--profile", profile]);
     // Of its own code no warning may pass; no other check sees the files of the board.
     build.arg("-Zwarnings").env("CARGO_BUILD_WARNINGS", "deny");

@@ -1,6 +1,6 @@
-//! The tests of `wg-proto` and `wg-datapath` on a 32-bit machine and on a big-endian one.
+//! The tests of `wg-proto` and `wg-datapath` on a 32-bit machine and on a big-endian one; on request also on aarch64.
 //!
-//! Debian's Rust builds the standard library for both, its cross compilers link, and an emulator of user programs runs what
+//! Debian's Rust builds the standard library for each, its cross compilers link, and an emulator of user programs runs what
 //! comes out; 32-bit x86 programs run by themselves where the kernel lets them. Every test runs, the random ones with fewer
 //! cases: they look for what depends on the machine, and have been through all cases on this one.
 
@@ -13,7 +13,7 @@ use crate::test::{Outcome, is_ci};
 
 /// What is tested.
 const PACKAGES: [&str; 2] = ["wg-proto", "wg-datapath"];
-/// What both need of the standard library.
+/// What they need of the standard library.
 const LIBRARY: &str = "std,panic_abort,panic_unwind,test";
 
 const PROGRAMS: [Program; 6] = [
@@ -28,16 +28,63 @@ const PROGRAMS: [Program; 6] = [
 /// The loader of 32-bit programs, told where its libraries are.
 const LOADER: &str = "/usr/i686-linux-gnu/lib/ld-linux.so.2";
 
+const ARM: [Program; 3] = [
+    ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    ("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
+    ("qemu-aarch64", "qemu-user"),
+];
+
+const BIG_ENDIAN: Target = Target {
+    triple: "s390x-unknown-linux-gnu",
+    linker: "s390x-linux-gnu-gcc",
+    runner: "qemu-s390x -L /usr/s390x-linux-gnu",
+};
+
+const AARCH64: Target = Target {
+    triple: "aarch64-unknown-linux-gnu",
+    linker: "aarch64-linux-gnu-gcc",
+    runner: "qemu-aarch64 -L /usr/aarch64-linux-gnu",
+};
+
 /// Runs the stage.
 pub(super) fn run() -> Result<Outcome, String> {
-    let needed = [&debian::RUST[..], &PROGRAMS];
-    install::programs(&needed);
-    let missing = debian::missing(&needed);
+    test(&[&debian::RUST, &PROGRAMS], || vec![bits_32(), BIG_ENDIAN])
+}
+
+/// The same on a 64-bit machine that orders memory differently and has other vector instructions: what a router has.
+pub(crate) fn arm() -> Result<Outcome, String> {
+    test(&[&debian::RUST, &ARM], || vec![AARCH64])
+}
+
+fn test(needed: &[&[Program]], targets: impl FnOnce() -> Vec<Target>) -> Result<Outcome, String> {
+    install::programs(needed);
+    let missing = debian::missing(needed);
     if !missing.is_empty() {
         let missing = format!("missing packages: {}", missing.join(" "));
         return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
     }
-    let bits_32 = Target {
+    let targets = targets();
+    for target in &targets {
+        println!("{}, by {}", target.triple, target.runner);
+    }
+    // All at once, as one core would have little to do while the other builds the standard library for one target.
+    let mut test = debian::command("test", &targets, LIBRARY)?;
+    test.args(["--lib", "--tests", "--locked", "--no-fail-fast"]);
+    // Without backtraces, whose parsers are a good part of the library.
+    test.arg("-Zbuild-std-features=panic-unwind");
+    for package in PACKAGES {
+        test.args(["--package", package]);
+    }
+    // An emulator runs twenty times slower; overflow checks and assertions stay.
+    test.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_INCREMENTAL", "0");
+    test.env("PROPTEST_CASES", "32").env("WG_FEWER_CASES", "1");
+    cargo::run(&mut test).map(|()| Outcome::Passed)
+}
+
+fn bits_32() -> Target {
+    Target {
         triple: "i686-unknown-linux-gnu",
         linker: "i686-linux-gnu-gcc",
         runner: if runs_32_bits() {
@@ -45,25 +92,7 @@ pub(super) fn run() -> Result<Outcome, String> {
         } else {
             "qemu-i386 -L /usr/i686-linux-gnu"
         },
-    };
-    let big_endian = Target {
-        triple: "s390x-unknown-linux-gnu",
-        linker: "s390x-linux-gnu-gcc",
-        runner: "qemu-s390x -L /usr/s390x-linux-gnu",
-    };
-    for target in [bits_32, big_endian] {
-        println!("{}, by {}", target.triple, target.runner);
-        let mut test = debian::command("test", target, LIBRARY)?;
-        test.args(["--lib", "--tests", "--locked", "--no-fail-fast"]);
-        for package in PACKAGES {
-            test.args(["--package", package]);
-        }
-        // An emulator runs twenty times slower; overflow checks and assertions stay.
-        test.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
-        test.env("PROPTEST_CASES", "32").env("WG_FEWER_CASES", "1");
-        cargo::run(&mut test)?;
     }
-    Ok(Outcome::Passed)
 }
 
 /// Whether the kernel runs 32-bit programs.

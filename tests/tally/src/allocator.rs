@@ -1,4 +1,5 @@
-//! The system's allocator, counting by thread, so that tests beside each other do not disturb each other.
+//! The system's allocator, counting by thread.
+#![expect(unsafe_code, reason = "an allocator that counts")]
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::Cell;
@@ -11,13 +12,15 @@ thread_local! {
     static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
-/// How many times this thread has allocated.
-pub(crate) fn calls() -> u64 {
+/// Returns how many times this thread has allocated.
+#[must_use]
+pub fn calls() -> u64 {
     CALLS.get()
 }
 
-/// How many bytes this thread has allocated and not given back.
-pub(crate) fn live() -> isize {
+/// Returns how many bytes this thread has allocated and not given back.
+#[must_use]
+pub fn live() -> isize {
     LIVE.get()
 }
 
@@ -56,11 +59,16 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[test]
-fn the_counter_counts() {
-    let (before, held) = (calls(), live());
-    let bytes = core::hint::black_box(vec![1_u8; 1000]);
-    assert_eq!((calls() - before, live() - held), (1, 1000));
-    drop(bytes);
-    assert_eq!((calls() - before, live() - held), (1, 0));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_counts() {
+        let (before, held) = (calls(), live());
+        let bytes = core::hint::black_box(vec![1_u8; 1000]);
+        assert_eq!((calls() - before, live() - held), (1, 1000));
+        drop(bytes);
+        assert_eq!((calls() - before, live() - held), (1, 0));
+    }
 }

@@ -1,24 +1,27 @@
-//! A transport AEAD that counts, by thread, how often it was made to look at a tag.
+//! A transport AEAD that counts how often it was made to look at a tag.
 
 use core::cell::Cell;
 
-use wg_datapath::proto::aead::{Aead, AeadError, RingAead};
+use wg_proto::aead::{Aead, AeadError};
 
 thread_local! {
     static PASSES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many times a packet was opened on this thread: each is one pass of Poly1305, and one of ChaCha20 if the tag is right.
-pub(crate) fn passes() -> u64 {
+/// Returns how many times a packet was opened on this thread: each is one pass of Poly1305, and one of ChaCha20 if the tag is
+/// right.
+#[must_use]
+pub fn passes() -> u64 {
     PASSES.get()
 }
 
+/// An AEAD, counted.
 #[derive(Debug)]
-pub(crate) struct CountingAead(RingAead);
+pub struct CountingAead<A>(A);
 
-impl Aead for CountingAead {
+impl<A: Aead> Aead for CountingAead<A> {
     fn new(key: &[u8; 32]) -> Self {
-        Self(RingAead::new(key))
+        Self(A::new(key))
     }
 
     fn seal_in_place(&self, counter: u64, buffer: &mut [u8]) -> Result<(), AeadError> {

@@ -96,6 +96,12 @@ impl<'a> HandshakeMessage<'a> {
     }
 }
 
+impl AsRef<[u8]> for HandshakeMessage<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Guard {
     /// Makes the guard of the owner of `local_static`.
     #[must_use]
@@ -107,6 +113,11 @@ impl Guard {
     #[must_use]
     pub fn verify_mac1(&self, message: &HandshakeMessage<'_>) -> bool {
         self.mac1.verify(message.bytes())
+    }
+
+    /// Tells of each of `messages` whether its MAC1 is right, as [`Mac1Key::verify_batch`].
+    pub fn verify_mac1_batch(&self, messages: &[HandshakeMessage<'_>], right: &mut [bool]) {
+        self.mac1.verify_batch(messages, right);
     }
 
     /// Decides about a handshake message from `source`: [`Self::verify_mac1`], then [`Self::admit`].

@@ -107,7 +107,7 @@ pub fn multiplications() -> usize {
 #[cfg(feature = "test-util")]
 static MULTIPLICATIONS: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
 
-fn count_multiplication() {
+pub(crate) fn count_multiplication() {
     #[cfg(feature = "test-util")]
     MULTIPLICATIONS.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
 }

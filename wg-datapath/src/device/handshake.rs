@@ -12,6 +12,7 @@ use core::net::IpAddr;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::noise::{ReceivedInitiation, TransportKeys};
 use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
 use wg_proto::{
@@ -56,7 +57,7 @@ impl ControlDatagram {
     }
 }
 
-impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Takes in a handshake message, if it may be one for us, or a cookie reply.
     ///
     /// Under load the second MAC is looked at here, before anything is queued: who has proven where he is does not wait
@@ -172,7 +173,13 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
             return Err(DropReason::NoEntropy);
         };
         let created = with_wiped_stack(|| {
-            peer.control.create_initiation(&identity.public, index, now.instant, now.wall, &mut self.rng)
+            peer.control.create_initiation::<D, _>(
+                &identity.public,
+                index,
+                now.instant,
+                now.wall,
+                &mut self.rng,
+            )
         });
         match created {
             Ok((message, replaced)) => {
@@ -285,7 +292,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         let timestamp = initiation.timestamp();
         peer.control.check_initiation(timestamp, now.instant).map_err(DropReason::from)?;
         let index = self.indices.allocate(slot, &mut self.rng).map_err(|_| DropReason::NoEntropy)?;
-        let created = peer.control.create_response(initiation, index, &mut self.rng).and_then(
+        let created = peer.control.create_response::<D, _>(initiation, index, &mut self.rng).and_then(
             |(keys, mut response)| {
                 let superseded = peer.control.commit_initiation(timestamp, &mut response, now.instant)?;
                 Ok((keys, response, superseded))
@@ -319,7 +326,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnexpectedResponse)?;
         let received = peer.control.begin_response(message).map_err(DropReason::from)?;
         let se = identity.diffie_hellman(received.static_dh()).map_err(no_secret)?;
-        let keys = received.finish(&se, peer.control.preshared_key()).map_err(DropReason::from)?;
+        let keys = received.finish::<D>(&se, peer.control.preshared_key()).map_err(DropReason::from)?;
         peer.control.commit_response(&keys, now.instant, now.wall).map_err(DropReason::from)?;
         peer.sessions.roam(from);
         peer.sessions.handshake_received(now.instant);

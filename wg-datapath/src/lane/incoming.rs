@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::wire::{MessageType, ParseError, TransportData, message_type};
 
 use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
@@ -13,12 +14,13 @@ use crate::drop::DropReason;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::slab::{Slab, SlabClass};
 
-impl<A, R, T, U> LaneIo<'_, A, R, T, U>
+impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
     A: Aead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
+    D: Dh,
 {
     /// Takes in one call's worth of datagrams and sorts them: data into batches by keypair, the rest to its queue. Tells
     /// whether there was any.

@@ -9,7 +9,7 @@ mod handshake;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
-pub(crate) use handshake::ControlDatagram;
+pub(crate) use handshake::{ControlDatagram, HANDSHAKE_GROUP};
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -96,12 +96,6 @@ impl<'a> HandshakeMessage<'a> {
     }
 }
 
-impl AsRef<[u8]> for HandshakeMessage<'_> {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes()
-    }
-}
-
 impl Guard {
     /// Makes the guard of the owner of `local_static`.
     #[must_use]
@@ -116,7 +110,7 @@ impl Guard {
     }
 
     /// Tells of each of `messages` whether its MAC1 is right, as [`Mac1Key::verify_batch`].
-    pub fn verify_mac1_batch(&self, messages: &[HandshakeMessage<'_>], right: &mut [bool]) {
+    pub fn verify_mac1_batch<M: AsRef<[u8]>>(&self, messages: &[M], right: &mut [bool]) {
         self.mac1.verify_batch(messages, right);
     }
 

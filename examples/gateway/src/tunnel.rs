@@ -17,8 +17,14 @@ pub(crate) type TunnelAead = wg_proto::aead::RingAead;
 #[cfg(not(feature = "ring"))]
 pub(crate) type TunnelAead = wg_proto::aead::RustCryptoAead;
 
+/// The backend of X25519.
+#[cfg(feature = "aws-lc")]
+pub(crate) type TunnelDh = wg_proto::dh::AwsLcDh;
+#[cfg(not(feature = "aws-lc"))]
+pub(crate) type TunnelDh = PrivateKey;
+
 /// The device as the gateway makes it.
-pub(crate) type TunnelDevice = Device<TunnelAead, SysRng>;
+pub(crate) type TunnelDevice = Device<TunnelAead, SysRng, TunnelDh>;
 
 /// A device and its sockets.
 #[derive(Debug)]

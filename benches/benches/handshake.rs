@@ -2,11 +2,12 @@
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use wg_benches::load::Pair;
+use wg_proto::PrivateKey;
 
 fn handshake(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("handshake");
     group.bench_function("create initiation", |bencher| {
-        let mut pair = Pair::new();
+        let mut pair = Pair::<PrivateKey>::new();
         bencher.iter(|| {
             pair.wait();
             pair.create_initiation()
@@ -15,7 +16,7 @@ fn handshake(criterion: &mut Criterion) {
     group.bench_function("consume initiation", |bencher| {
         bencher.iter_batched(
             || {
-                let mut pair = Pair::new();
+                let mut pair = Pair::<PrivateKey>::new();
                 pair.wait();
                 let initiation = pair.create_initiation();
                 (pair, initiation)
@@ -25,7 +26,7 @@ fn handshake(criterion: &mut Criterion) {
         );
     });
     group.bench_function("whole", |bencher| {
-        let mut pair = Pair::new();
+        let mut pair = Pair::<PrivateKey>::new();
         bencher.iter(|| pair.handshake());
     });
     group.finish();

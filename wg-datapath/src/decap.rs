@@ -12,6 +12,7 @@ use core::ops::Range;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::wire::{TAG_LEN, TRANSPORT_HEADER_LEN};
 use wg_proto::{OpenError, RecvKey, SessionIndex, Trigger};
 
@@ -21,7 +22,7 @@ use crate::drop::DropReason;
 use crate::ip;
 use crate::peer_table::PeerId;
 
-impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Finds the key that a datagram claims to be sealed with; nothing moves, as nothing is proven (C75, C76).
     pub(crate) fn begin_in(
         &self,

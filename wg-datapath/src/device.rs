@@ -9,7 +9,7 @@ mod handshake;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
-pub(crate) use handshake::ControlDatagram;
+pub(crate) use handshake::{ControlDatagram, HANDSHAKE_GROUP};
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -18,6 +18,7 @@ use core::fmt;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::wire::TRANSPORT_OVERHEAD;
 use wg_proto::{
     DhError, Guard, Instant, PrivateKey, PublicKey, RateLimiter, SessionIndex, SharedSecret, StaticIdentity,
@@ -73,12 +74,12 @@ const fn capped_mtu(mtu: usize) -> usize {
 }
 
 /// The static key of the device: here, or held elsewhere.
-enum LocalKey {
-    Private(PrivateKey),
+enum LocalKey<D> {
+    Private(D),
     External(Box<dyn StaticIdentity + Send>),
 }
 
-impl LocalKey {
+impl<D: Dh> LocalKey<D> {
     fn identity(&self) -> &dyn StaticIdentity {
         match self {
             Self::Private(key) => key,
@@ -88,20 +89,20 @@ impl LocalKey {
 }
 
 /// The static key and what is derived from it.
-pub(crate) struct Identity {
-    key: LocalKey,
+pub(crate) struct Identity<D> {
+    key: LocalKey<D>,
     public: PublicKey,
     guard: Guard,
 }
 
-impl Identity {
-    fn new(key: LocalKey) -> Self {
+impl<D: Dh> Identity<D> {
+    fn new(key: LocalKey<D>) -> Self {
         let public = key.identity().public_key();
         Self { key, public, guard: Guard::new(&public) }
     }
 }
 
-impl StaticIdentity for Identity {
+impl<D: Dh> StaticIdentity for Identity<D> {
     fn public_key(&self) -> PublicKey {
         self.public
     }
@@ -116,9 +117,9 @@ impl StaticIdentity for Identity {
     }
 }
 
-/// A WireGuard device. `A` is the backend of transport data, `R` the entropy source.
-pub struct Device<A, R> {
-    pub(crate) identity: Option<Identity>,
+/// A WireGuard device. `A` is the backend of transport data, `R` the entropy source, `D` the backend of private keys.
+pub struct Device<A, R, D = PrivateKey> {
+    pub(crate) identity: Option<Identity<D>>,
     pub(crate) peers: PeerTable<A>,
     pub(crate) indices: IndexTable,
     pub(crate) allowed_ips: AllowedIps,
@@ -144,7 +145,7 @@ pub struct Device<A, R> {
     key_log: Option<&'static dyn wg_proto::KeyLog>,
 }
 
-impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Makes a device without a key or peers, and down: see [`Self::set_up`].
     ///
     /// # Errors
@@ -328,14 +329,14 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     }
 }
 
-impl<A, R> Drop for Device<A, R> {
+impl<A, R, D> Drop for Device<A, R, D> {
     fn drop(&mut self) {
         // What is in it wipes itself; what the ciphers left of its last packets does not.
         wipe_stack();
     }
 }
 
-impl<A, R> fmt::Debug for Device<A, R> {
+impl<A, R, D> fmt::Debug for Device<A, R, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Device")
             .field("up", &self.up)

@@ -7,6 +7,7 @@
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::{NoSession, Outgoing, Trigger};
 
 use crate::allowed_ips::PeerSlot;
@@ -25,7 +26,7 @@ pub(crate) enum Begun {
     Kept,
 }
 
-impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Finds the peer that owns the destination of a packet (C63, C64).
     pub(crate) fn route(&self, packet: &[u8]) -> Result<PeerSlot, DropReason> {
         let destination = ip::destination(packet).map_err(DropReason::outgoing)?;

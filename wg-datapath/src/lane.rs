@@ -21,7 +21,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use rand_core::TryCryptoRng;
+use wg_proto::PrivateKey;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_sched::CoreIo;
 
 use crate::allowed_ips::PeerSlot;
@@ -127,9 +129,9 @@ impl<A> Lane<A> {
 }
 
 /// A lane at work: its device, its edges and the time, for one turn of a strategy.
-pub struct LaneIo<'a, A, R, T, U> {
+pub struct LaneIo<'a, A, R, T, U, D = PrivateKey> {
     /// The device.
-    pub device: &'a mut Device<A, R>,
+    pub device: &'a mut Device<A, R, D>,
     /// The lane.
     pub lane: &'a mut Lane<A>,
     /// The inner side.
@@ -140,18 +142,19 @@ pub struct LaneIo<'a, A, R, T, U> {
     pub now: Now,
 }
 
-impl<A, R, T, U> core::fmt::Debug for LaneIo<'_, A, R, T, U> {
+impl<A, R, T, U, D> core::fmt::Debug for LaneIo<'_, A, R, T, U, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("LaneIo").field("now", &self.now).finish_non_exhaustive()
     }
 }
 
-impl<A, R, T, U> CoreIo for LaneIo<'_, A, R, T, U>
+impl<A, R, T, U, D> CoreIo for LaneIo<'_, A, R, T, U, D>
 where
     A: Aead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
+    D: Dh,
 {
     type Batch = Batch<A>;
 
@@ -218,12 +221,13 @@ where
     }
 }
 
-impl<A, R, T, U> LaneIo<'_, A, R, T, U>
+impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
     A: Aead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
+    D: Dh,
 {
     /// Does the last phase of a batch; it knows its direction itself.
     fn finish(&mut self, batch: Batch<A>) {

@@ -8,6 +8,7 @@
 use rand_core::TryCryptoRng;
 
 use crate::cookie::{CookieJar, InvalidCookieReply};
+use crate::dh::Dh;
 #[cfg(feature = "test-util")]
 use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
@@ -182,12 +183,12 @@ impl Control {
     /// index returned to be freed (C41).
     ///
     /// `index` must be fresh, random and registered by the caller (C42). The time counts as sent even if this fails, so a
-    /// failing entropy source is asked again only 5 s later.
+    /// failing entropy source is asked again only 5 s later. `D` is the backend of the ephemeral key.
     ///
     /// # Errors
     ///
     /// [`HandshakeError::NoKey`], [`HandshakeError::LowOrder`], [`HandshakeError::Entropy`]; `index` is not in use then.
-    pub fn create_initiation<R: TryCryptoRng + ?Sized>(
+    pub fn create_initiation<D: Dh, R: TryCryptoRng + ?Sized>(
         &mut self,
         local_static: &PublicKey,
         index: SessionIndex,
@@ -201,9 +202,9 @@ impl Control {
         let stamp = Tai64n::from_unix(wall);
         // A clock that stands still or steps back must not make the peer refuse us (C34).
         let stamp = self.last_stamp_sent.map_or(stamp, |last| stamp.max(last.next()));
-        let ephemeral = PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?;
+        let ephemeral = D::new(PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?);
         #[cfg(feature = "key-log")]
-        self.log_handshake(&ephemeral);
+        self.log_handshake(ephemeral.as_private_key());
         let (sent, mut message) = noise::create_initiation(
             local_static,
             &self.remote_static,
@@ -290,20 +291,21 @@ impl Control {
         Ok(())
     }
 
-    /// Creates the response to an authentic initiation, its MACs still zero. Nothing is changed: it may be done anywhere.
+    /// Creates the response to an authentic initiation, its MACs still zero. Nothing is changed: it may be done anywhere. `D`
+    /// is the backend of the ephemeral key.
     ///
     /// # Errors
     ///
     /// [`HandshakeError::Entropy`] or [`HandshakeError::LowOrder`].
-    pub fn create_response<R: TryCryptoRng + ?Sized>(
+    pub fn create_response<D: Dh, R: TryCryptoRng + ?Sized>(
         &self,
         initiation: InitiationReceived,
         index: SessionIndex,
         rng: &mut R,
     ) -> Result<(TransportKeys, [u8; RESPONSE_LEN]), HandshakeError> {
-        let ephemeral = PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?;
+        let ephemeral = D::new(PrivateKey::generate(rng).map_err(|_| HandshakeError::Entropy)?);
         #[cfg(feature = "key-log")]
-        self.log_handshake(&ephemeral);
+        self.log_handshake(ephemeral.as_private_key());
         initiation.create_response(index, &ephemeral, &self.psk)
     }
 

@@ -11,6 +11,7 @@ use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use rand_core::TryCryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::blake2s::keyed;
 #[cfg(feature = "test-util")]
 use crate::fingerprint::{Fingerprint, Named};
 use crate::index::SessionIndex;
@@ -89,7 +90,7 @@ impl CookieChecker {
         }
         .and_then(|()| input.extend_from_slice(&port));
         debug_assert!(filled.is_ok(), "an address and a port are 18 bytes at most");
-        mac::keyed(&self.secret, &input)
+        keyed(&self.secret, &input)
     }
 
     /// Sets the secret, for known-answer tests.

@@ -109,6 +109,11 @@ impl Guard {
         self.mac1.verify(message.bytes())
     }
 
+    /// Tells of each of `messages` whether its MAC1 is right, as [`Mac1Key::verify_batch`].
+    pub fn verify_mac1_batch<M: AsRef<[u8]>>(&self, messages: &[M], right: &mut [bool]) {
+        self.mac1.verify_batch(messages, right);
+    }
+
     /// Decides about a handshake message from `source`: [`Self::verify_mac1`], then [`Self::admit`].
     pub fn check<const N: usize, R: TryCryptoRng + ?Sized>(
         &mut self,

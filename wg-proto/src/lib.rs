@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod aead;
+mod blake2s;
 mod control;
 mod cookie;
+pub mod dh;
 mod endpoint;
 #[cfg(feature = "test-util")]
 mod fingerprint;

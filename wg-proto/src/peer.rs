@@ -19,6 +19,7 @@ mod error;
 
 pub use error::{ReceiveError, SealError};
 
+use core::marker::PhantomData;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -27,12 +28,13 @@ use rand_core::TryCryptoRng;
 
 use crate::aead::{Aead, AeadError};
 use crate::control::{Control, Trigger};
+use crate::dh::Dh;
 use crate::endpoint::Endpoint;
 #[cfg(feature = "test-util")]
 use crate::fingerprint::Fingerprint;
 use crate::guard::{Guard, HandshakeMessage, Load, Verdict};
 use crate::index::SessionIndex;
-use crate::key::{DhError, PresharedKey, PublicKey, StaticIdentity};
+use crate::key::{DhError, PresharedKey, PrivateKey, PublicKey, StaticIdentity};
 use crate::keypair::{Inline, Keypair};
 use crate::limits::REPLAY_WORDS;
 use crate::noise::{HandshakeError, ReceivedInitiation, TransportKeys};
@@ -123,9 +125,10 @@ enum Reply {
 /// A peer, with the static key of this side, for a single thread.
 ///
 /// `I` holds the private key, `A` is the backend of transport data. `WORDS` is the size of the three replay windows, see
-/// [`ReplayWindow`](crate::ReplayWindow): 8 bytes each a word, most of the memory of a peer.
+/// [`ReplayWindow`](crate::ReplayWindow): 8 bytes each a word, most of the memory of a peer. `D` is the backend of ephemeral
+/// keys.
 #[cfg_attr(feature = "test-util", derive(Clone))]
-pub struct Peer<I, A, const WORDS: usize = REPLAY_WORDS> {
+pub struct Peer<I, A, const WORDS: usize = REPLAY_WORDS, D = PrivateKey> {
     identity: I,
     local_static: PublicKey,
     guard: Guard,
@@ -138,6 +141,7 @@ pub struct Peer<I, A, const WORDS: usize = REPLAY_WORDS> {
     initiation_wanted: bool,
     keepalive_wanted: bool,
     events: Deque<Event, 8>,
+    dh: PhantomData<fn() -> D>,
 }
 
 impl<I: StaticIdentity, A: Aead> Peer<I, A> {
@@ -152,8 +156,9 @@ impl<I: StaticIdentity, A: Aead> Peer<I, A> {
     }
 }
 
-impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
-    /// The same as [`Peer::new`] with replay windows of another size: `Peer::<_, RustCryptoAead, 32>::sized(..)`.
+impl<I: StaticIdentity, A: Aead, const WORDS: usize, D: Dh> Peer<I, A, WORDS, D> {
+    /// The same as [`Peer::new`] with replay windows of another size, `Peer::<_, RustCryptoAead, 32>::sized(..)`, or with
+    /// another backend of ephemeral keys.
     ///
     /// # Errors
     ///
@@ -186,6 +191,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
             initiation_wanted,
             keepalive_wanted: false,
             events: Deque::new(),
+            dh: PhantomData,
         })
     }
 
@@ -335,7 +341,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
         let timestamp = initiation.timestamp();
         self.control.check_initiation(timestamp, now)?;
         let index = self.fresh_index(rng)?;
-        let (keys, mut response) = self.control.create_response(initiation, index, rng)?;
+        let (keys, mut response) = self.control.create_response::<D, _>(initiation, index, rng)?;
         self.control.commit_initiation(timestamp, &mut response, now)?;
         self.sessions.handshake_received(now);
         if self.sessions.roam(from) {
@@ -356,7 +362,7 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
     ) -> Result<(), ReceiveError> {
         let received = self.control.begin_response(message)?;
         let se = self.identity.diffie_hellman(received.static_dh())?;
-        let keys = received.finish(&se, self.control.preshared_key())?;
+        let keys = received.finish::<D>(&se, self.control.preshared_key())?;
         self.control.commit_response(&keys, now, wall)?;
         self.initiation_wanted = false;
         if self.sessions.roam(from) {
@@ -572,7 +578,8 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
             self.control.initiation_failed(now);
             return None;
         };
-        let (message, _) = self.control.create_initiation(&self.local_static, index, now, wall, rng).ok()?;
+        let (message, _) =
+            self.control.create_initiation::<D, _>(&self.local_static, index, now, wall, rng).ok()?;
         self.sessions.handshake_sent(now);
         Some(put(out, &message))
     }
@@ -645,14 +652,14 @@ impl<I: StaticIdentity, A: Aead, const WORDS: usize> Peer<I, A, WORDS> {
     }
 }
 
-impl<I, A, const WORDS: usize> Drop for Peer<I, A, WORDS> {
+impl<I, A, const WORDS: usize, D> Drop for Peer<I, A, WORDS, D> {
     fn drop(&mut self) {
         // What is in it wipes itself; what the ciphers left of its last packets does not.
         wipe_stack();
     }
 }
 
-impl<I, A, const WORDS: usize> core::fmt::Debug for Peer<I, A, WORDS> {
+impl<I, A, const WORDS: usize, D> core::fmt::Debug for Peer<I, A, WORDS, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Peer").field("control", &self.control).finish_non_exhaustive()
     }

@@ -177,7 +177,13 @@ fn peers_do_not_print() {
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let local_public = local.public_key();
     control
-        .create_initiation(&local_public, SessionIndex::new(1), NOW, UnixTime::new(1, 0), &mut rng)
+        .create_initiation::<PrivateKey, _>(
+            &local_public,
+            SessionIndex::new(1),
+            NOW,
+            UnixTime::new(1, 0),
+            &mut rng,
+        )
         .unwrap();
     hidden(&control, &secrets);
     let config = Config { preshared_key: psk, ..Config::new(remote.public_key()) };

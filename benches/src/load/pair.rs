@@ -6,30 +6,32 @@ use core::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use wg_proto::aead::RingAead;
+use wg_proto::dh::Dh;
+use wg_proto::limits::REPLAY_WORDS;
 use wg_proto::{Config, Endpoint, Handled, Instant, Load, Peer, PrivateKey, UnixTime};
 
-type Side = Peer<PrivateKey, RingAead>;
+type Side<D> = Peer<D, RingAead, REPLAY_WORDS, D>;
 
 /// Time between two handshakes: more than any rule against too many of them asks for.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// An initiator and a responder. The calls must come in the order of a handshake.
+/// An initiator and a responder, all keys of both with the backend `D`. The calls must come in the order of a handshake.
 #[derive(Debug)]
-pub struct Pair {
-    initiator: Side,
-    responder: Side,
+pub struct Pair<D = PrivateKey> {
+    initiator: Side<D>,
+    responder: Side<D>,
     now: Instant,
     wall: UnixTime,
     rng: ChaCha20Rng,
 }
 
-impl Default for Pair {
+impl<D: Dh> Default for Pair<D> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Pair {
+impl<D: Dh> Pair<D> {
     /// Makes two peers that know each other.
     ///
     /// # Panics
@@ -45,8 +47,8 @@ impl Pair {
         };
         let (to_responder, to_initiator) = (config(&theirs, 2), config(&ours, 1));
         Self {
-            initiator: Peer::new(ours, to_responder, &mut rng).expect("a usable key"),
-            responder: Peer::new(theirs, to_initiator, &mut rng).expect("a usable key"),
+            initiator: Peer::sized(D::new(ours), to_responder, &mut rng).expect("a usable key"),
+            responder: Peer::sized(D::new(theirs), to_initiator, &mut rng).expect("a usable key"),
             now: Instant::from_nanos(0),
             wall: UnixTime::new(1_700_000_000, 0),
             rng,
@@ -112,15 +114,20 @@ fn address(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-fn transmit<const N: usize>(side: &mut Side, now: Instant, wall: UnixTime, rng: &mut ChaCha20Rng) -> [u8; N] {
+fn transmit<D: Dh, const N: usize>(
+    side: &mut Side<D>,
+    now: Instant,
+    wall: UnixTime,
+    rng: &mut ChaCha20Rng,
+) -> [u8; N] {
     let mut out = [0; 148];
     let transmit = side.poll_transmit(&mut out, now, wall, rng).expect("room for any message");
     assert_eq!(transmit.expect("a message").len, N);
     *out.first_chunk().expect("no message is longer")
 }
 
-fn handle(
-    side: &mut Side,
+fn handle<D: Dh>(
+    side: &mut Side<D>,
     message: &mut [u8],
     from: u16,
     now: Instant,
@@ -137,7 +144,7 @@ mod tests {
 
     #[test]
     fn handshakes_follow_each_other() {
-        let mut pair = Pair::new();
+        let mut pair = Pair::<PrivateKey>::new();
         for _ in 0..3 {
             pair.handshake();
         }

@@ -14,8 +14,14 @@ use crate::uapi::{Configure, Errno, PeerSnapshot, Snapshot};
 /// The backend of transport data.
 pub(crate) type TunnelAead = wg_datapath::MultiBufferAead;
 
+/// The backend of X25519.
+#[cfg(feature = "aws-lc")]
+pub(crate) type TunnelDh = wg_proto::dh::AwsLcDh;
+#[cfg(not(feature = "aws-lc"))]
+pub(crate) type TunnelDh = PrivateKey;
+
 /// The device as the gateway makes it.
-pub(crate) type TunnelDevice = Device<TunnelAead, SysRng>;
+pub(crate) type TunnelDevice = Device<TunnelAead, SysRng, TunnelDh>;
 
 /// A device and its sockets.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Whatever is formatted, however: no secret is in it.
 
 use wg_proto::aead::{RingAead, RustCryptoAead};
+use wg_proto::dh::AwsLcDh;
 use wg_secrets::learn::secrets_of;
 use wg_secrets::masked::Text;
 use wg_secrets::scenario::{Devices, Peers, Scenario, Stage};
@@ -28,4 +29,5 @@ fn peers_and_devices_show_no_secret_at_any_stage() {
     shows_nothing::<Peers<RingAead>>();
     shows_nothing::<Devices<RustCryptoAead>>();
     shows_nothing::<Devices<RingAead>>();
+    shows_nothing::<Devices<RingAead, AwsLcDh>>();
 }

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::{
     Control, Endpoint, PresharedKey, PrivateKey, PublicKey, StaticIdentity, Trigger, UnixTime, wipe_stack,
     with_wiped_stack,
@@ -77,7 +78,7 @@ pub struct PeerStatus<'a> {
     pub tx_bytes: u64,
 }
 
-impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     // --- the device ---
 
     /// Returns the public key of the device, if it has a private one.
@@ -90,7 +91,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
     #[must_use]
     pub fn private_key(&self) -> Option<&PrivateKey> {
         match &self.identity.as_ref()?.key {
-            LocalKey::Private(key) => Some(key),
+            LocalKey::Private(key) => Some(key.as_private_key()),
             LocalKey::External(_) => None,
         }
     }
@@ -103,7 +104,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         if self.private_key() == key.as_ref() && (key.is_some() || self.identity.is_none()) {
             return;
         }
-        with_wiped_stack(|| self.set_local_key(key.map(LocalKey::Private), now));
+        with_wiped_stack(|| self.set_local_key(key.map(|key| LocalKey::Private(D::new(key))), now));
     }
 
     /// **Gives all secrets of the peers added from now on away** to `log`. See [`wg_proto::KeyLogRecord`].
@@ -117,7 +118,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
         with_wiped_stack(|| self.set_local_key(Some(LocalKey::External(identity)), now));
     }
 
-    fn set_local_key(&mut self, key: Option<LocalKey>, now: Now) {
+    fn set_local_key(&mut self, key: Option<LocalKey<D>>, now: Now) {
         self.identity = key.map(Identity::new);
         self.key_changes = self.key_changes.wrapping_add(1);
         if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(&own)) {
@@ -135,7 +136,7 @@ impl<A: Aead, R: TryCryptoRng> Device<A, R> {
                 Err(_) => {
                     // Without the shared secret there is no handshake; the rest of the state is as after any change.
                     self.drops.count(DropReason::NoPrivateKey);
-                    peer.control.set_identity(None::<&Identity>).unwrap_or_default()
+                    peer.control.set_identity(None::<&Identity<D>>).unwrap_or_default()
                 }
             };
             self.free_index(pending);

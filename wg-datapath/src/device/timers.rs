@@ -6,6 +6,7 @@
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::{HandshakeDue, Instant, Trigger, with_wiped_stack};
 
 use super::{Device, Now};
@@ -22,7 +23,7 @@ impl<A: 'static> Peer<A> {
     }
 }
 
-impl<A: Aead, R: TryCryptoRng> Device<A, R> {
+impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Returns the exact instant at which the device next has something to do on its own.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
         loop {

@@ -5,6 +5,7 @@
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 
 use super::LaneIo;
 use crate::device::ControlDatagram;
@@ -14,12 +15,13 @@ use crate::io::{Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
 /// Control datagrams that may wait for the socket.
 pub(super) const HELD: usize = 64;
 
-impl<A, R, T, U> LaneIo<'_, A, R, T, U>
+impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
     A: Aead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
+    D: Dh,
 {
     /// Sends a control datagram, or keeps it for [`Self::resume_control`]. It takes the place of one of its kind that
     /// still waits: the other side would answer the older initiation, and refuse the newer behind it.

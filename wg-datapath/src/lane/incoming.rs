@@ -5,20 +5,32 @@ use alloc::sync::Arc;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 use wg_proto::wire::{MessageType, ParseError, TransportData, message_type};
 
 use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
 use crate::batch::{InBatch, InSegment};
+use crate::device::HANDSHAKE_GROUP;
 use crate::drop::DropReason;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::slab::{Slab, SlabClass};
 
-impl<A, R, T, U> LaneIo<'_, A, R, T, U>
+/// What a datagram was sorted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sorted {
+    /// Data: it is in a batch.
+    Batched,
+    /// Anything else: it is still in its slot.
+    Handshake,
+}
+
+impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
     A: Aead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
+    D: Dh,
 {
     /// Takes in one call's worth of datagrams and sorts them: data into batches by keypair, the rest to its queue. Tells
     /// whether there was any.
@@ -43,11 +55,15 @@ where
                 return false;
             }
         };
-        for at in 0..received.min(self.lane.slots.len()) {
-            if let Err(reason) = self.sort(at) {
-                self.device.drops.count(reason);
+        let mut handshakes = [false; RECV_SLOTS];
+        let received = received.min(self.lane.slots.len());
+        for (at, is_handshake) in handshakes.iter_mut().enumerate().take(received) {
+            match self.sort(at) {
+                Ok(sorted) => *is_handshake = sorted == Sorted::Handshake,
+                Err(reason) => self.device.drops.count(reason),
             }
         }
+        self.take_handshakes(handshakes);
         received > 0
     }
 
@@ -66,7 +82,26 @@ where
         }
     }
 
-    fn sort(&mut self, at: usize) -> Result<(), DropReason> {
+    /// Hands the handshake messages and cookie replies of one call to the device, in their order.
+    ///
+    /// Not inlined: packets are sealed and opened from the same caller, and what its frame is larger by, the stack they leave
+    /// keys on is deeper by than what is wiped.
+    #[inline(never)]
+    fn take_handshakes(&mut self, handshakes: [bool; RECV_SLOTS]) {
+        let marked = self.lane.slots.iter().zip(handshakes).filter(|(_, is_handshake)| *is_handshake);
+        let mut marked = marked.filter_map(|(slot, _)| Some((slot.slab.get(..slot.len)?, slot.endpoint?)));
+        let mut group = heapless::Vec::<_, HANDSHAKE_GROUP>::new();
+        loop {
+            group.clear();
+            group.extend(marked.by_ref().take(HANDSHAKE_GROUP));
+            if group.is_empty() {
+                return;
+            }
+            self.device.take_handshakes(&group, self.now);
+        }
+    }
+
+    fn sort(&mut self, at: usize) -> Result<Sorted, DropReason> {
         let slot = self.lane.slots.get_mut(at).ok_or(DropReason::NoBuffer)?;
         if slot.truncated {
             return Err(DropReason::Truncated);
@@ -81,7 +116,7 @@ where
             _ => DropReason::UnknownMessageType,
         })?;
         if kind != MessageType::TransportData {
-            return self.device.take_handshake(datagram, endpoint, self.now);
+            return Ok(Sorted::Handshake);
         }
         let message = TransportData::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
         let (index, counter) = (message.receiver_index(), message.counter());
@@ -108,7 +143,8 @@ where
         let len = slot.len;
         let slab: Slab = core::mem::take(&mut slot.slab);
         let segment = InSegment { slab, len, counter, endpoint, authentic: false };
-        batch.segments.push(segment).map_err(|_| DropReason::NoBuffer)
+        batch.segments.push(segment).map_err(|_| DropReason::NoBuffer)?;
+        Ok(Sorted::Batched)
     }
 
     /// Commits an opened batch and delivers it, in order.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
+use wg_proto::dh::Dh;
 
 use super::{DRAIN, LaneIo, OPEN_BATCHES};
 use crate::allowed_ips::PeerSlot;
@@ -13,12 +14,13 @@ use crate::encap::Begun;
 use crate::io::{IoError, SendReport, SendStatus, Transmit, TunIo, UdpIo};
 use crate::slab::SlabClass;
 
-impl<A, R, T, U> LaneIo<'_, A, R, T, U>
+impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
     A: Aead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
+    D: Dh,
 {
     /// Reads the TUN queue to its end, or until the batches that may be open are full, and tells whether it read anything.
     pub(super) fn drain_tun(&mut self) -> bool {

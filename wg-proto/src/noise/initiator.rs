@@ -2,6 +2,7 @@
 
 use super::symmetric::{SymmetricState, TransportKeys};
 use super::{HandshakeError, Role};
+use crate::dh::Dh;
 use crate::index::SessionIndex;
 use crate::key::{PresharedKey, PrivateKey, PublicKey, SharedSecret};
 use crate::time::Tai64n;
@@ -17,17 +18,18 @@ pub struct InitiationSent {
 
 /// Creates an initiation, its MACs still zero.
 ///
-/// `static_static` is the shared secret of both static keys; `ephemeral` must be fresh: one per message (C14).
+/// `static_static` is the shared secret of both static keys; `ephemeral` must be fresh: one per message (C14). Its type is
+/// the backend that computes with it.
 ///
 /// # Errors
 ///
 /// [`HandshakeError::LowOrder`] if the peer's static key is a point of low order.
-pub fn create_initiation(
+pub fn create_initiation<D: Dh>(
     local_static: &PublicKey,
     remote_static: &PublicKey,
     static_static: &SharedSecret,
     timestamp: Tai64n,
-    ephemeral: PrivateKey,
+    ephemeral: D,
     sender_index: SessionIndex,
 ) -> Result<(InitiationSent, [u8; INITIATION_LEN]), HandshakeError> {
     let mut state = SymmetricState::initialize(remote_static);
@@ -41,6 +43,7 @@ pub fn create_initiation(
     state.encrypt_and_hash(&key, timestamp.as_bytes(), &mut encrypted_timestamp)?;
     let message =
         Initiation::write(sender_index, ephemeral_public.as_bytes(), &encrypted_static, &encrypted_timestamp);
+    let ephemeral = ephemeral.as_private_key().duplicate();
     Ok((InitiationSent { state, ephemeral, sender_index }, message))
 }
 
@@ -108,13 +111,18 @@ impl ReceivedResponse {
         self.local_index
     }
 
-    /// Authenticates the response and derives the transport keys.
+    /// Authenticates the response and derives the transport keys. `D` is the backend that computes `ee`.
     ///
     /// # Errors
     ///
     /// [`HandshakeError::LowOrder`] or [`HandshakeError::Unauthentic`].
-    pub fn finish(mut self, se: &SharedSecret, psk: &PresharedKey) -> Result<TransportKeys, HandshakeError> {
-        self.state.mix_dh(&self.ephemeral.diffie_hellman(&self.remote_ephemeral)?); // ee
+    pub fn finish<D: Dh>(
+        mut self,
+        se: &SharedSecret,
+        psk: &PresharedKey,
+    ) -> Result<TransportKeys, HandshakeError> {
+        let ephemeral = D::new(self.ephemeral.duplicate());
+        self.state.mix_dh(&ephemeral.diffie_hellman(&self.remote_ephemeral)?); // ee
         self.state.mix_dh(se); // se
         let key = self.state.mix_psk(psk); // psk
         self.state.decrypt_and_hash(&key, &self.encrypted_nothing, &mut [])?;

@@ -2,8 +2,9 @@
 
 use super::symmetric::{SymmetricState, TransportKeys};
 use super::{HandshakeError, Role};
+use crate::dh::Dh;
 use crate::index::SessionIndex;
-use crate::key::{PresharedKey, PrivateKey, PublicKey, SharedSecret};
+use crate::key::{PresharedKey, PublicKey, SharedSecret};
 use crate::time::Tai64n;
 use crate::wire::{Initiation, RESPONSE_LEN, Response, TAG_LEN};
 
@@ -127,15 +128,15 @@ impl InitiationReceived {
 
     /// Creates the response, its MACs still zero, and derives the transport keys.
     ///
-    /// `ephemeral` must be fresh: one per message.
+    /// `ephemeral` must be fresh: one per message. Its type is the backend that computes with it.
     ///
     /// # Errors
     ///
     /// [`HandshakeError::LowOrder`].
-    pub fn create_response(
+    pub fn create_response<D: Dh>(
         self,
         local_index: SessionIndex,
-        ephemeral: &PrivateKey,
+        ephemeral: &D,
         psk: &PresharedKey,
     ) -> Result<(TransportKeys, [u8; RESPONSE_LEN]), HandshakeError> {
         let ReceivedInitiation { mut state, remote_ephemeral, remote_index, .. } = self.received;

@@ -5,12 +5,16 @@ use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce};
 use core::net::SocketAddr;
 use hmac::{Mac, SimpleHmac};
 use wg_proto::aead::{Aead, RingAead, RustCryptoAead};
+#[cfg(feature = "aws-lc")]
+use wg_proto::dh::AwsLcDh;
+use wg_proto::dh::Dh;
+use wg_proto::limits::REPLAY_WORDS;
 use wg_proto::noise::{self, ReceivedInitiation};
 use wg_proto::wire::{CookieReply, Initiation, Message, Response};
 use wg_proto::{
     Config, CookieJar, Endpoint, Guard, Handled, HandshakeMessage, Instant, Load, Mac1Key, Peer,
-    PresharedKey, PrivateKey, PublicKey, RateLimiter, ReceiveError, Role, SessionIndex, StaticIdentity,
-    Tai64n, UnixTime, Verdict,
+    PresharedKey, PrivateKey, PublicKey, RateLimiter, ReceiveError, Role, SessionIndex, Tai64n, UnixTime,
+    Verdict,
 };
 
 use crate::replayed_rng::ReplayedRng;
@@ -26,8 +30,8 @@ fn responder_addr() -> SocketAddr {
     "192.0.2.2:51820".parse().unwrap()
 }
 
-fn private(vector: &Vector, field: &str) -> PrivateKey {
-    PrivateKey::from_bytes(vector.array(field))
+fn private<D: Dh>(vector: &Vector, field: &str) -> D {
+    D::new(PrivateKey::from_bytes(vector.array(field)))
 }
 
 fn public(vector: &Vector, field: &str) -> PublicKey {
@@ -103,8 +107,14 @@ fn transcript_walked_by_hand_is_the_vector() {
 #[test]
 fn noise_functions_agree_in_every_state() {
     // C11-C18
+    noise_functions_agree::<PrivateKey>();
+    #[cfg(feature = "aws-lc")]
+    noise_functions_agree::<AwsLcDh>();
+}
+
+fn noise_functions_agree<D: Dh>() {
     let vector = Vector::load();
-    let (i_static, r_static) = (private(&vector, "i_static_priv"), private(&vector, "r_static_priv"));
+    let (i_static, r_static): (D, D) = (private(&vector, "i_static_priv"), private(&vector, "r_static_priv"));
     let (i_public, r_public) = (public(&vector, "i_static_pub"), public(&vector, "r_static_pub"));
     assert_eq!((i_static.public_key(), r_static.public_key()), (i_public, r_public));
     let psk = PresharedKey::from_bytes(vector.array("psk"));
@@ -120,7 +130,7 @@ fn noise_functions_agree_in_every_state() {
         &r_public,
         &static_static,
         stamp,
-        private(&vector, "i_eph_priv"),
+        private::<D>(&vector, "i_eph_priv"),
         i_index,
     )
     .unwrap();
@@ -130,7 +140,7 @@ fn noise_functions_agree_in_every_state() {
 
     let received = ReceivedInitiation::begin(&r_public, &Initiation::parse(&initiation).unwrap());
     assert_eq!(received.reveal(), vector.state("e_i"));
-    let es = StaticIdentity::diffie_hellman(&r_static, received.static_dh()).unwrap();
+    let es = r_static.diffie_hellman(received.static_dh()).unwrap();
     let identified = received.open_static(&es).unwrap();
     assert_eq!(identified.remote_static(), &i_public);
     assert_eq!(identified.reveal(), vector.state("s"));
@@ -139,12 +149,12 @@ fn noise_functions_agree_in_every_state() {
     assert_eq!((authentic.timestamp(), authentic.remote_index()), (stamp, i_index));
 
     let (r_keys, mut response) =
-        authentic.create_response(r_index, &private(&vector, "r_eph_priv"), &psk).unwrap();
+        authentic.create_response(r_index, &private::<D>(&vector, "r_eph_priv"), &psk).unwrap();
     Mac1Key::new(&i_public).write(&mut response);
     assert_eq!(response, vector.array("response_no_cookie"));
     let received = sent.begin_response(&Response::parse(&response).unwrap());
     let se = i_static.diffie_hellman(received.static_dh()).unwrap();
-    let i_keys = received.finish(&se, &psk).unwrap();
+    let i_keys = received.finish::<D>(&se, &psk).unwrap();
 
     let (to_responder, to_initiator) =
         (vector.array("key_initiator_to_responder"), vector.array("key_responder_to_initiator"));
@@ -192,8 +202,11 @@ fn cookie_exchange_is_the_vector() {
     ));
 }
 
+/// A peer with one backend for all keys.
+type Whole<A, D> = Peer<D, A, REPLAY_WORDS, D>;
+
 /// A peer of the vector; `side` is the letter its fields begin with.
-fn peer<A: Aead>(vector: &Vector, side: char) -> Peer<PrivateKey, A> {
+fn peer<A: Aead, D: Dh>(vector: &Vector, side: char) -> Whole<A, D> {
     let (other, endpoint) = if side == 'i' { ('r', Some(responder_addr())) } else { ('i', None) };
     let config = Config {
         preshared_key: PresharedKey::from_bytes(vector.array("psk")),
@@ -202,7 +215,7 @@ fn peer<A: Aead>(vector: &Vector, side: char) -> Peer<PrivateKey, A> {
     };
     // The seed of the jitter; it is not on the wire.
     let mut rng = ReplayedRng::new(&[&[0; 8]]);
-    Peer::new(private(vector, &format!("{side}_static_priv")), config, &mut rng).unwrap()
+    Peer::sized(private(vector, &format!("{side}_static_priv")), config, &mut rng).unwrap()
 }
 
 /// The bytes a side draws for a handshake: its index, then its ephemeral key.
@@ -211,15 +224,15 @@ fn drawn(vector: &Vector, side: char) -> ReplayedRng {
     ReplayedRng::new(&[&index, &vector.bytes(&format!("{side}_eph_priv"))])
 }
 
-fn transmitted<A: Aead>(peer: &mut Peer<PrivateKey, A>, vector: &Vector, rng: &mut ReplayedRng) -> Vec<u8> {
+fn transmitted<A: Aead, D: Dh>(peer: &mut Whole<A, D>, vector: &Vector, rng: &mut ReplayedRng) -> Vec<u8> {
     let mut out = [0; 148];
     let transmit = peer.poll_transmit(&mut out, NOW, wall(vector), rng).unwrap().unwrap();
     assert!(rng.is_used_up(), "nothing else is drawn");
     out[..transmit.len].to_vec()
 }
 
-fn handled<'d, A: Aead>(
-    peer: &mut Peer<PrivateKey, A>,
+fn handled<'d, A: Aead, D: Dh>(
+    peer: &mut Whole<A, D>,
     vector: &Vector,
     datagram: &'d mut [u8],
     from: SocketAddr,
@@ -228,9 +241,9 @@ fn handled<'d, A: Aead>(
     peer.handle(datagram, Endpoint::new(from), Load::Normal, NOW, wall(vector), rng).unwrap()
 }
 
-fn initiator_peer_writes_the_vector<A: Aead>() {
+fn initiator_peer_writes_the_vector<A: Aead, D: Dh>() {
     let vector = Vector::load();
-    let mut peer = peer::<A>(&vector, 'i');
+    let mut peer = peer::<A, D>(&vector, 'i');
     peer.initiate(NOW);
     assert_eq!(
         transmitted(&mut peer, &vector, &mut drawn(&vector, 'i')),
@@ -254,9 +267,9 @@ fn initiator_peer_writes_the_vector<A: Aead>() {
     assert_eq!(out[..len], vector.bytes("keepalive_counter1"));
 }
 
-fn responder_peer_answers_the_vector<A: Aead>() {
+fn responder_peer_answers_the_vector<A: Aead, D: Dh>() {
     let vector = Vector::load();
-    let mut peer = peer::<A>(&vector, 'r');
+    let mut peer = peer::<A, D>(&vector, 'r');
     let mut rng = drawn(&vector, 'r');
     let mut initiation = vector.bytes("initiation_no_cookie");
     assert_eq!(handled(&mut peer, &vector, &mut initiation, initiator_addr(), &mut rng), Handled::Handshake);
@@ -274,11 +287,11 @@ fn responder_peer_answers_the_vector<A: Aead>() {
     assert_eq!(handled(&mut peer, &vector, &mut keepalive, initiator_addr(), &mut none), Handled::Keepalive);
 }
 
-fn responder_peer_under_load_challenges_with_the_vector<A: Aead>() {
+fn responder_peer_under_load_challenges_with_the_vector<A: Aead, D: Dh>() {
     let vector = Vector::load();
-    let mut peer = peer::<A>(&vector, 'r');
+    let mut peer = peer::<A, D>(&vector, 'r');
     let mut rng = ReplayedRng::new(&[&vector.bytes("cookie_secret"), &vector.bytes("cookie_nonce")]);
-    let handle = |peer: &mut Peer<_, A>, field, rng: &mut ReplayedRng| {
+    let handle = |peer: &mut Whole<A, D>, field, rng: &mut ReplayedRng| {
         let mut datagram = vector.bytes(field);
         let from = Endpoint::new(initiator_addr());
         peer.handle(&mut datagram, from, Load::UnderLoad, NOW, wall(&vector), rng).map(|_| ())
@@ -292,12 +305,16 @@ fn responder_peer_under_load_challenges_with_the_vector<A: Aead>() {
 
 #[test]
 fn whole_peers_speak_the_vector() {
-    initiator_peer_writes_the_vector::<RustCryptoAead>();
-    initiator_peer_writes_the_vector::<RingAead>();
-    responder_peer_answers_the_vector::<RustCryptoAead>();
-    responder_peer_answers_the_vector::<RingAead>();
-    responder_peer_under_load_challenges_with_the_vector::<RustCryptoAead>();
-    responder_peer_under_load_challenges_with_the_vector::<RingAead>();
+    peers_speak_the_vector::<RustCryptoAead, PrivateKey>();
+    peers_speak_the_vector::<RingAead, PrivateKey>();
+    #[cfg(feature = "aws-lc")]
+    peers_speak_the_vector::<RingAead, AwsLcDh>();
+}
+
+fn peers_speak_the_vector<A: Aead, D: Dh>() {
+    initiator_peer_writes_the_vector::<A, D>();
+    responder_peer_answers_the_vector::<A, D>();
+    responder_peer_under_load_challenges_with_the_vector::<A, D>();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 
 use rand_core::{TryCryptoRng, TryRng};
 use wg_proto::aead::{Aead, RingAead, RustCryptoAead};
+use wg_proto::dh::{AwsLcDh, Dh};
 use wg_proto::{
     Config, CookieChecker, CookieJar, DhError, Endpoint, Handled, Instant, Load, Mac1Key, Peer, PresharedKey,
     PrivateKey, PublicKey, SessionIndex, SharedSecret, StaticIdentity, UnixTime,
@@ -22,14 +23,17 @@ const WALL: UnixTime = UnixTime::new(1_700_000_000, 0);
 const SIDES: [&str; 2] = ["192.0.2.1:1000", "192.0.2.2:2000"];
 
 /// What is computed, and whether it must be caught.
-const CASES: [(&str, fn(), Expected); 13] = [
+const CASES: [(&str, fn(), Expected); 16] = [
     ("control: comparison that ends early", compare_and_end_early, Expected::Caught),
     ("control: look-up by a secret", look_up, Expected::Caught),
-    ("public key of a private key", public_key, Expected::Clean),
-    ("Diffie-Hellman", diffie_hellman, Expected::Clean),
+    ("public key of a private key, dalek", public_key::<PrivateKey>, Expected::Clean),
+    ("public key of a private key, aws-lc", public_key::<AwsLcDh>, Expected::Clean),
+    ("Diffie-Hellman, dalek", diffie_hellman::<PrivateKey>, Expected::Clean),
+    ("Diffie-Hellman, aws-lc", diffie_hellman::<AwsLcDh>, Expected::Clean),
     ("comparison of private keys", compare_private_keys, Expected::Clean),
     ("absence of a pre-shared key", preshared_key_is_none, Expected::Clean),
     ("MAC1, written and verified", mac1, Expected::Clean),
+    ("MAC1, verified in a batch", mac1_batch, Expected::Clean),
     ("cookie and MAC2, both sides", cookie, Expected::Clean),
     ("seal and open, RustCrypto", seal_and_open::<RustCryptoAead>, Expected::Clean),
     ("seal and open, ring", seal_and_open::<RingAead>, Expected::Clean),
@@ -145,14 +149,14 @@ fn look_up() {
 
 // --- keys ---
 
-fn public_key() {
-    let key = PrivateKey::from_bytes(secret(3));
+fn public_key<D: Dh>() {
+    let key = D::new(PrivateKey::from_bytes(secret(3)));
     // It is sent, or given to the peer.
     make_public(black_box(key.public_key()).as_bytes());
 }
 
-fn diffie_hellman() {
-    let key = PrivateKey::from_bytes(secret(4));
+fn diffie_hellman<D: Dh>() {
+    let key = D::new(PrivateKey::from_bytes(secret(4)));
     let their = PublicKey::from_bytes([9; 32]);
     let shared: Result<SharedSecret, _> = key.diffie_hellman(&their);
     assert!(black_box(shared).is_ok(), "9 is not of low order");
@@ -186,6 +190,20 @@ fn mac1() {
     assert!(verdict(key.verify(&message)));
     message[131] ^= 1;
     assert!(!verdict(key.verify(&message)));
+}
+
+fn mac1_batch() {
+    let key = Mac1Key::new(&PublicKey::from_bytes(secret(16)));
+    let mut messages = [[0x55; 148]; 9];
+    for (number, message) in messages.iter_mut().enumerate() {
+        message[5] = low_byte(number);
+        make_public(&key.write(message));
+        message[140 - 10 * (number & 1)] ^= 1;
+    }
+    make_public(messages.as_flattened());
+    let mut right = [false; 9];
+    key.verify_batch(&messages, &mut right);
+    assert_eq!(right.map(verdict), core::array::from_fn(|number| number & 1 == 0));
 }
 
 fn cookie() {

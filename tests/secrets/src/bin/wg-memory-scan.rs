@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
 
 use wg_proto::aead::{RingAead, RustCryptoAead};
+use wg_proto::dh::AwsLcDh;
 use wg_secrets::learn;
 use wg_secrets::masked::{Kind, Masked};
 use wg_secrets::scan::{Found, Place, Scanner};
@@ -17,11 +18,12 @@ type Run = fn(&str) -> Result<Vec<String>, String>;
 type Learn = fn() -> Result<Vec<Masked>, String>;
 
 /// Every way to run: its name, who looks and who learns.
-const RUNS: [(&str, Run, Learn); 4] = [
+const RUNS: [(&str, Run, Learn); 5] = [
     ("peers-rustcrypto", run::<Peers<RustCryptoAead>>, learn::secrets_of::<Peers<RustCryptoAead>>),
     ("peers-ring", run::<Peers<RingAead>>, learn::secrets_of::<Peers<RingAead>>),
     ("devices-rustcrypto", run::<Devices<RustCryptoAead>>, learn::secrets_of::<Devices<RustCryptoAead>>),
     ("devices-ring", run::<Devices<RingAead>>, learn::secrets_of::<Devices<RingAead>>),
+    ("devices-aws-lc", run::<Devices<RingAead, AwsLcDh>>, learn::secrets_of::<Devices<RingAead, AwsLcDh>>),
 ];
 
 fn main() -> ExitCode {

@@ -6,6 +6,7 @@ use core::time::Duration;
 use rand_core::TryRng as _;
 use wg_datapath::memory::{Datagram, MemoryNetwork, MemoryTun, MemoryUdp};
 use wg_datapath::proto::aead::Aead;
+use wg_datapath::proto::dh::Dh;
 use wg_datapath::proto::with_wiped_stack;
 use wg_datapath::proto::{Instant, PresharedKey, PrivateKey, PublicKey, UnixTime};
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy as _, StrategyKind};
@@ -18,8 +19,8 @@ const QUEUE: usize = 16;
 
 /// The two sides; none when they were dropped.
 #[derive(Debug)]
-pub struct Devices<A> {
-    sides: Option<[Side<A>; 2]>,
+pub struct Devices<A, D = PrivateKey> {
+    sides: Option<[Side<A, D>; 2]>,
     network: MemoryNetwork,
     now: Now,
     record: Option<Record>,
@@ -28,8 +29,8 @@ pub struct Devices<A> {
 }
 
 #[derive(Debug)]
-struct Side<A> {
-    device: Device<A, Entropy>,
+struct Side<A, D> {
+    device: Device<A, Entropy, D>,
     lane: Lane<A>,
     tun: MemoryTun,
     udp: MemoryUdp,
@@ -37,7 +38,7 @@ struct Side<A> {
     keys: Entropy,
 }
 
-impl<A: Aead + core::fmt::Debug> Scenario for Devices<A> {
+impl<A: Aead + core::fmt::Debug, D: Dh> Scenario for Devices<A, D> {
     fn make(record: bool) -> Box<Self> {
         let network = MemoryNetwork::default();
         let now =
@@ -100,7 +101,7 @@ impl<A: Aead + core::fmt::Debug> Scenario for Devices<A> {
     }
 }
 
-impl<A: Aead + core::fmt::Debug> Devices<A> {
+impl<A: Aead + core::fmt::Debug, D: Dh> Devices<A, D> {
     /// Gives a side a new static key.
     fn set_private_key(&mut self, side: usize) {
         let now = self.now;
@@ -180,7 +181,7 @@ impl<A: Aead + core::fmt::Debug> Devices<A> {
 
     /// Packets each way, after the handshake that they may need.
     fn talk(&mut self) {
-        let delivered = |sides: &Option<[Side<A>; 2]>| {
+        let delivered = |sides: &Option<[Side<A, D>; 2]>| {
             sides.as_ref().map(|sides| sides.each_ref().map(|side| side.tun.delivered.len()))
         };
         let before = delivered(&self.sides);
@@ -230,7 +231,7 @@ impl<A: Aead + core::fmt::Debug> Devices<A> {
     }
 }
 
-impl<A: Aead + core::fmt::Debug> Side<A> {
+impl<A: Aead + core::fmt::Debug, D: Dh> Side<A, D> {
     fn new(side: usize, network: &MemoryNetwork, now: Now, draws: Option<&Draws>) -> Self {
         let config = Config { handshake_queue: QUEUE, ..Config::default() };
         let seed = side as u64;

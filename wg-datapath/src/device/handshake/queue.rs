@@ -13,7 +13,7 @@ use alloc::collections::VecDeque;
 
 use wg_proto::limits::UNDER_LOAD_HOLD;
 use wg_proto::wire::INITIATION_LEN;
-use wg_proto::{Endpoint, Instant, Load};
+use wg_proto::{Endpoint, HandshakeMessage, Instant, Load};
 
 use crate::drop::DropReason;
 
@@ -91,8 +91,15 @@ impl HandshakeQueue {
         Ok(())
     }
 
+    /// Whether a message may be taken in at all. Where there is no room for those who have not proven where they are, one
+    /// without a second MAC comes to nothing, so nothing is spent on it: a flood that fills the queue is dropped at the least
+    /// cost.
+    pub(super) fn has_room_for(&self, message: &HandshakeMessage<'_>) -> bool {
+        !self.is_full() || message.has_mac2()
+    }
+
     /// Whether there is no room for one who has not proven where he is.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.waiting.len() >= self.capacity
     }
 

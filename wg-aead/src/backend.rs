@@ -42,6 +42,8 @@ enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx512(arch::avx512::Avx512),
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+    Sse2(arch::sse2::Sse2),
     #[cfg(feature = "ring")]
     Ring,
     #[cfg(feature = "rustcrypto")]
@@ -53,7 +55,7 @@ enum Kernel {
 static BEST: AtomicU8 = AtomicU8::new(0);
 
 /// All that could be available, the best first.
-const CANDIDATES: [fn() -> Option<Kernel>; 4] = [
+const CANDIDATES: [fn() -> Option<Kernel>; 5] = [
     || {
         #[cfg(target_arch = "x86_64")]
         return arch::avx512::Avx512::detect().map(Kernel::Avx512);
@@ -64,6 +66,12 @@ const CANDIDATES: [fn() -> Option<Kernel>; 4] = [
         #[cfg(feature = "ring")]
         return Some(Kernel::Ring);
         #[cfg(not(feature = "ring"))]
+        None
+    },
+    || {
+        #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+        return Some(Kernel::Sse2(arch::sse2::Sse2));
+        #[cfg(not(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2")))]
         None
     },
     || Some(Kernel::Portable),
@@ -118,6 +126,8 @@ impl Backend {
             Kernel::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_) => "avx512",
+            #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+            Kernel::Sse2(_) => "sse2",
             #[cfg(feature = "ring")]
             Kernel::Ring => "ring",
             #[cfg(feature = "rustcrypto")]
@@ -140,6 +150,8 @@ impl Backend {
             Kernel::Portable => portable::seal(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.seal(group),
+            #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+            Kernel::Sse2(kernel) => kernel.seal(group),
             #[cfg(feature = "ring")]
             Kernel::Ring => library::ring::seal(group),
             #[cfg(feature = "rustcrypto")]
@@ -152,6 +164,8 @@ impl Backend {
             Kernel::Portable => portable::open(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.open(group),
+            #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+            Kernel::Sse2(kernel) => kernel.open(group),
             #[cfg(feature = "ring")]
             Kernel::Ring => library::ring::open(group),
             #[cfg(feature = "rustcrypto")]

@@ -42,12 +42,16 @@ enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx512(arch::avx512::Avx512),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    Neon(arch::neon::Neon),
     #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
     Sse2(arch::sse2::Sse2),
     #[cfg(feature = "ring")]
     Ring,
     #[cfg(feature = "rustcrypto")]
     RustCrypto,
+    #[cfg(test)]
+    Faulty(selftest::faulty::Fault),
 }
 
 /// The number of [`Backend::best`] plus one; 0 before it is known. Written by whoever comes first, and by
@@ -55,32 +59,20 @@ enum Kernel {
 static BEST: AtomicU8 = AtomicU8::new(0);
 
 /// All that could be available, the best first.
-const CANDIDATES: [fn() -> Option<Kernel>; 5] = [
-    || {
-        #[cfg(target_arch = "x86_64")]
-        return arch::avx512::Avx512::detect().map(Kernel::Avx512);
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    },
-    || {
-        #[cfg(feature = "ring")]
-        return Some(Kernel::Ring);
-        #[cfg(not(feature = "ring"))]
-        None
-    },
-    || {
-        #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
-        return Some(Kernel::Sse2(arch::sse2::Sse2));
-        #[cfg(not(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2")))]
-        None
-    },
+const CANDIDATES: &[fn() -> Option<Kernel>] = &[
+    #[cfg(test)]
+    || Some(Kernel::Faulty(selftest::faulty::Fault::Ciphertext)),
+    #[cfg(target_arch = "x86_64")]
+    || arch::avx512::Avx512::detect().map(Kernel::Avx512),
+    #[cfg(feature = "ring")]
+    || Some(Kernel::Ring),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    || Some(Kernel::Neon(arch::neon::Neon)),
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+    || Some(Kernel::Sse2(arch::sse2::Sse2)),
     || Some(Kernel::Portable),
-    || {
-        #[cfg(feature = "rustcrypto")]
-        return Some(Kernel::RustCrypto);
-        #[cfg(not(feature = "rustcrypto"))]
-        None
-    },
+    #[cfg(feature = "rustcrypto")]
+    || Some(Kernel::RustCrypto),
 ];
 
 impl Backend {
@@ -126,12 +118,16 @@ impl Backend {
             Kernel::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_) => "avx512",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+            Kernel::Neon(_) => "neon",
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Kernel::Sse2(_) => "sse2",
             #[cfg(feature = "ring")]
             Kernel::Ring => "ring",
             #[cfg(feature = "rustcrypto")]
             Kernel::RustCrypto => "rustcrypto",
+            #[cfg(test)]
+            Kernel::Faulty(_) => "faulty",
         }
     }
 
@@ -150,12 +146,16 @@ impl Backend {
             Kernel::Portable => portable::seal(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.seal(group),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+            Kernel::Neon(kernel) => kernel.seal(group),
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Kernel::Sse2(kernel) => kernel.seal(group),
             #[cfg(feature = "ring")]
             Kernel::Ring => library::ring::seal(group),
             #[cfg(feature = "rustcrypto")]
             Kernel::RustCrypto => library::rustcrypto::seal(group),
+            #[cfg(test)]
+            Kernel::Faulty(fault) => fault.seal(group),
         }
     }
 
@@ -164,12 +164,16 @@ impl Backend {
             Kernel::Portable => portable::open(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.open(group),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+            Kernel::Neon(kernel) => kernel.open(group),
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Kernel::Sse2(kernel) => kernel.open(group),
             #[cfg(feature = "ring")]
             Kernel::Ring => library::ring::open(group),
             #[cfg(feature = "rustcrypto")]
             Kernel::RustCrypto => library::rustcrypto::open(group),
+            #[cfg(test)]
+            Kernel::Faulty(fault) => fault.open(group),
         }
     }
 

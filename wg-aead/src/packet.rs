@@ -101,6 +101,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Copies the rest of the source to where the result goes, for kernels that work in place.
+    #[allow(dead_code, reason = "only libraries do")]
     pub(crate) fn gather_source(&mut self) {
         if let Some(slots) = self.text.get_mut(self.lead..) {
             let (source, padding) = slots.split_at_mut(self.rest.len().min(slots.len()));
@@ -150,6 +151,12 @@ impl<'g, 'a> Group<'g, 'a> {
         self.len
     }
 
+    /// The packets by number.
+    pub(crate) fn members(&mut self) -> &mut [Option<&'g mut Packet<'a>>] {
+        self.members.get_mut(..self.len).unwrap_or_default()
+    }
+
+    #[allow(dead_code, reason = "only some kernels take one packet after the other")]
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Packet<'a>> {
         self.members.iter_mut().filter_map(Option::as_deref_mut)
     }

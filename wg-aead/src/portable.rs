@@ -11,7 +11,7 @@ mod tags;
 pub(crate) use self::{
     chacha20::{SIGMA, scalar},
     open::open as open_by,
-    pass::{Block, Cipher, Stream},
+    pass::{Between, Block, Cipher, Stream},
     seal::seal as seal_by,
 };
 

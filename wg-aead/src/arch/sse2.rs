@@ -11,7 +11,7 @@ use core::arch::x86::*;
 use core::arch::x86_64::*;
 
 use crate::packet::Group;
-use crate::portable::{Block, Cipher, SIGMA, Stream, open_by, seal_by};
+use crate::portable::{Between, Block, Cipher, SIGMA, Stream, open_by, seal_by};
 
 /// SSE2, without which the target would not compile this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +34,14 @@ impl Cipher for Sse2 {
     const INTERLEAVES: bool = true;
 
     #[inline]
-    fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl FnMut()) {
+    fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl Between) {
         // SAFETY: The target has SSE2, or this file would not be part of it.
         unsafe { pass(blocks, streams, between) }
     }
 }
 
 #[target_feature(enable = "sse2")]
-fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl FnMut()) {
+fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl Between) {
     match (blocks, streams) {
         ([a], [w]) => rows([a], [w], between),
         ([a, b], [w, x]) => rows([a, b], [w, x], between),
@@ -54,7 +54,7 @@ fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl FnMut()) {
 type Rows = [__m128i; 4];
 
 #[target_feature(enable = "sse2")]
-fn rows<const N: usize>(blocks: [&Block<'_>; N], streams: [&mut Stream; N], mut between: impl FnMut()) {
+fn rows<const N: usize>(blocks: [&Block<'_>; N], streams: [&mut Stream; N], mut between: impl Between) {
     let mut states = [[_mm_setzero_si128(); 4]; N];
     for (state, block) in states.iter_mut().zip(blocks) {
         *state = start(block);
@@ -72,7 +72,7 @@ fn rows<const N: usize>(blocks: [&Block<'_>; N], streams: [&mut Stream; N], mut 
             *c = _mm_shuffle_epi32::<0b01_00_11_10>(*c);
             *d = _mm_shuffle_epi32::<0b00_11_10_01>(*d);
         }
-        between();
+        between.step();
     }
     for ((state, block), stream) in states.iter().zip(blocks).zip(streams) {
         let start = start(block);

@@ -1,8 +1,6 @@
 //! The ChaCha20 block function, one block at a time. RFC 8439, section 2.3.
 
-use zeroize::Zeroize;
-
-use super::pass::{Block, Cipher, Stream};
+use super::pass::{Between, Block, Cipher, LANES, Stream};
 
 /// "expand 32-byte k".
 pub(crate) const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
@@ -15,17 +13,18 @@ pub(crate) const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b2
 pub(super) struct Scalar;
 
 impl Cipher for Scalar {
-    const LANES: usize = 1;
+    const LANES: usize = LANES;
     const INTERLEAVES: bool = false;
 
-    fn pass(blocks: &[Block<'_>], streams: &mut [Stream], _: impl FnMut()) {
+    fn pass(blocks: &[Block<'_>], streams: &mut [Stream], _: impl Between) {
         for (block, stream) in blocks.iter().zip(streams) {
             scalar(block, stream);
         }
     }
 }
 
-/// One block of keystream.
+/// One block of keystream. Not inlined: its frame is on the part of the stack that is wiped afterwards.
+#[inline(never)]
 pub(crate) fn scalar(block: &Block<'_>, stream: &mut Stream) {
     let mut state = block.state();
     for _ in 0..10 {
@@ -36,15 +35,12 @@ pub(crate) fn scalar(block: &Block<'_>, stream: &mut Stream) {
             quarter(&mut state, [row, 4 + (row + 1) % 4, 8 + (row + 2) % 4, 12 + (row + 3) % 4]);
         }
     }
-    let mut start = block.state();
-    for (word, start) in state.iter_mut().zip(start) {
+    for (word, start) in state.iter_mut().zip(block.state()) {
         *word = word.wrapping_add(start);
     }
     for (double, [low, high]) in stream.iter_mut().zip(state.as_chunks::<2>().0) {
         *double = u64::from(*low) | u64::from(*high) << 32;
     }
-    state.zeroize();
-    start.zeroize();
 }
 
 fn quarter(state: &mut [u32; 16], [a, b, c, d]: [usize; 4]) {

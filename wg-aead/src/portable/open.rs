@@ -3,15 +3,16 @@
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::pass::{Cipher, LANES, Lanes, Members, Position, members, wipe_stack};
-use super::tags::{Ready, Tags};
+use super::pass::{Cipher, LANES, Lanes, Members, Position, wipe_stack};
+use super::tags::{Beside, Ready, Tags};
 use crate::checksum::Sum;
 use crate::packet::Group;
 
 /// Opens a group.
 pub(crate) fn open<C: Cipher>(group: &mut Group<'_, '_>) {
-    let count = group.len();
-    let mut opening = Opening { members: members(group), tags: Tags::new(), verified: 0 };
+    let members = group.members();
+    let count = members.len();
+    let mut opening = Opening { members, tags: Tags::new(), verified: 0 };
     let mut streams = [[0; 8]; LANES];
 
     // The keys; lanes to spare are for the first blocks of text.
@@ -31,7 +32,7 @@ pub(crate) fn open<C: Cipher>(group: &mut Group<'_, '_>) {
                 next.block += 1;
             }
         }
-        lanes.run::<C>(&opening.members, &mut streams, || {});
+        lanes.run::<C>(opening.members, &mut streams, ());
         for (position, stream) in lanes.positions().iter().zip(&streams).take(keys) {
             opening.tags.set_key(position.member, stream);
         }
@@ -56,7 +57,7 @@ pub(crate) fn open<C: Cipher>(group: &mut Group<'_, '_>) {
             break;
         }
         let Opening { members, tags, .. } = &mut opening;
-        lanes.run::<C>(members, &mut streams, || tags.advance(members, Ready::before(count), 1));
+        lanes.run::<C>(members, &mut streams, Beside::new(tags, members, Ready::before(count)));
         for (position, stream) in lanes.positions().iter().zip(&streams) {
             opening.decrypt(*position, stream);
         }
@@ -71,22 +72,22 @@ pub(crate) fn open<C: Cipher>(group: &mut Group<'_, '_>) {
         }
     }
     streams.zeroize();
-    drop(opening);
+    opening.tags.zeroize();
     wipe_stack();
 }
 
-struct Opening<'m, 'a> {
-    members: Members<'m, 'a>,
+struct Opening<'m, 'g, 'a> {
+    members: &'m mut Members<'g, 'a>,
     tags: Tags<false>,
     /// How many of the members were verified.
     verified: usize,
 }
 
-impl Opening<'_, '_> {
+impl Opening<'_, '_, '_> {
     /// Whether the tag of a member is right; those before it are verified with it.
     fn is_authentic(&mut self, member: usize) -> bool {
         while self.verified <= member {
-            self.tags.advance(&self.members, Ready::before(self.verified + 1), usize::MAX);
+            self.tags.advance(self.members, Ready::before(self.verified + 1));
             let (tag, member) = (self.tags.get(self.verified), self.members.get_mut(self.verified));
             let (Some(mut tag), Some(Some(packet))) = (tag, member) else { return false };
             packet.authentic = tag.ct_eq(&packet.tag).into();

@@ -11,7 +11,7 @@
 //! Vectors and multiplications have execution units of their own: between the rounds a tag costs little.
 
 use super::chacha20::SIGMA;
-use crate::packet::{GROUP, Group, Packet};
+use crate::packet::Packet;
 
 /// The most lanes a pass may have.
 pub(crate) const LANES: usize = 4;
@@ -23,11 +23,23 @@ pub(crate) type Stream = [u64; 8];
 pub(crate) trait Cipher {
     /// How many blocks it computes side by side, up to [`LANES`].
     const LANES: usize;
-    /// Whether it calls `between`; if not, tags are computed apart.
+    /// Whether it steps `between`; if not, tags are computed apart.
     const INTERLEAVES: bool;
 
-    /// Computes as many blocks as there are streams, up to [`Cipher::LANES`], and calls `between` ten times.
-    fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl FnMut());
+    /// Computes as many blocks as there are streams, up to [`Cipher::LANES`], and steps `between` ten times.
+    fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl Between);
+}
+
+/// What is done between the rounds of a pass.
+pub(crate) trait Between {
+    /// Does a part of it.
+    fn step(&mut self);
+}
+
+/// Nothing.
+impl Between for () {
+    #[inline(always)]
+    fn step(&mut self) {}
 }
 
 /// What a block of keystream is computed from.
@@ -61,15 +73,7 @@ impl Block<'_> {
 }
 
 /// The packets of a group by number.
-pub(super) type Members<'m, 'a> = [Option<&'m mut Packet<'a>>; GROUP];
-
-pub(super) fn members<'m, 'a>(group: &'m mut Group<'_, 'a>) -> Members<'m, 'a> {
-    let mut members = [const { None }; GROUP];
-    for (slot, packet) in members.iter_mut().zip(group.iter_mut()) {
-        *slot = Some(packet);
-    }
-    members
-}
+pub(super) type Members<'g, 'a> = [Option<&'g mut Packet<'a>>];
 
 /// A block of a packet: 0 is the one-time key, all others are for the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,11 +112,11 @@ impl Lanes {
         &self,
         members: &Members<'_, '_>,
         streams: &mut [Stream; LANES],
-        between: impl FnMut(),
+        between: impl Between,
     ) {
         let mut blocks = [Block { key: &[0; 8], counter: 0, at: 0 }; LANES];
         for (block, position) in blocks.iter_mut().zip(self.positions()) {
-            if let Some(packet) = &members[position.member % GROUP] {
+            if let Some(Some(packet)) = members.get(position.member) {
                 let at = u32::try_from(position.block).unwrap_or(0);
                 *block = Block { key: packet.key.words(), counter: packet.counter, at };
             }
@@ -162,7 +166,7 @@ impl Packet<'_> {
 /// Overwrites the stack below the caller, where the passes have spilled registers.
 #[inline(never)]
 pub(super) fn wipe_stack() {
-    use zeroize::Zeroize;
-    let mut below = [0_u64; 160];
-    below.zeroize();
+    // More than the deepest of them takes, with the tags that go on inside. To write it is all that this function is for, so
+    // that a black box keeps the compiler from leaving it out; one word at a time it would take longer than a block.
+    core::hint::black_box(&mut [0_u64; 160]);
 }

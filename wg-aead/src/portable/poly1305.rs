@@ -1,15 +1,12 @@
-//! Poly1305, two blocks for each reduction. RFC 8439, section 2.5.
+//! Poly1305. RFC 8439, section 2.5.
 //!
-//! ```text
-//!   sum = (sum + first) * r^2 + second * r
-//! ```
-//!
-//! The products of both are independent of each other and are added up before they are reduced. The limbs are those of the
-//! machine: three of 44 bits where it multiplies 64 bits by 64, five of 26 bits where it does 32 by 32.
+//! Numbers are cut as the machine multiplies: into words of 64 bits, or into limbs of 26.
 
 #[cfg(any(test, not(target_pointer_width = "64")))]
+#[cfg_attr(target_pointer_width = "64", allow(dead_code, reason = "tested everywhere"))]
 mod narrow;
 #[cfg(any(test, target_pointer_width = "64"))]
+#[cfg_attr(not(target_pointer_width = "64"), allow(dead_code, reason = "tested everywhere"))]
 mod wide;
 
 use zeroize::Zeroize;
@@ -19,72 +16,67 @@ use self::narrow::{Factor, Number};
 #[cfg(target_pointer_width = "64")]
 use self::wide::{Factor, Number};
 
-/// Bytes that are absorbed with one reduction.
-pub(crate) const PAIR: usize = 32;
+/// Bytes that are absorbed at a time.
+pub(super) const PAIR: usize = 32;
 
 /// The tag of a ciphertext without associated data (RFC 8439, section 2.8), in the making.
 #[derive(Debug, Default)]
 pub(super) struct Poly1305 {
     r: Factor,
-    square: Factor,
     sum: Number,
     pad: u128,
 }
 
 impl Poly1305 {
     /// Starts with a one-time key: the first words of the keystream.
-    pub(super) fn new([r0, r1, pad0, pad1]: [u64; 4]) -> Self {
-        let r = Number::new(r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc);
-        let factor = Factor::new(r);
-        let square = Factor::new(r.times(&factor));
-        Self { r: factor, square, sum: Number::default(), pad: join(pad0, pad1) }
+    pub(super) fn start(&mut self, [r0, r1, pad0, pad1]: [u64; 4]) {
+        self.r = Factor::new(r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc);
+        self.sum = Number::default();
+        self.pad = u128::from(pad0) | u128::from(pad1) << 64;
     }
 
     /// Absorbs pairs of blocks.
-    #[inline]
+    #[inline(always)]
     pub(super) fn absorb(&mut self, pairs: &[[u8; PAIR]]) {
         let mut sum = self.sum;
         for pair in pairs {
-            let [a, b, c, d] = words(pair);
-            sum = sum.add(a, b).times_plus(&self.square, Number::block(c, d), &self.r);
+            sum = sum.absorb_pair(words(pair), &self.r);
         }
         self.sum = sum;
     }
 
     /// Absorbs what is left, less than a pair, and the length of all of the text.
-    #[inline]
     pub(super) fn finish(&mut self, rest: &[u8], len: usize) -> u128 {
         let mut last = [0; PAIR];
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;
         }
         let [a, b, c, d] = words(&last);
-        let length = Number::block(0, len as u64);
+        let len = len as u64;
         let sum = match rest.len().div_ceil(16) {
-            0 => self.sum.add(0, len as u64).times(&self.r),
-            1 => self.sum.add(a, b).times_plus(&self.square, length, &self.r),
-            _ => self.sum.add(a, b).times(&self.r).add(c, d).times_plus(&self.square, length, &self.r),
+            0 => self.sum.absorb([0, len], &self.r),
+            1 => self.sum.absorb_pair([a, b, 0, len], &self.r),
+            _ => self.sum.absorb_pair([a, b, c, d], &self.r).absorb([0, len], &self.r),
         };
-        let (low, high) = sum.carried();
-        // Below 2^130 and, if that was p or more, less p: what carries out of 130 bits when 5 is added.
-        let (less, carry) = low.overflowing_add(5);
-        let over = (high + u64::from(carry)) >> 2;
-        let mask = 0_u128.wrapping_sub(u128::from(over));
-        ((low & !mask) | (less & mask)).wrapping_add(self.pad)
+        reduced(sum.carried()).wrapping_add(self.pad)
     }
+}
+
+/// The low 128 bits of a number modulo 2^130 - 5 that is below 2^130.
+fn reduced((low, high): (u128, u64)) -> u128 {
+    // Adding 5 carries out of 130 bits if the number is that or more.
+    let (less, carry) = low.overflowing_add(5);
+    let over = (high + u64::from(carry)) >> 2;
+    let mask = 0_u128.wrapping_sub(u128::from(over));
+    (low & !mask) | (less & mask)
 }
 
 impl Zeroize for Poly1305 {
     fn zeroize(&mut self) {
         self.r.zeroize();
-        self.square.zeroize();
         self.sum.zeroize();
         self.pad.zeroize();
     }
-}
-
-fn join(low: u64, high: u64) -> u128 {
-    u128::from(low) | u128::from(high) << 64
 }
 
 /// Two blocks as little-endian words.
@@ -95,4 +87,70 @@ fn words(pair: &[u8; PAIR]) -> [u64; 4] {
         *word = u64::from_le_bytes(*bytes);
     }
     words
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "random numbers are cut")]
+mod tests {
+    use super::{narrow, reduced, wide};
+
+    /// What both ways to cut numbers make of the same blocks, one by one and in pairs.
+    fn results(r: [u64; 2], blocks: &[[u64; 2]]) -> [u128; 4] {
+        let [low, high] = [r[0] & 0x0fff_fffc_0fff_ffff, r[1] & 0x0fff_fffc_0fff_fffc];
+        let (wide_r, narrow_r) = (wide::Factor::new(low, high), narrow::Factor::new(low, high));
+        let (mut wide, mut narrow) = (wide::Number::default(), narrow::Number::default());
+        for block in blocks {
+            (wide, narrow) = (wide.absorb(*block, &wide_r), narrow.absorb(*block, &narrow_r));
+        }
+        let (mut wide_pairs, mut narrow_pairs) = (wide::Number::default(), narrow::Number::default());
+        let (pairs, last) = blocks.as_chunks::<2>();
+        for [[a, b], [c, d]] in pairs {
+            wide_pairs = wide_pairs.absorb_pair([*a, *b, *c, *d], &wide_r);
+            narrow_pairs = narrow_pairs.absorb_pair([*a, *b, *c, *d], &narrow_r);
+        }
+        for block in last {
+            wide_pairs = wide_pairs.absorb(*block, &wide_r);
+            narrow_pairs = narrow_pairs.absorb(*block, &narrow_r);
+        }
+        [wide.carried(), wide_pairs.carried(), narrow.carried(), narrow_pairs.carried()].map(reduced)
+    }
+
+    #[test]
+    fn numbers_may_be_cut_either_way() {
+        let ones = [u64::MAX; 2];
+        // 2^130 - 5 less the bit above a block, and what is around it.
+        let edges = [[u64::MAX - 4, u64::MAX], [u64::MAX - 5, u64::MAX], [0, 0], [5, 0], [4, 0], ones];
+        let mut state = 1_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..2000_u64 {
+            let r = match round % 4 {
+                0 => ones,
+                1 => [1, 0],
+                2 => [round, 4],
+                _ => [random(), random()],
+            };
+            let mut blocks = [[0; 2]; 9];
+            for block in &mut blocks {
+                let choice = random() as usize;
+                *block = edges.get(choice % 9).copied().unwrap_or_else(|| [random(), random()]);
+            }
+            let blocks = &blocks[..round as usize % 10];
+            let [first, others @ ..] = results(r, blocks);
+            assert_eq!(others, [first; 3], "{r:x?} {blocks:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_below_the_prime_is_reduced() {
+        assert_eq!(reduced((u128::MAX - 4, 3)), 0);
+        assert_eq!(reduced((u128::MAX - 5, 3)), u128::MAX - 5);
+        assert_eq!(reduced((u128::MAX, 3)), 4);
+        assert_eq!(reduced((u128::MAX, 2)), u128::MAX);
+        assert_eq!(reduced((7, 0)), 7);
+    }
 }

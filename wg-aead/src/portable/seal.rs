@@ -2,14 +2,14 @@
 
 use zeroize::Zeroize;
 
-use super::pass::{Cipher, LANES, Lanes, Position, members, wipe_stack};
-use super::tags::{Ready, Tags};
+use super::pass::{Cipher, LANES, Lanes, Position, wipe_stack};
+use super::tags::{Beside, Ready, Tags};
 use crate::packet::{Group, Packet};
 
 /// Seals a group.
 pub(crate) fn seal<C: Cipher>(group: &mut Group<'_, '_>) {
-    let count = group.len();
-    let mut members = members(group);
+    let members = group.members();
+    let count = members.len();
     for packet in members.iter_mut().flatten() {
         if packet.summing {
             packet.sum = packet.sum_before(packet.text.len());
@@ -32,7 +32,7 @@ pub(crate) fn seal<C: Cipher>(group: &mut Group<'_, '_>) {
                 next = Position { member: next.member + 1, block: 0 };
             }
         }
-        lanes.run::<C>(&members, &mut streams, || tags.advance(&members, ready, 1));
+        lanes.run::<C>(members, &mut streams, Beside::new(&mut tags, members, ready));
         for (position, stream) in lanes.positions().iter().zip(&streams) {
             let Some(Some(packet)) = members.get_mut(position.member) else { continue };
             if position.block == 0 {
@@ -52,15 +52,15 @@ pub(crate) fn seal<C: Cipher>(group: &mut Group<'_, '_>) {
             ready.bytes = 64 * next.block.saturating_sub(1);
         }
         if finished && !C::INTERLEAVES {
-            tags.advance(&members, ready, usize::MAX);
+            tags.advance(members, ready);
         }
     }
-    tags.advance(&members, Ready::before(count), usize::MAX);
+    tags.advance(members, Ready::before(count));
     for (at, packet) in members.iter_mut().flatten().enumerate() {
         packet.tag = tags.get(at).unwrap_or_default();
     }
     streams.zeroize();
-    drop(tags);
+    tags.zeroize();
     wipe_stack();
 }
 

@@ -1,4 +1,8 @@
-//! Five limbs of 26 bits, products of 64 bits.
+//! Five limbs of 26 bits, products of 64, and one reduction for two blocks:
+//!
+//! ```text
+//!   (sum + first) * r^2 + second * r
+//! ```
 
 use zeroize::Zeroize;
 
@@ -8,17 +12,29 @@ const MASK: u64 = (1 << 26) - 1;
 #[derive(Clone, Copy, Debug, Default, Zeroize)]
 pub(super) struct Number([u32; 5]);
 
-/// A number to multiply by, with what of it wraps around: 2^130 is 5.
+/// A number to multiply by, and its square.
 #[derive(Clone, Copy, Debug, Default, Zeroize)]
 pub(super) struct Factor {
-    limbs: [u32; 5],
-    wrapped: [u32; 4],
+    itself: Limbs,
+    square: Limbs,
 }
 
+/// The limbs of a factor, and the upper ones wrapped around: 2^130 is 5.
+#[derive(Clone, Copy, Debug, Default, Zeroize)]
+struct Limbs([u32; 5], [u32; 4]);
+
 impl Factor {
-    pub(super) fn new(Number(limbs): Number) -> Self {
+    pub(super) fn new(low: u64, high: u64) -> Self {
+        let number = Number::new(low, high);
+        let itself = Limbs::new(number);
+        Self { itself, square: Limbs::new(reduced(number.product(&itself))) }
+    }
+}
+
+impl Limbs {
+    fn new(Number(limbs): Number) -> Self {
         let [_, r1, r2, r3, r4] = limbs;
-        Self { limbs, wrapped: [5 * r1, 5 * r2, 5 * r3, 5 * r4] }
+        Self(limbs, [5 * r1, 5 * r2, 5 * r3, 5 * r4])
     }
 }
 
@@ -26,7 +42,7 @@ impl Factor {
 impl Number {
     /// 128 bits.
     #[inline(always)]
-    pub(super) fn new(low: u64, high: u64) -> Self {
+    fn new(low: u64, high: u64) -> Self {
         let limb = |word: u64| (word & MASK) as u32;
         let middle = low >> 52 | (high << 12);
         Self([limb(low), limb(low >> 26), limb(middle), limb(high >> 14), (high >> 40) as u32])
@@ -34,35 +50,40 @@ impl Number {
 
     /// A whole block of a message: 128 bits, and one above.
     #[inline(always)]
-    pub(super) fn block(low: u64, high: u64) -> Self {
+    fn block(low: u64, high: u64) -> Self {
         let Self([a, b, c, d, e]) = Self::new(low, high);
         Self([a, b, c, d, e | 1 << 24])
     }
 
-    /// The sum with a block.
     #[inline(always)]
-    pub(super) fn add(self, low: u64, high: u64) -> Self {
-        let (Self(a), Self(b)) = (self, Self::block(low, high));
-        Self([a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4]])
+    fn add(self, Self(other): Self) -> Self {
+        let Self([a, b, c, d, e]) = self;
+        Self([a + other[0], b + other[1], c + other[2], d + other[3], e + other[4]])
     }
 
+    /// The sum with a block, times a factor.
     #[inline(always)]
-    pub(super) fn times(self, factor: &Factor) -> Self {
-        reduced(self.product(factor))
+    pub(super) fn absorb(self, [a, b]: [u64; 2], factor: &Factor) -> Self {
+        reduced(self.add(Self::block(a, b)).product(&factor.itself))
     }
 
-    /// `self * factor + other * other_factor`, reduced once.
+    /// Two blocks.
     #[inline(always)]
-    pub(super) fn times_plus(self, factor: &Factor, other: Self, other_factor: &Factor) -> Self {
-        let (a, b) = (self.product(factor), other.product(other_factor));
-        reduced([a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4]])
+    pub(super) fn absorb_pair(self, [a, b, c, d]: [u64; 4], factor: &Factor) -> Self {
+        let first = self.add(Self::block(a, b)).product(&factor.square);
+        let second = Self::block(c, d).product(&factor.itself);
+        let mut sum = first;
+        for (sum, product) in sum.iter_mut().zip(second) {
+            *sum += product;
+        }
+        reduced(sum)
     }
 
     /// With limbs of up to 28 bits each sum stays below 2^62: 28 and 30 bits, five products, two of those sums.
     #[inline(always)]
-    fn product(self, factor: &Factor) -> [u64; 5] {
+    fn product(self, factor: &Limbs) -> [u64; 5] {
         let Self([a, b, c, d, e]) = self;
-        let Factor { limbs: [r0, r1, r2, r3, r4], wrapped: [s1, s2, s3, s4] } = *factor;
+        let Limbs([r0, r1, r2, r3, r4], [s1, s2, s3, s4]) = *factor;
         let mul = |x: u32, y: u32| u64::from(x) * u64::from(y);
         [
             mul(a, r0) + mul(b, s4) + mul(c, s3) + mul(d, s2) + mul(e, s1),

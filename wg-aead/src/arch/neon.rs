@@ -53,36 +53,44 @@ type Four = [uint32x4_t; 4];
 
 #[target_feature(enable = "neon")]
 fn columns(blocks: [&Block<'_>; 4], streams: &mut [Stream], mut between: impl Between) {
-    // One row of the state after the other: its four words, each with a lane for each block.
-    let mut a: Four = SIGMA.map(|word| vdupq_n_u32(word));
-    let mut b = transpose(blocks.map(|block| load(row(block, 1))));
-    let mut c = transpose(blocks.map(|block| load(row(block, 2))));
-    let mut d = transpose(blocks.map(|block| load(block.last_row())));
+    // One row of the state after the other: its four words, each with a lane for each block. Neither `map` nor `rotate` of an
+    // array takes vectors in registers.
+    let [p, q, r, s] = blocks;
+    let mut a = [vdupq_n_u32(SIGMA[0]), vdupq_n_u32(SIGMA[1]), vdupq_n_u32(SIGMA[2]), vdupq_n_u32(SIGMA[3])];
+    let mut b = transpose([load(row(p, 1)), load(row(q, 1)), load(row(r, 1)), load(row(s, 1))]);
+    let mut c = transpose([load(row(p, 2)), load(row(q, 2)), load(row(r, 2)), load(row(s, 2))]);
+    let mut d = transpose([load(row(p, 3)), load(row(q, 3)), load(row(r, 3)), load(row(s, 3))]);
     for _ in 0..10 {
         quarters(&mut a, &mut b, &mut c, &mut d);
-        b.rotate_left(1);
-        c.rotate_left(2);
-        d.rotate_left(3);
+        (b, c, d) = (turn(b), turn(turn(c)), turn(turn(turn(d))));
         quarters(&mut a, &mut b, &mut c, &mut d);
-        b.rotate_right(1);
-        c.rotate_right(2);
-        d.rotate_right(3);
+        (b, c, d) = (turn(turn(turn(b))), turn(turn(c)), turn(d));
         between.step();
     }
     let rows = [transpose(a), transpose(b), transpose(c), transpose(d)];
     for (lane, (block, stream)) in blocks.into_iter().zip(streams).enumerate() {
-        let start = [SIGMA, row(block, 1), row(block, 2), block.last_row()];
-        for ((words, start), row) in stream.as_chunks_mut::<2>().0.iter_mut().zip(start).zip(rows) {
-            store(words, vaddq_u32(row[lane], load(start)));
+        for (at, words) in stream.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            store(words, vaddq_u32(rows[at][lane], load(row(block, at))));
         }
     }
 }
 
-/// A row of the state: the second or third has the key.
+/// A row of the state that the rounds start from.
 #[inline(always)]
 fn row(block: &Block<'_>, row: usize) -> [u32; 4] {
     let [a, b, c, d, e, f, g, h] = *block.key;
-    if row == 1 { [a, b, c, d] } else { [e, f, g, h] }
+    match row {
+        0 => SIGMA,
+        1 => [a, b, c, d],
+        2 => [e, f, g, h],
+        _ => block.last_row(),
+    }
+}
+
+/// The words of a row, each one place to the left.
+#[inline(always)]
+const fn turn([a, b, c, d]: Four) -> Four {
+    [b, c, d, a]
 }
 
 /// Four quarter rounds in four lanes.

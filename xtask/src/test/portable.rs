@@ -1,4 +1,4 @@
-//! The tests of `wg-proto` and `wg-datapath` on a 32-bit machine and on a big-endian one.
+//! The tests of `wg-proto`, `wg-datapath` and `wg-aead` on a 32-bit machine and on a big-endian one.
 //!
 //! Debian's Rust builds the standard library for both, its cross compilers link, and an emulator of user programs runs what
 //! comes out; 32-bit x86 programs run by themselves where the kernel lets them. Every test runs, the random ones with fewer
@@ -12,7 +12,7 @@ use crate::install::{self, Program};
 use crate::test::{Outcome, is_ci};
 
 /// What is tested.
-const PACKAGES: [&str; 2] = ["wg-proto", "wg-datapath"];
+const PACKAGES: [&str; 3] = ["wg-proto", "wg-datapath", "wg-aead"];
 /// What both need of the standard library.
 const LIBRARY: &str = "std,panic_abort,panic_unwind,test";
 

@@ -9,6 +9,7 @@ use crate::batch;
 use crate::job::{OpenJob, SealJob};
 #[cfg(any(feature = "ring", feature = "rustcrypto"))]
 use crate::library;
+use crate::packet::Group;
 use crate::portable;
 
 /// An implementation that this machine can run.
@@ -41,10 +42,16 @@ enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx512(arch::avx512::Avx512),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    Neon(arch::neon::Neon),
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+    Sse2(arch::sse2::Sse2),
     #[cfg(feature = "ring")]
     Ring,
     #[cfg(feature = "rustcrypto")]
     RustCrypto,
+    #[cfg(test)]
+    Faulty(selftest::faulty::Fault),
 }
 
 /// The number of [`Backend::best`] plus one; 0 before it is known. Written by whoever comes first, and by
@@ -52,26 +59,20 @@ enum Kernel {
 static BEST: AtomicU8 = AtomicU8::new(0);
 
 /// All that could be available, the best first.
-const CANDIDATES: [fn() -> Option<Kernel>; 4] = [
-    || {
-        #[cfg(target_arch = "x86_64")]
-        return arch::avx512::Avx512::detect().map(Kernel::Avx512);
-        #[cfg(not(target_arch = "x86_64"))]
-        None
-    },
-    || {
-        #[cfg(feature = "ring")]
-        return Some(Kernel::Ring);
-        #[cfg(not(feature = "ring"))]
-        None
-    },
+const CANDIDATES: &[fn() -> Option<Kernel>] = &[
+    #[cfg(test)]
+    || Some(Kernel::Faulty(selftest::faulty::Fault::Ciphertext)),
+    #[cfg(target_arch = "x86_64")]
+    || arch::avx512::Avx512::detect().map(Kernel::Avx512),
+    #[cfg(feature = "ring")]
+    || Some(Kernel::Ring),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+    || Some(Kernel::Neon(arch::neon::Neon)),
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+    || Some(Kernel::Sse2(arch::sse2::Sse2)),
     || Some(Kernel::Portable),
-    || {
-        #[cfg(feature = "rustcrypto")]
-        return Some(Kernel::RustCrypto);
-        #[cfg(not(feature = "rustcrypto"))]
-        None
-    },
+    #[cfg(feature = "rustcrypto")]
+    || Some(Kernel::RustCrypto),
 ];
 
 impl Backend {
@@ -117,53 +118,95 @@ impl Backend {
             Kernel::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_) => "avx512",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+            Kernel::Neon(_) => "neon",
+            #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+            Kernel::Sse2(_) => "sse2",
             #[cfg(feature = "ring")]
             Kernel::Ring => "ring",
             #[cfg(feature = "rustcrypto")]
             Kernel::RustCrypto => "rustcrypto",
+            #[cfg(test)]
+            Kernel::Faulty(_) => "faulty",
         }
     }
 
     /// Seals a batch; each job reports for itself.
     pub fn seal_batch(self, jobs: &mut [SealJob<'_>]) {
-        match self.kernel_for(jobs.len()) {
-            Kernel::Portable => batch::run(jobs, portable::seal),
+        match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) => {
+            Kernel::Avx512(kernel) if !self.leaves_to_another(jobs.len()) => {
                 kernel.session(|mut session| batch::run(jobs, |group| session.seal(group)));
             }
-            #[cfg(feature = "ring")]
-            Kernel::Ring => batch::run(jobs, library::ring::seal),
-            #[cfg(feature = "rustcrypto")]
-            Kernel::RustCrypto => batch::run(jobs, library::rustcrypto::seal),
+            _ => batch::run(jobs, |group| self.kernel_for(group).seal(group)),
         }
     }
 
     /// Opens a batch; each job reports for itself, and nothing of a packet whose tag does not verify is written.
     pub fn open_batch(self, jobs: &mut [OpenJob<'_>]) {
-        match self.kernel_for(jobs.len()) {
-            Kernel::Portable => batch::run(jobs, portable::open),
+        match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) => {
+            Kernel::Avx512(kernel) if !self.leaves_to_another(jobs.len()) => {
                 kernel.session(|mut session| batch::run(jobs, |group| session.open(group)));
             }
-            #[cfg(feature = "ring")]
-            Kernel::Ring => batch::run(jobs, library::ring::open),
-            #[cfg(feature = "rustcrypto")]
-            Kernel::RustCrypto => batch::run(jobs, library::rustcrypto::open),
+            _ => batch::run(jobs, |group| self.kernel_for(group).open(group)),
         }
     }
 
-    /// The kernel that is fastest with a batch, by the measured break-even points.
-    const fn kernel_for(self, jobs: usize) -> Kernel {
+    /// Whether a batch is so small that another kernel is faster with it.
+    #[cfg(target_arch = "x86_64")]
+    const fn leaves_to_another(self, jobs: usize) -> bool {
+        cfg!(feature = "ring") && self.mixed && jobs == 1
+    }
+
+    /// The kernel that is fastest with a group, by the measured break-even points.
+    const fn kernel_for(self, group: &Group<'_, '_>) -> Kernel {
         #[cfg(feature = "ring")]
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(_) if self.mixed && jobs == 1 => return Kernel::Ring,
+            Kernel::Avx512(_) if self.mixed && group.len() == 1 => return Kernel::Ring,
             _ => {}
         }
-        _ = jobs;
+        _ = group;
         self.kernel
+    }
+}
+
+impl Kernel {
+    fn seal(self, group: &mut Group<'_, '_>) {
+        match self {
+            Self::Portable => portable::seal(group),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(kernel) => kernel.session(|mut session| session.seal(group)),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+            Self::Neon(kernel) => kernel.seal(group),
+            #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+            Self::Sse2(kernel) => kernel.seal(group),
+            #[cfg(feature = "ring")]
+            Self::Ring => library::ring::seal(group),
+            #[cfg(feature = "rustcrypto")]
+            Self::RustCrypto => library::rustcrypto::seal(group),
+            #[cfg(test)]
+            Self::Faulty(fault) => fault.seal(group),
+        }
+    }
+
+    fn open(self, group: &mut Group<'_, '_>) {
+        match self {
+            Self::Portable => portable::open(group),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(kernel) => kernel.session(|mut session| session.open(group)),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
+            Self::Neon(kernel) => kernel.open(group),
+            #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
+            Self::Sse2(kernel) => kernel.open(group),
+            #[cfg(feature = "ring")]
+            Self::Ring => library::ring::open(group),
+            #[cfg(feature = "rustcrypto")]
+            Self::RustCrypto => library::rustcrypto::open(group),
+            #[cfg(test)]
+            Self::Faulty(fault) => fault.open(group),
+        }
     }
 }
 

@@ -102,6 +102,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Copies the rest of the source to where the result goes, for kernels that work in place.
+    #[allow(dead_code, reason = "only libraries do")]
     pub(crate) fn gather_source(&mut self) {
         if let Some(slots) = self.text.get_mut(self.lead..) {
             let (source, padding) = slots.split_at_mut(self.rest.len().min(slots.len()));
@@ -151,10 +152,17 @@ impl<'g, 'a> Group<'g, 'a> {
         self.len
     }
 
+    #[allow(dead_code, reason = "only some kernels take packets by number")]
     pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut Packet<'a>> {
         self.members.get_mut(at)?.as_deref_mut()
     }
 
+    /// The packets by number.
+    pub(crate) fn members(&mut self) -> &mut [Option<&'g mut Packet<'a>>] {
+        self.members.get_mut(..self.len).unwrap_or_default()
+    }
+
+    #[allow(dead_code, reason = "only some kernels take one packet after the other")]
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Packet<'a>> {
         self.members.iter_mut().filter_map(Option::as_deref_mut)
     }

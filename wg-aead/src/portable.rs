@@ -1,62 +1,28 @@
-//! The kernel for every target, in safe Rust. RFC 8439.
-
-#![expect(clippy::cast_possible_truncation, reason = "limbs are cut out of wider words")]
+//! The kernel for every target, in safe Rust, and what kernels of few lanes have in common with it. RFC 8439.
 
 mod chacha20;
+mod open;
+mod pass;
 mod poly1305;
+mod seal;
+mod tags;
 
-use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+#[allow(unused_imports, reason = "only kernels of few lanes use them")]
+pub(crate) use self::{
+    chacha20::{SIGMA, scalar},
+    open::open as open_by,
+    pass::{Between, Block, Cipher, Stream},
+    seal::seal as seal_by,
+};
 
-pub(crate) use self::chacha20::SIGMA;
-use self::chacha20::block;
-use self::poly1305::tag;
-use crate::checksum::Sum;
-use crate::packet::{Group, Packet};
+use crate::packet::Group;
 
 /// Seals a group.
 pub(crate) fn seal(group: &mut Group<'_, '_>) {
-    for packet in group.iter_mut() {
-        packet.gather_source();
-        if packet.summing {
-            packet.sum = Sum::of(packet.text);
-        }
-        cipher(packet);
-        packet.apply_patch();
-        packet.tag = authenticate(packet, packet.text);
-    }
+    seal_by::<chacha20::Scalar>(group);
 }
 
 /// Opens a group.
 pub(crate) fn open(group: &mut Group<'_, '_>) {
-    for packet in group.iter_mut() {
-        packet.authentic = authenticate(packet, packet.ciphertext()).ct_eq(&packet.tag).into();
-        if packet.authentic {
-            packet.gather_source();
-            cipher(packet);
-            if packet.summing {
-                packet.sum = Sum::of(packet.text);
-            }
-        }
-    }
-}
-
-fn cipher(packet: &mut Packet<'_>) {
-    for (at, bytes) in (1..).zip(packet.text.chunks_mut(64)) {
-        let mut stream = block(packet.key.words(), packet.counter, at);
-        for (byte, stream) in bytes.iter_mut().zip(stream) {
-            *byte ^= stream;
-        }
-        stream.zeroize();
-    }
-}
-
-fn authenticate(packet: &Packet<'_>, text: &[u8]) -> [u8; 16] {
-    let mut stream = block(packet.key.words(), packet.counter, 0);
-    let mut key = [0; 32];
-    key.copy_from_slice(&stream[..32]);
-    let tag = tag(&key, text);
-    key.zeroize();
-    stream.zeroize();
-    tag
+    open_by::<chacha20::Scalar>(group);
 }

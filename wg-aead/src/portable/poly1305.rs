@@ -1,63 +1,156 @@
-//! Poly1305 in limbs of 44 bits. RFC 8439, section 2.5.
+//! Poly1305. RFC 8439, section 2.5.
+//!
+//! Numbers are cut as the machine multiplies: into words of 64 bits, or into limbs of 26.
 
-const MASK: u64 = (1 << 44) - 1;
+#[cfg(any(test, not(target_pointer_width = "64")))]
+#[cfg_attr(target_pointer_width = "64", allow(dead_code, reason = "tested everywhere"))]
+mod narrow;
+#[cfg(any(test, target_pointer_width = "64"))]
+#[cfg_attr(not(target_pointer_width = "64"), allow(dead_code, reason = "tested everywhere"))]
+mod wide;
 
-/// The tag of a ciphertext without associated data. RFC 8439, section 2.8.
-pub(super) fn tag(key: &[u8; 32], text: &[u8]) -> [u8; 16] {
-    let word = |at: usize| u64::from_le_bytes(core::array::from_fn(|byte| key[at + byte]));
-    let (r0, r1) = (word(0) & 0x0fff_fffc_0fff_ffff, word(8) & 0x0fff_fffc_0fff_fffc);
-    let r = limbs(r0, r1);
-    let mut sum = [0; 3];
-    let (blocks, last) = text.as_chunks::<16>();
-    for block in blocks {
-        add(&mut sum, r, block);
-    }
-    if !last.is_empty() {
-        let mut block = [0; 16];
-        block[..last.len()].copy_from_slice(last);
-        add(&mut sum, r, &block);
-    }
-    let mut lengths = [0; 16];
-    lengths[8..].copy_from_slice(&(text.len() as u64).to_le_bytes());
-    add(&mut sum, r, &lengths);
+use zeroize::Zeroize;
 
-    // Reduce fully: carry, then subtract p if it can be.
-    for _ in 0..2 {
-        sum[1] += sum[0] >> 44;
-        sum[0] &= MASK;
-        sum[2] += sum[1] >> 44;
-        sum[1] &= MASK;
-        sum[0] += 5 * (sum[2] >> 42);
-        sum[2] &= (1 << 42) - 1;
+#[cfg(not(target_pointer_width = "64"))]
+use self::narrow::{Factor, Number};
+#[cfg(target_pointer_width = "64")]
+use self::wide::{Factor, Number};
+
+/// Bytes that are absorbed at a time.
+pub(super) const PAIR: usize = 32;
+
+/// The tag of a ciphertext without associated data (RFC 8439, section 2.8), in the making.
+#[derive(Debug, Default)]
+pub(super) struct Poly1305 {
+    r: Factor,
+    sum: Number,
+    pad: u128,
+}
+
+impl Poly1305 {
+    /// Starts with a one-time key: the first words of the keystream.
+    pub(super) fn start(&mut self, [r0, r1, pad0, pad1]: [u64; 4]) {
+        self.r = Factor::new(r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc);
+        self.sum = Number::default();
+        self.pad = u128::from(pad0) | u128::from(pad1) << 64;
     }
-    let low = u128::from(sum[0]) + (u128::from(sum[1]) << 44);
-    let (low, carry) = low.overflowing_add(u128::from(sum[2]) << 88);
-    let high = (sum[2] >> 40) + u64::from(carry);
-    let (minus, carry) = low.overflowing_add(5);
+
+    /// Absorbs pairs of blocks.
+    #[inline(always)]
+    pub(super) fn absorb(&mut self, pairs: &[[u8; PAIR]]) {
+        let mut sum = self.sum;
+        for pair in pairs {
+            sum = sum.absorb_pair(words(pair), &self.r);
+        }
+        self.sum = sum;
+    }
+
+    /// Absorbs what is left, less than a pair, and the length of all of the text.
+    pub(super) fn finish(&mut self, rest: &[u8], len: usize) -> u128 {
+        let mut last = [0; PAIR];
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        let [a, b, c, d] = words(&last);
+        let len = len as u64;
+        let sum = match rest.len().div_ceil(16) {
+            0 => self.sum.absorb([0, len], &self.r),
+            1 => self.sum.absorb_pair([a, b, 0, len], &self.r),
+            _ => self.sum.absorb_pair([a, b, c, d], &self.r).absorb([0, len], &self.r),
+        };
+        reduced(sum.carried()).wrapping_add(self.pad)
+    }
+}
+
+/// The low 128 bits of a number modulo 2^130 - 5 that is below 2^130.
+fn reduced((low, high): (u128, u64)) -> u128 {
+    // Adding 5 carries out of 130 bits if the number is that or more.
+    let (less, carry) = low.overflowing_add(5);
     let over = (high + u64::from(carry)) >> 2;
     let mask = 0_u128.wrapping_sub(u128::from(over));
-    let low = (low & !mask) | (minus & mask);
-    let pad = u128::from(word(16)) | u128::from(word(24)) << 64;
-    low.wrapping_add(pad).to_le_bytes()
+    (low & !mask) | (less & mask)
 }
 
-fn limbs(low: u64, high: u64) -> [u64; 3] {
-    [low & MASK, (low >> 44 | high << 20) & MASK, high >> 24]
+impl Zeroize for Poly1305 {
+    fn zeroize(&mut self) {
+        self.r.zeroize();
+        self.sum.zeroize();
+        self.pad.zeroize();
+    }
 }
 
-fn add(sum: &mut [u64; 3], r: [u64; 3], block: &[u8; 16]) {
-    let value = u128::from_le_bytes(*block);
-    let block = limbs(value as u64, (value >> 64) as u64);
-    let a = [sum[0] + block[0], sum[1] + block[1], sum[2] + block[2] + (1 << 40)];
-    let mul = |x: u64, y: u64| u128::from(x) * u128::from(y);
-    let (s1, s2) = (20 * r[1], 20 * r[2]);
-    let d0 = mul(a[0], r[0]) + mul(a[1], s2) + mul(a[2], s1);
-    let d1 = mul(a[0], r[1]) + mul(a[1], r[0]) + mul(a[2], s2) + (d0 >> 44);
-    let d2 = mul(a[0], r[2]) + mul(a[1], r[1]) + mul(a[2], r[0]) + (d1 >> 44);
-    sum[0] = d0 as u64 & MASK;
-    sum[1] = d1 as u64 & MASK;
-    sum[2] = d2 as u64 & ((1 << 42) - 1);
-    sum[0] += 5 * (d2 >> 42) as u64;
-    sum[1] += sum[0] >> 44;
-    sum[0] &= MASK;
+/// Two blocks as little-endian words.
+#[inline(always)]
+fn words(pair: &[u8; PAIR]) -> [u64; 4] {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(pair.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "random numbers are cut")]
+mod tests {
+    use super::{narrow, reduced, wide};
+
+    /// What both ways to cut numbers make of the same blocks, one by one and in pairs.
+    fn results(r: [u64; 2], blocks: &[[u64; 2]]) -> [u128; 4] {
+        let [low, high] = [r[0] & 0x0fff_fffc_0fff_ffff, r[1] & 0x0fff_fffc_0fff_fffc];
+        let (wide_r, narrow_r) = (wide::Factor::new(low, high), narrow::Factor::new(low, high));
+        let (mut wide, mut narrow) = (wide::Number::default(), narrow::Number::default());
+        for block in blocks {
+            (wide, narrow) = (wide.absorb(*block, &wide_r), narrow.absorb(*block, &narrow_r));
+        }
+        let (mut wide_pairs, mut narrow_pairs) = (wide::Number::default(), narrow::Number::default());
+        let (pairs, last) = blocks.as_chunks::<2>();
+        for [[a, b], [c, d]] in pairs {
+            wide_pairs = wide_pairs.absorb_pair([*a, *b, *c, *d], &wide_r);
+            narrow_pairs = narrow_pairs.absorb_pair([*a, *b, *c, *d], &narrow_r);
+        }
+        for block in last {
+            wide_pairs = wide_pairs.absorb(*block, &wide_r);
+            narrow_pairs = narrow_pairs.absorb(*block, &narrow_r);
+        }
+        [wide.carried(), wide_pairs.carried(), narrow.carried(), narrow_pairs.carried()].map(reduced)
+    }
+
+    #[test]
+    fn numbers_may_be_cut_either_way() {
+        let ones = [u64::MAX; 2];
+        // 2^130 - 5 less the bit above a block, and what is around it.
+        let edges = [[u64::MAX - 4, u64::MAX], [u64::MAX - 5, u64::MAX], [0, 0], [5, 0], [4, 0], ones];
+        let mut state = 1_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..2000_u64 {
+            let r = match round % 4 {
+                0 => ones,
+                1 => [1, 0],
+                2 => [round, 4],
+                _ => [random(), random()],
+            };
+            let mut blocks = [[0; 2]; 9];
+            for block in &mut blocks {
+                let choice = random() as usize;
+                *block = edges.get(choice % 9).copied().unwrap_or_else(|| [random(), random()]);
+            }
+            let blocks = &blocks[..round as usize % 10];
+            let [first, others @ ..] = results(r, blocks);
+            assert_eq!(others, [first; 3], "{r:x?} {blocks:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_below_the_prime_is_reduced() {
+        assert_eq!(reduced((u128::MAX - 4, 3)), 0);
+        assert_eq!(reduced((u128::MAX - 5, 3)), u128::MAX - 5);
+        assert_eq!(reduced((u128::MAX, 3)), 4);
+        assert_eq!(reduced((u128::MAX, 2)), u128::MAX);
+        assert_eq!(reduced((7, 0)), 7);
+    }
 }

@@ -48,6 +48,7 @@ pub(super) fn run() -> Result<Outcome, String> {
         return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
     }
     on_this_machine()?;
+    build_aead()?;
     let firmware = build("release", &["wg-bare-metal", "probe"])?;
     let proven = build("prove", &["probe"])?;
     let mut rows = flash::weigh(&firmware[0], &firmware[1])?;
@@ -99,6 +100,13 @@ fn build(profile: &str, programs: &[&str]) -> Result<Vec<PathBuf>, String> {
     cargo::run(&mut build)?;
     let folder = cargo::target_directory()?.join("debian").join(TARGET.triple).join(profile);
     Ok(programs.iter().map(|program| folder.join(program)).collect())
+}
+
+/// Builds the AEAD for batches, which the firmware does not use, for the processor of the board.
+fn build_aead() -> Result<(), String> {
+    let mut build = debian::command("build", TARGET, "core")?;
+    build.args(["--quiet", "--locked", "--package", "wg-aead", "--no-default-features"]);
+    cargo::run(build.arg("-Zwarnings").env("CARGO_BUILD_WARNINGS", "deny"))
 }
 
 /// Builds the program that puts the datagrams of the board on the network.

@@ -11,8 +11,12 @@ use crate::cargo::{self, command};
 use crate::test::Outcome;
 
 /// The crates, each with the features it is proven with, and whether it may use `alloc`.
-const CRATES: [(&str, &[&str], bool); 3] =
-    [("wg-proto", &[], false), ("wg-proto", &["rustcrypto"], false), ("wg-datapath", &["rustcrypto"], true)];
+const CRATES: [(&str, &[&str], bool); 4] = [
+    ("wg-aead", &[], false),
+    ("wg-proto", &[], false),
+    ("wg-proto", &["rustcrypto"], false),
+    ("wg-datapath", &["rustcrypto"], true),
+];
 
 /// Runs the stage.
 pub(super) fn run() -> Result<Outcome, String> {

@@ -1,4 +1,4 @@
-//! The tests of `wg-proto` and `wg-datapath` on a 32-bit machine and on a big-endian one; on request also on aarch64.
+//! The tests of `wg-proto`, `wg-datapath` and `wg-aead` on a 32-bit machine and on a big-endian one; on request also on aarch64.
 //!
 //! Debian's Rust builds the standard library for each, its cross compilers link, and an emulator of user programs runs what
 //! comes out; 32-bit x86 programs run by themselves where the kernel lets them. Every test runs, the random ones with fewer

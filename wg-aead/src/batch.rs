@@ -55,11 +55,11 @@ pub(crate) fn run<'a, J: Job<'a>>(jobs: &mut [J], mut kernel: impl FnMut(&mut Gr
     for window in jobs.chunks_mut(WINDOW) {
         let (mut keys, mut count, mut mixed) = ([0_u32; WINDOW], 0, false);
         for (at, (slot, job)) in (0_u32..).zip(keys.iter_mut().zip(&mut *window)) {
-            // Longest first; what is not pending at the end.
+            // Longest first; what is not pending at the end, behind what has no blocks at all.
             let class = match job.pending() {
                 Some(packet) => {
                     count += 1;
-                    u32::MAX - u32::try_from(packet.blocks()).unwrap_or(0)
+                    (u32::MAX - 1) - u32::try_from(packet.blocks()).unwrap_or(0)
                 }
                 None => u32::MAX,
             };

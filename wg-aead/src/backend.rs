@@ -6,6 +6,7 @@ mod selftest;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
+#[allow(unused_imports, reason = "some targets have no kernel of their own")]
 use crate::arch;
 use crate::batch;
 use crate::job::{OpenJob, SealJob};

@@ -29,7 +29,6 @@ impl Neon {
 
 impl Cipher for Neon {
     const LANES: usize = 4;
-    const INTERLEAVES: bool = true;
 
     #[inline]
     fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl Between) {

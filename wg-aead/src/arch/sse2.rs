@@ -31,7 +31,6 @@ impl Sse2 {
 
 impl Cipher for Sse2 {
     const LANES: usize = 4;
-    const INTERLEAVES: bool = true;
 
     #[inline]
     fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl Between) {

@@ -23,10 +23,8 @@ pub(crate) type Stream = [u64; 8];
 pub(crate) trait Cipher {
     /// How many blocks it computes side by side, up to [`LANES`].
     const LANES: usize;
-    /// Whether it steps `between`; if not, tags are computed apart.
-    const INTERLEAVES: bool;
 
-    /// Computes as many blocks as there are streams, up to [`Cipher::LANES`], and steps `between` ten times.
+    /// Computes as many blocks as there are streams, up to [`Cipher::LANES`], and takes some steps of `between`.
     fn pass(blocks: &[Block<'_>], streams: &mut [Stream], between: impl Between);
 }
 

@@ -44,15 +44,11 @@ pub(crate) fn seal<C: Cipher>(group: &mut Group<'_, '_>) {
                 }
             }
         }
-        let finished = ready.member < next.member;
         ready = Ready::before(next.member);
         if let Some(Some(packet)) = members.get(next.member)
             && !is_patched_later(packet)
         {
             ready.bytes = 64 * next.block.saturating_sub(1);
-        }
-        if finished && !C::INTERLEAVES {
-            tags.advance(members, ready);
         }
     }
     tags.advance(members, Ready::before(count));

@@ -55,13 +55,14 @@ impl KeyedState {
     /// The MACs of messages, each of at least one byte: behind the block of the key something must follow.
     pub(crate) fn macs<const N: usize>(&self, messages: &[&[u8]; N]) -> [[u8; TAG_LEN]; N] {
         let mut state = Zeroizing::new(self.0.map(|word| [word; N]));
+        let mut before = Zeroizing::new([[0; N]; 8]);
         let mut block = Block { words: [[0; N]; 16], counter: [64; N], last: [0; N], live: [0; N] };
         let mut rest = *messages;
         while rest.iter().any(|rest| !rest.is_empty()) {
             for (lane, rest) in rest.iter_mut().enumerate() {
                 *rest = block.take(lane, rest);
             }
-            let before = state.clone();
+            *before = *state;
             compress(&before, &block, &mut state);
         }
         core::array::from_fn(|lane| {

@@ -1,6 +1,7 @@
 //! Measures the parts in one process, the subjects taking turns: in every round each case gets one sample, so what
 //! disturbs the machine for a while disturbs all of them.
 
+pub mod aead;
 mod allowed_ips;
 mod crypto;
 mod handshake;
@@ -14,6 +15,8 @@ use crate::report::Row;
 /// What there is to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Bench {
+    /// ChaCha20-Poly1305: every backend of `wg-aead`, and libraries, by length and batch.
+    Aead,
     /// Sealing and opening of transport data, by backend.
     Crypto,
     /// The messages of a handshake, by backend of X25519, and checks of MAC1.
@@ -31,15 +34,21 @@ pub struct Plan {
     pub sample: Duration,
 }
 
-impl Default for Plan {
-    fn default() -> Self {
-        Self { rounds: 21, sample: Duration::from_millis(15) }
+impl Plan {
+    /// What a bench needs: one with many cases more rounds of shorter samples.
+    #[must_use]
+    pub const fn of(bench: Bench) -> Self {
+        match bench {
+            Bench::Aead => Self { rounds: 101, sample: Duration::from_micros(50) },
+            _ => Self { rounds: 21, sample: Duration::from_millis(15) },
+        }
     }
 }
 
 /// Runs a bench; `progress` hears of each finished round.
 pub fn run(bench: Bench, plan: Plan, progress: impl FnMut(usize)) -> Vec<Row> {
     match bench {
+        Bench::Aead => aead::run(&aead::Choice::default(), plan, progress).rows,
         Bench::Crypto => crypto::run(plan, progress),
         Bench::Handshake => handshake::run(plan, progress),
         Bench::AllowedIps => allowed_ips::run(plan, progress),
@@ -117,6 +126,7 @@ mod tests {
     #[test]
     fn every_bench_gives_a_row_for_every_case() {
         let plan = Plan { rounds: 1, sample: Duration::ZERO };
+        // `aead` has a test of its own.
         for (bench, rows) in [(Bench::Crypto, 24), (Bench::Handshake, 36), (Bench::AllowedIps, 18)] {
             let mut rounds = Vec::new();
             let result = run(bench, plan, |round| rounds.push(round));

@@ -20,15 +20,26 @@ pub(crate) struct Options {
     /// Also writes the rows to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many rounds `quick` takes; the programs take turns in each.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
+    /// How many rounds; the subjects take turns in each. `quick` takes 3 if nothing is said.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// `aead` for these lengths only, as `64,1420`.
+    #[arg(long, value_name = "BYTES")]
+    lengths: Option<String>,
+    /// `aead` for batches of these sizes only, as `1,64`.
+    #[arg(long, value_name = "PACKETS")]
+    batches: Option<String>,
+    /// `aead` by these backends and libraries only, by parts of their names, as `avx512,rustcrypto`; and by `ring`.
+    #[arg(long, value_name = "NAMES")]
+    backends: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
     /// A TCP stream and small packets through two gateways in namespaces, beside wireguard-go.
     Quick,
+    /// ChaCha20-Poly1305 by every backend of `wg-aead`, `ring`, `aws-lc-rs` and RustCrypto, by length and batch.
+    Aead,
     /// Sealing and opening packets.
     Crypto,
     /// The handshake.
@@ -52,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         return Err(format!("The bench needs:\n  {}", requirements.missing().join("\n  ")));
     }
     Program::gateway_is_at(cargo::build_gateway(Profile::Release)?);
-    let rows = quick::run(options.rounds)?;
+    let rows = quick::run(options.rounds.unwrap_or(3))?;
     finish(&rows, options)
 }
 
@@ -70,6 +81,16 @@ fn micro(options: &Options) -> Result<(), String> {
     let mut run =
         cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", "wg-micro"]);
     run.args(["--", name.get_name()]);
+    if let Some(rounds) = options.rounds {
+        run.arg("--rounds").arg(rounds.to_string());
+    }
+    for (option, value) in
+        [("--lengths", &options.lengths), ("--batches", &options.batches), ("--backends", &options.backends)]
+    {
+        if let Some(value) = value {
+            run.args([option, value]);
+        }
+    }
     if let Some(path) = &options.json {
         run.arg("--json").arg(std::path::absolute(path).map_err(|error| error.to_string())?);
     }

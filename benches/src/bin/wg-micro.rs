@@ -1,11 +1,13 @@
-//! Measures seal and open, the handshake, or the allowed-IPs table, and prints a table.
+//! Measures the AEAD, seal and open, the handshake, or the allowed-IPs table, and prints a table.
 
 use core::time::Duration;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use wg_benches::micro::aead::{self, Choice};
 use wg_benches::micro::{self, Bench, Plan};
 use wg_benches::report;
 
@@ -19,25 +21,39 @@ struct Cli {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// How many samples each case gets.
-    #[arg(long, default_value_t = Plan::default().rounds)]
-    rounds: usize,
-    /// How long one sample takes at least, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 15)]
-    sample: u64,
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// How long one sample takes at least, in microseconds.
+    #[arg(long, value_name = "US")]
+    sample: Option<u64>,
+    #[command(flatten)]
+    choice: Choice,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let plan = Plan { rounds: cli.rounds, sample: Duration::from_millis(cli.sample) };
+    let usual = Plan::of(cli.name);
+    let plan = Plan {
+        rounds: cli.rounds.unwrap_or(usual.rounds),
+        sample: cli.sample.map_or(usual.sample, Duration::from_micros),
+    };
     let live = io::stderr().is_terminal();
-    let rows = micro::run(cli.name, plan, |round| {
+    let progress = |round| {
         if live {
             let end = if round == plan.rounds { '\n' } else { '\r' };
             eprint!("round {round} of {}{end}", plan.rounds);
             let _ = io::stderr().flush();
         }
-    });
-    report::print_table(&rows);
+    };
+    let rows = if cli.name == Bench::Aead {
+        let measured = aead::run(&cli.choice, plan, progress);
+        println!("{}\n\n{}", processor(), measured.table);
+        measured.rows
+    } else {
+        let rows = micro::run(cli.name, plan, progress);
+        report::print_table(&rows);
+        rows
+    };
     if let Some(path) = cli.json
         && let Err(error) = report::write_json(&path, &rows)
     {
@@ -45,4 +61,11 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// What the system calls its processor.
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    name.map_or_else(|| "a processor without a name".to_owned(), |(_, name)| name.to_owned())
 }

@@ -1,5 +1,7 @@
 //! Which kernel does the work: found out once, at run time, and tested before it is trusted.
 
+#[cfg(test)]
+mod edges;
 mod selftest;
 
 use core::sync::atomic::{AtomicU8, Ordering};

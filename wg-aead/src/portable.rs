@@ -26,3 +26,19 @@ pub(crate) fn seal(group: &mut Group<'_, '_>) {
 pub(crate) fn open(group: &mut Group<'_, '_>) {
     open_by::<chacha20::Scalar>(group);
 }
+
+/// Tags under one-time keys that come from elsewhere: for the tests of the edges.
+#[cfg(test)]
+pub(crate) fn one_time_tags(keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
+    for ((key, text), out) in keys.iter().zip(texts).zip(tags) {
+        *out = tag(key, text);
+    }
+}
+
+/// The one-time key of a packet: for the tests of the edges.
+#[cfg(test)]
+pub(crate) fn one_time_key(key: &crate::Key, counter: u64) -> [u8; 32] {
+    let mut one_time = [0; 32];
+    one_time.copy_from_slice(&block(key.words(), counter, 0)[..32]);
+    one_time
+}

@@ -52,7 +52,8 @@ impl<'a> SealJob<'a> {
         let need = head.len().saturating_add(body.len()).saturating_add(TAG_LEN);
         let have = out.len();
         if have < need {
-            return Self::new(key, counter, out, 0, &[]).refused(AeadError::BufferTooSmall { need, have });
+            let result = Err(AeadError::BufferTooSmall { need, have });
+            return Self { result, ..Self::new(key, counter, out, 0, &[]) };
         }
         if have - TAG_LEN > MAX_LEN {
             return Self::new(key, counter, out, 0, &[]);

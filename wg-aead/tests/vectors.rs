@@ -62,6 +62,7 @@ const DRAFTS: &[u8] =
       Internet-Drafts as reference material or to cite them other than as /\xe2\x80\x9cwork in progress./\xe2\x80\x9d";
 
 /// Section, key, nonce, number of the first block, text and ciphertext of RFC 8439.
+#[expect(clippy::type_complexity, reason = "columns of a table")]
 const CIPHERTEXTS: [(&str, &str, &str, usize, &[u8], &str); 7] = [
     (
         "2.4.2",

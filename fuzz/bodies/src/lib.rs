@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aead;
 mod allowed_ips;
 mod buckets;
 mod cmsg;
@@ -29,6 +30,7 @@ mod two_peers;
 mod uapi_stream;
 mod wire_parse;
 
+pub use aead::aead;
 pub use allowed_ips::allowed_ips;
 pub use cmsg::cmsg;
 pub use conf_file::conf_file;

@@ -24,13 +24,20 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "responder" => responder(),
         "initiator" => initiator(),
         "replay_window" => replay(),
+        "aead" => batches(),
         "allowed_ips" | "cookie_reply" | "device_datagrams" => Vec::new(),
         _ => return Vec::new(),
     };
     // Where every byte is a choice, any bytes are a script.
     if matches!(
         target,
-        "allowed_ips" | "cookie_reply" | "device_datagrams" | "initiator" | "replay_window" | "responder"
+        "aead"
+            | "allowed_ips"
+            | "cookie_reply"
+            | "device_datagrams"
+            | "initiator"
+            | "replay_window"
+            | "responder"
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(0x5eed);
         for len in (1..=32).map(|n| n * 24) {
@@ -40,6 +47,31 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         }
     }
     seeds
+}
+
+/// Batches for the AEAD: full groups and an odd one, of one length and of many, in every form, with each kind of twist among
+/// them.
+fn batches() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for count in [1_u8, 3, 8, 16, 17, 37] {
+        for len in [0_u16, 16, 63, 64, 129, 1420] {
+            for kind in 0..8_u8 {
+                let mut script = Vec::new();
+                for member in 0..count {
+                    // One of four is a twisted one.
+                    let kind = if member % 4 == 3 { kind } else { 7 };
+                    script.push(kind << 5 | (member % 3) << 1);
+                    script.push(7);
+                    let own = if count == 37 { len + 29 * u16::from(member) } else { len };
+                    script.extend(own.to_le_bytes());
+                    script.extend([2, 0x45, member, member % 2, member, 40, member]);
+                    script.extend(&[44, 6, 200][..if kind == 7 { 0 } else { 2 }]);
+                }
+                all.push(script);
+            }
+        }
+    }
+    all
 }
 
 /// One of each message, as two peers exchange them.

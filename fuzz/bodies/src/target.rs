@@ -18,6 +18,13 @@ pub struct Target {
 /// All targets, in the order of their names.
 pub const TARGETS: &[Target] = &[
     Target {
+        name: "aead",
+        body: crate::aead,
+        dictionary: Some("aead"),
+        max_len: 1024,
+        reaches: &["wg-aead/src/"],
+    },
+    Target {
         name: "allowed_ips",
         body: crate::allowed_ips,
         dictionary: None,

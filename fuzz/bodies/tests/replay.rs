@@ -114,6 +114,7 @@ macro_rules! replays {
 }
 
 replays! {
+    fn aead();
     fn allowed_ips();
     fn cmsg();
     fn conf_file();

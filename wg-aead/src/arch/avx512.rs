@@ -38,6 +38,37 @@ impl Avx512 {
         // SAFETY: as above.
         unsafe { scratch.wipe() }
     }
+
+    /// Tags under one-time keys that come from elsewhere: for the tests of the edges.
+    #[cfg(test)]
+    pub(crate) fn one_time_tags(self, keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
+        const MESSAGES: usize = poly1305::MESSAGES;
+        for ((keys, texts), tags) in
+            keys.chunks(2 * MESSAGES).zip(texts.chunks(2 * MESSAGES)).zip(tags.chunks_mut(2 * MESSAGES))
+        {
+            let mut words = [[memory::Row([0; 16]); 4]; 2];
+            let mut messages = [[texts[0]; MESSAGES]; 2];
+            for (at, (key, text)) in keys.iter().zip(texts).enumerate() {
+                messages[at / MESSAGES][at % MESSAGES] = text;
+                for (word, bytes) in key.as_chunks::<4>().0.iter().enumerate() {
+                    words[at / MESSAGES][word / 2].0[2 * (at % MESSAGES) + word % 2] =
+                        u32::from_le_bytes(*bytes);
+                }
+            }
+            let mut out = [[[0; 16]; MESSAGES]; 2];
+            // One register of messages where one is enough, as the passes do.
+            if keys.len() > MESSAGES {
+                // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
+                unsafe { poly1305::tags(&words, &messages, &mut out) };
+            } else {
+                let ([words, _], [messages, _], [out, _]) = (&words, &messages, &mut out);
+                let out = core::array::from_mut(out);
+                // SAFETY: as above.
+                unsafe { poly1305::tags(&[*words], &[*messages], out) };
+            }
+            tags.copy_from_slice(&out.as_flattened()[..tags.len()]);
+        }
+    }
 }
 
 /// The kernel with its memory, for one batch. Only [`Avx512::session`] makes one.
@@ -54,24 +85,5 @@ impl Session<'_> {
     pub(crate) fn open(&mut self, group: &mut Group<'_, '_>) {
         // SAFETY: as for `seal`.
         unsafe { passes::open(group, self.scratch) }
-    }
-
-    /// Tags under one-time keys that come from elsewhere: for the tests of the edges.
-    #[cfg(test)]
-    pub(crate) fn one_time_tags(self, keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
-        const MESSAGES: usize = poly1305::MESSAGES;
-        for ((keys, texts), tags) in
-            keys.chunks(MESSAGES).zip(texts.chunks(MESSAGES)).zip(tags.chunks_mut(MESSAGES))
-        {
-            let (mut blocks, mut messages) = ([memory::Block([0; 64]); MESSAGES], [texts[0]; MESSAGES]);
-            for (block, key) in blocks.iter_mut().zip(keys) {
-                block.0[..32].copy_from_slice(key);
-            }
-            messages[..texts.len()].copy_from_slice(texts);
-            let mut out = [[0; 16]; MESSAGES];
-            // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
-            unsafe { poly1305::tags(&blocks, &messages, &mut out) };
-            tags.copy_from_slice(&out[..tags.len()]);
-        }
     }
 }

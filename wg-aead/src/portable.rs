@@ -30,16 +30,12 @@ pub(crate) fn open(group: &mut Group<'_, '_>) {
 /// Tags under one-time keys that come from elsewhere: for the tests of the edges.
 #[cfg(test)]
 pub(crate) fn one_time_tags(keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
-    for ((key, text), out) in keys.iter().zip(texts).zip(tags) {
-        let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(key.as_chunks::<8>().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        let (pairs, rest) = text.as_chunks();
+    for ((key, text), tag) in keys.iter().zip(texts).zip(tags) {
         let mut poly = poly1305::Poly1305::default();
-        poly.start(words);
+        poly.start(core::array::from_fn(|word| u64::from_le_bytes(key.as_chunks().0[word])));
+        let (pairs, rest) = text.as_chunks();
         poly.absorb(pairs);
-        *out = poly.finish(rest, text.len()).to_le_bytes();
+        *tag = poly.finish(rest, text.len()).to_le_bytes();
     }
 }
 
@@ -49,7 +45,7 @@ pub(crate) fn one_time_key(key: &crate::Key, counter: u64) -> [u8; 32] {
     let mut stream = [0; 8];
     scalar(&Block { key: key.words(), counter, at: 0 }, &mut stream);
     let mut one_time = [0; 32];
-    for (bytes, word) in one_time.as_chunks_mut::<8>().0.iter_mut().zip(stream) {
+    for (bytes, word) in one_time.as_chunks_mut().0.iter_mut().zip(stream) {
         *bytes = word.to_le_bytes();
     }
     one_time

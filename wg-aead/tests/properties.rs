@@ -50,7 +50,7 @@ struct Member {
     text: Vec<u8>,
     form: Form,
     twist: Twist,
-    /// Where the buffers stand, counted from a multiple of 64.
+    /// Where the buffers stand, as [`Place::new`] takes it.
     source_at: usize,
     out_at: usize,
 }
@@ -150,17 +150,20 @@ fn sealed(key: usize, counter: u64, text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Memory with a buffer at a chosen offset from a multiple of 64, and bytes around it that must stay as they are.
+/// Memory with a buffer at a chosen offset from a multiple of 64, and bytes around it that must stay as they are; or, with an odd
+/// offset, an allocation that ends where the buffer does, for a sanitizer to see what is read beyond it.
 struct Place {
-    memory: Vec<u8>,
+    memory: Box<[u8]>,
     start: usize,
     len: usize,
 }
 
 impl Place {
     fn new(at: usize, content: &[u8], len: usize) -> Self {
-        let mut memory = vec![UNTOUCHED; 64 + at + len + BEHIND];
-        let start = memory.as_ptr().align_offset(64) + at;
+        let is_exact = at % 2 == 1;
+        let size = if is_exact { at / 2 + len } else { 64 + at + len + BEHIND };
+        let mut memory = vec![UNTOUCHED; size].into_boxed_slice();
+        let start = if is_exact { at / 2 } else { memory.as_ptr().align_offset(64) + at };
         memory[start..start + content.len()].copy_from_slice(content);
         Self { memory, start, len }
     }

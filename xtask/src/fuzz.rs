@@ -8,7 +8,7 @@
 mod coverage;
 mod planted;
 mod run;
-mod toolchain;
+pub(crate) mod toolchain;
 
 use core::time::Duration;
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: what takes minutes to hours. By itself the fault matrix of the simulator; what needs a kernel or
 //! another program by name.
 
+mod address;
 mod decrypt;
 mod flood;
 mod matrix;
@@ -26,6 +27,8 @@ enum What {
     Flood(flood::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
+    /// Runs the tests of wg-aead and its fuzz inputs with AddressSanitizer, on nightly.
+    Address,
     /// Runs the tests of `wg-proto` and `wg-datapath` on an emulated aarch64.
     Arm,
     /// Explores every interleaving of two peers to a depth.
@@ -38,6 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         None => matrix::run(&options.matrix),
         Some(What::Flood(options)) => flood::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
+        Some(What::Address) => address::run(),
         Some(What::Model(options)) => model::run(options),
         Some(What::Arm) => match portable::arm()? {
             Outcome::Passed => Ok(()),

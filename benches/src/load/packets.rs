@@ -46,9 +46,7 @@ impl Subject {
     /// All of this machine: the libraries first, then the backends, each as users get it and, where it could differ, pure.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::Ring];
-        all.push(Self::AwsLc);
-        all.push(Self::RustCrypto);
+        let mut all = vec![Self::Ring, Self::AwsLc, Self::RustCrypto];
         for backend in Backend::available() {
             match backend.name() {
                 // The library of that name is measured by itself.

@@ -38,6 +38,37 @@ impl Avx512 {
         // SAFETY: as above.
         unsafe { scratch.wipe() }
     }
+
+    /// Tags under one-time keys that come from elsewhere: for the tests of the edges.
+    #[cfg(test)]
+    pub(crate) fn one_time_tags(self, keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
+        const MESSAGES: usize = poly1305::MESSAGES;
+        for ((keys, texts), tags) in
+            keys.chunks(2 * MESSAGES).zip(texts.chunks(2 * MESSAGES)).zip(tags.chunks_mut(2 * MESSAGES))
+        {
+            let mut words = [[memory::Row([0; 16]); 4]; 2];
+            let mut messages = [[texts[0]; MESSAGES]; 2];
+            for (at, (key, text)) in keys.iter().zip(texts).enumerate() {
+                messages[at / MESSAGES][at % MESSAGES] = text;
+                for (word, bytes) in key.as_chunks::<4>().0.iter().enumerate() {
+                    words[at / MESSAGES][word / 2].0[2 * (at % MESSAGES) + word % 2] =
+                        u32::from_le_bytes(*bytes);
+                }
+            }
+            let mut out = [[[0; 16]; MESSAGES]; 2];
+            // One register of messages where one is enough, as the passes do.
+            if keys.len() > MESSAGES {
+                // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
+                unsafe { poly1305::tags(&words, &messages, &mut out) };
+            } else {
+                let ([words, _], [messages, _], [out, _]) = (&words, &messages, &mut out);
+                let out = core::array::from_mut(out);
+                // SAFETY: as above.
+                unsafe { poly1305::tags(&[*words], &[*messages], out) };
+            }
+            tags.copy_from_slice(&out.as_flattened()[..tags.len()]);
+        }
+    }
 }
 
 /// The kernel with its memory, for one batch. Only [`Avx512::session`] makes one.
@@ -54,42 +85,5 @@ impl Session<'_> {
     pub(crate) fn open(&mut self, group: &mut Group<'_, '_>) {
         // SAFETY: as for `seal`.
         unsafe { passes::open(group, self.scratch) }
-    }
-}
-
-/// Tags under one-time keys that come from elsewhere: for the tests of the edges.
-#[cfg(test)]
-impl Avx512 {
-    /// In groups of up to sixteen.
-    pub(crate) fn one_time_tags(self, keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
-        self.tags_by::<2>(keys, texts, tags);
-    }
-
-    /// In groups of up to eight.
-    pub(crate) fn few_one_time_tags(self, keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
-        self.tags_by::<1>(keys, texts, tags);
-    }
-
-    fn tags_by<const N: usize>(self, keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
-        use self::memory::{Block, Row};
-
-        let all = N * poly1305::MESSAGES;
-        for ((keys, texts), tags) in keys.chunks(all).zip(texts.chunks(all)).zip(tags.chunks_mut(all)) {
-            let mut blocks = [[Block([0; 64]); poly1305::MESSAGES]; N];
-            for (block, key) in blocks.as_flattened_mut().iter_mut().zip(keys) {
-                block.0[..32].copy_from_slice(key);
-            }
-            let mut messages = [[texts[0]; poly1305::MESSAGES]; N];
-            messages.as_flattened_mut()[..texts.len()].copy_from_slice(texts);
-            let mut rows = [[Row([0; 16]); 4]; N];
-            for (blocks, rows) in blocks.iter().zip(&mut rows) {
-                // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
-                unsafe { poly1305::one_time_keys(blocks, rows) }
-            }
-            let mut out = [[[0; 16]; poly1305::MESSAGES]; N];
-            // SAFETY: as above.
-            unsafe { poly1305::tags(&rows, &messages, &mut out) }
-            tags.copy_from_slice(&out.as_flattened()[..tags.len()]);
-        }
     }
 }

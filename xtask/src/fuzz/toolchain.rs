@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::cargo;
 
 /// A `cargo +nightly` command that will run in `fuzz/`.
-pub(super) fn nightly(arguments: &[&str]) -> Command {
+pub(crate) fn nightly(arguments: &[&str]) -> Command {
     let mut command = Command::new("rustup");
     command.current_dir(super::path(".")).args(["run", "nightly", "cargo"]).args(arguments);
     // What the cargo and the toolchain that run this task say of themselves; build scripts look at it, and would run again.
@@ -45,7 +45,8 @@ pub(super) fn fuzzer() -> Result<(), String> {
     Ok(())
 }
 
-fn toolchain() -> Result<(), String> {
+/// Makes sure that there is a nightly toolchain.
+pub(crate) fn toolchain() -> Result<(), String> {
     if works(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])) {
         return Ok(());
     }

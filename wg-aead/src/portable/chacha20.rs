@@ -7,8 +7,8 @@ pub(crate) const SIGMA: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b2
 
 /// Scalar code: 16 words are more than most machines have registers, but a rotation is one instruction.
 ///
-/// Arrays of lanes are no match for it where the compiler has to find the vectors: with SSE2 four lanes take 1.2 times as
-/// long per block, in the best of four ways to write them 0.8 times, and intrinsics 0.45 times.
+/// Where the compiler has to find the vectors in arrays of lanes it gains little or loses, in every way that they could be
+/// written; targets whose vectors are worth it have a kernel in `arch`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scalar;
 

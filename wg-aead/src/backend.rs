@@ -136,42 +136,44 @@ impl Backend {
 
     /// Seals a batch; each job reports for itself.
     pub fn seal_batch(self, jobs: &mut [SealJob<'_>]) {
+        #[cfg(feature = "ring")]
+        if self.is_for_ring(jobs.len()) {
+            return batch::each(jobs, library::ring::seal);
+        }
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) if !self.leaves_to_another(jobs.len()) => {
+            Kernel::Avx512(kernel) => {
                 kernel.session(|mut session| batch::run(jobs, |group| session.seal(group)));
             }
-            _ => batch::run(jobs, |group| self.kernel_for(group).seal(group)),
+            kernel => batch::run(jobs, |group| kernel.seal(group)),
         }
     }
 
     /// Opens a batch; each job reports for itself, and nothing of a packet whose tag does not verify is written.
     pub fn open_batch(self, jobs: &mut [OpenJob<'_>]) {
+        #[cfg(feature = "ring")]
+        if self.is_for_ring(jobs.len()) {
+            return batch::each(jobs, library::ring::open);
+        }
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) if !self.leaves_to_another(jobs.len()) => {
+            Kernel::Avx512(kernel) => {
                 kernel.session(|mut session| batch::run(jobs, |group| session.open(group)));
             }
-            _ => batch::run(jobs, |group| self.kernel_for(group).open(group)),
+            kernel => batch::run(jobs, |group| kernel.open(group)),
         }
     }
 
-    /// Whether a batch is so small that another kernel is faster with it.
-    #[cfg(target_arch = "x86_64")]
-    const fn leaves_to_another(self, jobs: usize) -> bool {
-        cfg!(feature = "ring") && self.mixed && jobs == 1
-    }
-
-    /// The kernel that is fastest with a group, by the measured break-even points.
-    const fn kernel_for(self, group: &Group<'_, '_>) -> Kernel {
-        #[cfg(feature = "ring")]
+    /// Whether a batch goes to `ring`: because that is the backend, or because a packet alone leaves the lanes of a vector kernel
+    /// empty. From two packets on those are as fast, and from four on faster, at any length.
+    #[cfg(feature = "ring")]
+    const fn is_for_ring(self, jobs: usize) -> bool {
         match self.kernel {
+            Kernel::Ring => true,
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(_) if self.mixed && group.len() == 1 => return Kernel::Ring,
-            _ => {}
+            Kernel::Avx512(_) => self.mixed && jobs == 1,
+            _ => false,
         }
-        _ = group;
-        self.kernel
     }
 }
 
@@ -186,7 +188,7 @@ impl Kernel {
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Self::Sse2(kernel) => kernel.seal(group),
             #[cfg(feature = "ring")]
-            Self::Ring => library::ring::seal(group),
+            Self::Ring => group.iter_mut().for_each(library::ring::seal),
             #[cfg(feature = "rustcrypto")]
             Self::RustCrypto => library::rustcrypto::seal(group),
             #[cfg(test)]
@@ -204,7 +206,7 @@ impl Kernel {
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Self::Sse2(kernel) => kernel.open(group),
             #[cfg(feature = "ring")]
-            Self::Ring => library::ring::open(group),
+            Self::Ring => group.iter_mut().for_each(library::ring::open),
             #[cfg(feature = "rustcrypto")]
             Self::RustCrypto => library::rustcrypto::open(group),
             #[cfg(test)]

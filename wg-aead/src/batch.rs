@@ -50,6 +50,17 @@ impl<'a> Job<'a> for OpenJob<'a> {
     }
 }
 
+/// Runs `kernel` over all jobs, one after the other.
+#[cfg(feature = "ring")]
+pub(crate) fn each<'a, J: Job<'a>>(jobs: &mut [J], mut kernel: impl FnMut(&mut Packet<'a>)) {
+    for job in jobs {
+        if let Some(packet) = job.pending() {
+            kernel(packet);
+            job.finish();
+        }
+    }
+}
+
 /// Runs `kernel` over all jobs, in groups of up to [`GROUP`] whose lengths are as close as can be.
 pub(crate) fn run<'a, J: Job<'a>>(jobs: &mut [J], mut kernel: impl FnMut(&mut Group<'_, 'a>)) {
     for window in jobs.chunks_mut(WINDOW) {

@@ -20,7 +20,13 @@ use crate::{AeadError, Backend, OpenJob, SealJob, TAG_LEN};
 /// # Ok::<(), wg_aead::AeadError>(())
 /// ```
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Key([u32; 8]);
+pub struct Key {
+    /// As the rows 4 to 11 of the ChaCha20 state.
+    words: [u32; 8],
+    /// As the libraries take it.
+    #[cfg(any(feature = "ring", feature = "rustcrypto"))]
+    bytes: [u8; 32],
+}
 
 impl Key {
     /// Prepares a key.
@@ -30,22 +36,22 @@ impl Key {
         for (word, bytes) in words.iter_mut().zip(key.as_chunks::<4>().0) {
             *word = u32::from_le_bytes(*bytes);
         }
-        Self(words)
+        Self {
+            words,
+            #[cfg(any(feature = "ring", feature = "rustcrypto"))]
+            bytes: *key,
+        }
     }
 
     /// The key as the rows 4 to 11 of the ChaCha20 state.
     pub(crate) const fn words(&self) -> &[u32; 8] {
-        &self.0
+        &self.words
     }
 
-    /// The key as bytes, for the libraries; the caller wipes them.
+    /// The key as bytes, for the libraries.
     #[cfg(any(feature = "ring", feature = "rustcrypto"))]
-    pub(crate) fn to_bytes(&self) -> zeroize::Zeroizing<[u8; 32]> {
-        let mut bytes = zeroize::Zeroizing::new([0; 32]);
-        for (bytes, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(&self.0) {
-            *bytes = word.to_le_bytes();
-        }
-        bytes
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
     }
 
     /// Seals in place: `buffer` holds the plaintext and [`TAG_LEN`] spare bytes behind it, which the tag is written to.

@@ -103,7 +103,11 @@ impl<'a> Packet<'a> {
 
     /// Copies the rest of the source to where the result goes, for kernels that work in place.
     #[allow(dead_code, reason = "only libraries do")]
+    #[inline]
     pub(crate) fn gather_source(&mut self) {
+        if self.lead == self.text.len() {
+            return;
+        }
         if let Some(slots) = self.text.get_mut(self.lead..) {
             let (source, padding) = slots.split_at_mut(self.rest.len().min(slots.len()));
             source.copy_from_slice(self.rest);

@@ -7,39 +7,37 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use super::nonce;
 use crate::checksum::Sum;
 use crate::key::Key;
-use crate::packet::Group;
+use crate::packet::Packet;
 
-pub(crate) fn seal(group: &mut Group<'_, '_>) {
-    for packet in group.iter_mut() {
-        packet.gather_source();
-        if packet.summing {
-            packet.sum = Sum::of(packet.text);
-            packet.apply_patch();
-        }
-        let nonce = Nonce::assume_unique_for_key(nonce(packet.counter));
-        let Some(key) = key(packet.key) else { continue };
-        if let Ok(tag) = key.seal_in_place_separate_tag(nonce, Aad::empty(), packet.text) {
-            packet.tag.copy_from_slice(tag.as_ref());
-        }
+#[inline]
+pub(crate) fn seal(packet: &mut Packet<'_>) {
+    packet.gather_source();
+    if packet.summing {
+        packet.sum = Sum::of(packet.text);
+        packet.apply_patch();
+    }
+    let nonce = Nonce::assume_unique_for_key(nonce(packet.counter));
+    let Some(key) = key(packet.key) else { return };
+    if let Ok(tag) = key.seal_in_place_separate_tag(nonce, Aad::empty(), packet.text) {
+        packet.tag.copy_from_slice(tag.as_ref());
     }
 }
 
-pub(crate) fn open(group: &mut Group<'_, '_>) {
-    for packet in group.iter_mut() {
-        packet.gather_source();
-        let nonce = Nonce::assume_unique_for_key(nonce(packet.counter));
-        let Some(key) = key(packet.key) else { continue };
-        let opened = key.open_in_place_separate_tag(nonce, Aad::empty(), packet.tag.into(), packet.text, 0..);
-        packet.authentic = opened.is_ok();
-        if !packet.authentic {
-            packet.text.fill(0);
-        } else if packet.summing {
-            packet.sum = Sum::of(packet.text);
-        }
+#[inline]
+pub(crate) fn open(packet: &mut Packet<'_>) {
+    packet.gather_source();
+    let nonce = Nonce::assume_unique_for_key(nonce(packet.counter));
+    let Some(key) = key(packet.key) else { return };
+    let opened = key.open_in_place_separate_tag(nonce, Aad::empty(), packet.tag.into(), packet.text, 0..);
+    packet.authentic = opened.is_ok();
+    if !packet.authentic {
+        packet.text.fill(0);
+    } else if packet.summing {
+        packet.sum = Sum::of(packet.text);
     }
 }
 
 /// The key object. There is none for a key of another length than 32, which a [`Key`] does not have.
 fn key(key: &Key) -> Option<LessSafeKey> {
-    UnboundKey::new(&CHACHA20_POLY1305, key.to_bytes().as_slice()).map(LessSafeKey::new).ok()
+    UnboundKey::new(&CHACHA20_POLY1305, key.as_bytes()).map(LessSafeKey::new).ok()
 }

@@ -13,7 +13,7 @@ pub(crate) fn seal(group: &mut Group<'_, '_>) {
             packet.sum = Sum::of(packet.text);
             packet.apply_patch();
         }
-        let cipher = ChaCha20Poly1305::new(&(*packet.key.to_bytes()).into());
+        let cipher = ChaCha20Poly1305::new(packet.key.as_bytes().into());
         let nonce = Nonce::from(nonce(packet.counter));
         if let Ok(tag) = cipher.encrypt_inout_detached(&nonce, &[], (&mut *packet.text).into()) {
             packet.tag = tag.into();
@@ -24,7 +24,7 @@ pub(crate) fn seal(group: &mut Group<'_, '_>) {
 pub(crate) fn open(group: &mut Group<'_, '_>) {
     for packet in group.iter_mut() {
         packet.gather_source();
-        let cipher = ChaCha20Poly1305::new(&(*packet.key.to_bytes()).into());
+        let cipher = ChaCha20Poly1305::new(packet.key.as_bytes().into());
         let nonce = Nonce::from(nonce(packet.counter));
         let tag = Tag::from(packet.tag);
         packet.authentic =

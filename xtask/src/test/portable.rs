@@ -12,7 +12,7 @@ use crate::install::{self, Program};
 use crate::test::{Outcome, is_ci};
 
 /// What is tested.
-const PACKAGES: [&str; 2] = ["wg-proto", "wg-datapath"];
+const PACKAGES: [&str; 3] = ["wg-proto", "wg-datapath", "wg-aead"];
 /// What they need of the standard library.
 const LIBRARY: &str = "std,panic_abort,panic_unwind,test";
 

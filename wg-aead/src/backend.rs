@@ -136,6 +136,12 @@ impl Backend {
 
     /// Seals a batch; each job reports for itself.
     pub fn seal_batch(self, jobs: &mut [SealJob<'_>]) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Kernel::Avx512(kernel), [job]) = (self.kernel, &mut *jobs)
+            && arch::avx512::Avx512::takes_one(&job.packet)
+        {
+            return batch::each(jobs, |packet| kernel.seal_one(packet));
+        }
         #[cfg(feature = "ring")]
         if self.is_for_ring(jobs.len()) {
             return batch::each(jobs, library::ring::seal);
@@ -151,6 +157,12 @@ impl Backend {
 
     /// Opens a batch; each job reports for itself, and nothing of a packet whose tag does not verify is written.
     pub fn open_batch(self, jobs: &mut [OpenJob<'_>]) {
+        #[cfg(target_arch = "x86_64")]
+        if let (Kernel::Avx512(kernel), [job]) = (self.kernel, &mut *jobs)
+            && arch::avx512::Avx512::takes_one(&job.packet)
+        {
+            return batch::each(jobs, |packet| kernel.open_one(packet));
+        }
         #[cfg(feature = "ring")]
         if self.is_for_ring(jobs.len()) {
             return batch::each(jobs, library::ring::open);

@@ -51,7 +51,7 @@ impl<'a> Job<'a> for OpenJob<'a> {
 }
 
 /// Runs `kernel` over all jobs, one after the other.
-#[cfg(feature = "ring")]
+#[cfg(any(feature = "ring", target_arch = "x86_64"))]
 pub(crate) fn each<'a, J: Job<'a>>(jobs: &mut [J], mut kernel: impl FnMut(&mut Packet<'a>)) {
     for job in jobs {
         if let Some(packet) = job.pending() {

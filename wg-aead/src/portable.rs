@@ -12,6 +12,7 @@ pub(crate) use self::{
     chacha20::{SIGMA, scalar},
     open::open as open_by,
     pass::{Between, Block, Cipher, Stream},
+    poly1305::Poly1305,
     seal::seal as seal_by,
 };
 
@@ -31,7 +32,7 @@ pub(crate) fn open(group: &mut Group<'_, '_>) {
 #[cfg(test)]
 pub(crate) fn one_time_tags(keys: &[[u8; 32]], texts: &[&[u8]], tags: &mut [[u8; 16]]) {
     for ((key, text), tag) in keys.iter().zip(texts).zip(tags) {
-        let mut poly = poly1305::Poly1305::default();
+        let mut poly = Poly1305::default();
         poly.start(core::array::from_fn(|word| u64::from_le_bytes(key.as_chunks().0[word])));
         let (pairs, rest) = text.as_chunks();
         poly.absorb(pairs);

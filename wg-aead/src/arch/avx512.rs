@@ -12,12 +12,13 @@
 #![expect(unsafe_code, reason = "instructions of one processor family")]
 
 mod chacha20;
+mod lone;
 mod memory;
 mod passes;
 mod poly1305;
 
 use self::passes::Scratch;
-use crate::packet::Group;
+use crate::packet::{Group, Packet};
 
 cpufeatures::new!(features, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512ifma", "avx512vbmi2");
 
@@ -28,6 +29,21 @@ pub(crate) struct Avx512(());
 impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
         features::get().then_some(Self(()))
+    }
+
+    /// Whether a packet alone is one that `seal_one` and `open_one` take.
+    pub(crate) const fn takes_one(packet: &Packet<'_>) -> bool {
+        packet.text.len() <= lone::LONGEST
+    }
+
+    pub(crate) fn seal_one(self, packet: &mut Packet<'_>) {
+        // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
+        unsafe { lone::seal(packet) }
+    }
+
+    pub(crate) fn open_one(self, packet: &mut Packet<'_>) {
+        // SAFETY: only `detect` makes a token, where the machine has all features that the function is compiled for.
+        unsafe { lone::open(packet) }
     }
 
     /// Lends the memory that a batch takes to `work`, and wipes it.

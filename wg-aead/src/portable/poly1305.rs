@@ -17,11 +17,11 @@ use self::narrow::{Factor, Number};
 use self::wide::{Factor, Number};
 
 /// Bytes that are absorbed at a time.
-pub(super) const PAIR: usize = 32;
+pub(crate) const PAIR: usize = 32;
 
 /// The tag of a ciphertext without associated data (RFC 8439, section 2.8), in the making.
 #[derive(Debug, Default)]
-pub(super) struct Poly1305 {
+pub(crate) struct Poly1305 {
     r: Factor,
     sum: Number,
     pad: u128,
@@ -29,7 +29,7 @@ pub(super) struct Poly1305 {
 
 impl Poly1305 {
     /// Starts with a one-time key: the first words of the keystream.
-    pub(super) fn start(&mut self, [r0, r1, pad0, pad1]: [u64; 4]) {
+    pub(crate) fn start(&mut self, [r0, r1, pad0, pad1]: [u64; 4]) {
         self.r = Factor::new(r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc);
         self.sum = Number::default();
         self.pad = u128::from(pad0) | u128::from(pad1) << 64;
@@ -37,7 +37,7 @@ impl Poly1305 {
 
     /// Absorbs pairs of blocks.
     #[inline(always)]
-    pub(super) fn absorb(&mut self, pairs: &[[u8; PAIR]]) {
+    pub(crate) fn absorb(&mut self, pairs: &[[u8; PAIR]]) {
         let mut sum = self.sum;
         for pair in pairs {
             sum = sum.absorb_pair(words(pair), &self.r);
@@ -46,7 +46,7 @@ impl Poly1305 {
     }
 
     /// Absorbs what is left, less than a pair, and the length of all of the text.
-    pub(super) fn finish(&mut self, rest: &[u8], len: usize) -> u128 {
+    pub(crate) fn finish(&mut self, rest: &[u8], len: usize) -> u128 {
         let mut last = [0; PAIR];
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;

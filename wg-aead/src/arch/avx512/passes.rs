@@ -79,7 +79,7 @@ struct Plan {
 
 /// Which sum is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Seal,
     Open,
 }
@@ -125,7 +125,7 @@ pub(super) fn open(group: &mut Group<'_, '_>, scratch: &mut Scratch) {
 }
 
 /// Compares two tags in constant time.
-fn same(a: &[u8; 16], b: &[u8; 16]) -> bool {
+pub(super) fn same(a: &[u8; 16], b: &[u8; 16]) -> bool {
     let difference = u128::from_ne_bytes(*a) ^ u128::from_ne_bytes(*b);
     let difference = (difference as u64) | (difference >> 64) as u64;
     difference.ct_eq(&0).into()
@@ -377,8 +377,14 @@ fn sum_and_apply(packet: &mut Packet<'_>, start: usize, keystream: &[Block], dir
         Direction::Seal => apply_run(packet, start, keystream, Some(Direction::Seal)),
         Direction::Open => apply_run(packet, start, keystream, Some(Direction::Open)),
     };
-    let total = _mm512_reduce_add_epi32(sum).cast_unsigned();
-    packet.sum = packet.sum + Sum::from_little_endian(u64::from(total));
+    packet.sum = packet.sum + total(sum);
+}
+
+/// The sum of all lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+pub(super) fn total(sum: __m512i) -> Sum {
+    Sum::from_little_endian(u64::from(_mm512_reduce_add_epi32(sum).cast_unsigned()))
 }
 
 #[inline]
@@ -469,7 +475,12 @@ fn exclusive_or_from(
 /// Adds the 16-bit words of the plaintext.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
-fn add_words(sum: __m512i, source: __m512i, result: __m512i, summing: Option<Direction>) -> __m512i {
+pub(super) fn add_words(
+    sum: __m512i,
+    source: __m512i,
+    result: __m512i,
+    summing: Option<Direction>,
+) -> __m512i {
     let plain = match summing {
         None => return sum,
         Some(Direction::Seal) => source,

@@ -104,7 +104,7 @@ fn build(profile: &str, programs: &[&str]) -> Result<Vec<PathBuf>, String> {
 
 /// Builds the AEAD for batches, which the firmware does not use, for the processor of the board.
 fn build_aead() -> Result<(), String> {
-    let mut build = debian::command("build", TARGET, "core")?;
+    let mut build = debian::command("build", &[TARGET], "core")?;
     build.args(["--quiet", "--locked", "--package", "wg-aead", "--no-default-features"]);
     cargo::run(build.arg("-Zwarnings").env("CARGO_BUILD_WARNINGS", "deny"))
 }

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+/// Why the verdict on a tag is public.
+const TAG: &str = "whether a tag is right is the result";
+
 /// A line of source that may branch on a secret: the end of its path, a piece of its text, and why.
-const PUBLIC: [(&str, &str, &str); 6] = [
+const PUBLIC: [(&str, &str, &str); 9] = [
     (
         "/wg-proto/src/key.rs",
         "Err(LowOrderPoint)",
@@ -20,16 +23,15 @@ const PUBLIC: [(&str, &str, &str); 6] = [
         "identified.remote_static() != self.control.remote_static()",
         "whom an authentic message names is no key of ours; whether it is our peer decides about an answer",
     ),
-    (
-        "/chacha20poly1305-0.11.0/src/cipher.rs",
-        "if self.mac.verify(tag).is_ok()",
-        "whether a tag is right is the result",
-    ),
+    ("/chacha20poly1305-0.11.0/src/cipher.rs", "if self.mac.verify(tag).is_ok()", TAG),
     (
         "/ring-0.17.14/src/aead/algorithm.rs",
         "if bb::verify_slices_are_equal(calculated_tag.as_ref(), received_tag.as_ref()).is_err()",
-        "whether a tag is right is the result",
+        TAG,
     ),
+    ("/wg-aead/src/portable/open.rs", "if opening.is_authentic(", TAG),
+    ("/wg-aead/src/portable/open.rs", "if packet.authentic && packet.summing", TAG),
+    ("/wg-aead/src/library/ring.rs", "if !packet.authentic", TAG),
 ];
 
 /// The same for C, whose files are not where the compiler says: the function, its file and its line, and why. An update

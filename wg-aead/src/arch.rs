@@ -3,4 +3,6 @@
 //! Each has a token that only its detection makes; whoever holds one may call the kernel.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;

@@ -42,6 +42,8 @@ enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx512(arch::avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(arch::avx2::Avx2),
     #[cfg(feature = "ring")]
     Ring,
     #[cfg(feature = "rustcrypto")]
@@ -53,10 +55,16 @@ enum Kernel {
 static BEST: AtomicU8 = AtomicU8::new(0);
 
 /// All that could be available, the best first.
-const CANDIDATES: [fn() -> Option<Kernel>; 4] = [
+const CANDIDATES: [fn() -> Option<Kernel>; 5] = [
     || {
         #[cfg(target_arch = "x86_64")]
         return arch::avx512::Avx512::detect().map(Kernel::Avx512);
+        #[cfg(not(target_arch = "x86_64"))]
+        None
+    },
+    || {
+        #[cfg(target_arch = "x86_64")]
+        return arch::avx2::Avx2::detect().map(Kernel::Avx2);
         #[cfg(not(target_arch = "x86_64"))]
         None
     },
@@ -118,6 +126,8 @@ impl Backend {
             Kernel::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(_) => "avx2",
             #[cfg(feature = "ring")]
             Kernel::Ring => "ring",
             #[cfg(feature = "rustcrypto")]
@@ -140,6 +150,8 @@ impl Backend {
             Kernel::Portable => portable::seal(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.seal(group),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(kernel) => kernel.seal(group),
             #[cfg(feature = "ring")]
             Kernel::Ring => library::ring::seal(group),
             #[cfg(feature = "rustcrypto")]
@@ -152,6 +164,8 @@ impl Backend {
             Kernel::Portable => portable::open(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.open(group),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(kernel) => kernel.open(group),
             #[cfg(feature = "ring")]
             Kernel::Ring => library::ring::open(group),
             #[cfg(feature = "rustcrypto")]

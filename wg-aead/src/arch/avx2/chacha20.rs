@@ -1,0 +1,145 @@
+//! ChaCha20, eight blocks to a set of registers: register *i* holds word *i* of every block. RFC 8439, section 2.3.
+//!
+//! The sixteen words of the state are all the registers there are, so one or two are in memory at any time. A double round is
+//! bound by the vector pipes; the caller has the scalar ones for something else meanwhile.
+
+use core::arch::x86_64::*;
+
+use super::memory::{Block, Row, load_row, store_half};
+use crate::portable::SIGMA;
+
+/// Blocks of a pass.
+pub(super) const LANES: usize = 8;
+
+/// Where the key stands in the state, by lane.
+pub(super) type KeyRows = [Row; 8];
+
+/// What the blocks of a pass are of: the words of the state that differ from packet to packet, by lane.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs {
+    pub(super) block: Row,
+    pub(super) counter_low: Row,
+    pub(super) counter_high: Row,
+}
+
+/// Writes the keystream of eight blocks, and does `beside` once in each of the ten double rounds.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn eight(keys: &KeyRows, inputs: &Inputs, out: &mut [Block; LANES], mut beside: impl FnMut()) {
+    let mut state = start(keys, inputs);
+    for _ in 0..10 {
+        double_round(&mut state);
+        beside();
+    }
+    for (x, start) in state.iter_mut().zip(start(keys, inputs)) {
+        *x = _mm256_add_epi32(*x, start);
+    }
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = state;
+    store_transposed(out, 0, [a, b, c, d, e, f, g, h]);
+    store_transposed(out, 1, [i, j, k, l, m, n, o, p]);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn start(keys: &KeyRows, inputs: &Inputs) -> [__m256i; 16] {
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = keys;
+    [
+        sigma(0),
+        sigma(1),
+        sigma(2),
+        sigma(3),
+        load_row(k0),
+        load_row(k1),
+        load_row(k2),
+        load_row(k3),
+        load_row(k4),
+        load_row(k5),
+        load_row(k6),
+        load_row(k7),
+        load_row(&inputs.block),
+        _mm256_setzero_si256(),
+        load_row(&inputs.counter_low),
+        load_row(&inputs.counter_high),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn sigma(at: usize) -> __m256i {
+    _mm256_set1_epi32(SIGMA[at].cast_signed())
+}
+
+/// Two quarter rounds side by side, step by step so that independent instructions are neighbours.
+macro_rules! quarters {
+    ($x:ident: $([$a:literal $b:literal $c:literal $d:literal])*) => {
+        $($x[$a] = _mm256_add_epi32($x[$a], $x[$b]);)*
+        $($x[$d] = rotate_16(_mm256_xor_si256($x[$d], $x[$a]));)*
+        $($x[$c] = _mm256_add_epi32($x[$c], $x[$d]);)*
+        $($x[$b] = rotate::<12, 20>(_mm256_xor_si256($x[$b], $x[$c]));)*
+        $($x[$a] = _mm256_add_epi32($x[$a], $x[$b]);)*
+        $($x[$d] = rotate_8(_mm256_xor_si256($x[$d], $x[$a]));)*
+        $($x[$c] = _mm256_add_epi32($x[$c], $x[$d]);)*
+        $($x[$b] = rotate::<7, 25>(_mm256_xor_si256($x[$b], $x[$c]));)*
+    };
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn double_round(x: &mut [__m256i; 16]) {
+    quarters!(x: [0 4 8 12] [1 5 9 13]);
+    quarters!(x: [2 6 10 14] [3 7 11 15]);
+    quarters!(x: [0 5 10 15] [1 6 11 12]);
+    quarters!(x: [2 7 8 13] [3 4 9 14]);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn rotate<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
+    _mm256_or_si256(_mm256_slli_epi32::<LEFT>(x), _mm256_srli_epi32::<RIGHT>(x))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn rotate_16(x: __m256i) -> __m256i {
+    let bytes = _mm_set_epi8(13, 12, 15, 14, 9, 8, 11, 10, 5, 4, 7, 6, 1, 0, 3, 2);
+    _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(bytes))
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn rotate_8(x: __m256i) -> __m256i {
+    let bytes = _mm_set_epi8(14, 13, 12, 15, 10, 9, 8, 11, 6, 5, 4, 7, 2, 1, 0, 3);
+    _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(bytes))
+}
+
+/// Writes eight words of eight lanes as one half of each lane's block.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn store_transposed(out: &mut [Block; LANES], half: usize, words: [__m256i; 8]) {
+    for (block, row) in out.iter_mut().zip(transpose(words)) {
+        store_half(&mut block.0[half], row);
+    }
+}
+
+/// Eight words of 32 bits of eight lanes: lane *i* of all of them.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn transpose(words: [__m256i; 8]) -> [__m256i; 8] {
+    let mut fours = [_mm256_setzero_si256(); 8];
+    for at in 0..2 {
+        let [a, b, c, d] = [words[4 * at], words[4 * at + 1], words[4 * at + 2], words[4 * at + 3]];
+        let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+        fours[4 * at] = _mm256_unpacklo_epi64(ab_low, cd_low);
+        fours[4 * at + 1] = _mm256_unpackhi_epi64(ab_low, cd_low);
+        fours[4 * at + 2] = _mm256_unpacklo_epi64(ab_high, cd_high);
+        fours[4 * at + 3] = _mm256_unpackhi_epi64(ab_high, cd_high);
+    }
+    // Half h of fours[4w + i] holds words 4w..4w+4 of lane 4h + i.
+    let mut lanes = [_mm256_setzero_si256(); 8];
+    for at in 0..4 {
+        lanes[at] = _mm256_permute2x128_si256::<0x20>(fours[at], fours[4 + at]);
+        lanes[4 + at] = _mm256_permute2x128_si256::<0x31>(fours[at], fours[4 + at]);
+    }
+    lanes
+}

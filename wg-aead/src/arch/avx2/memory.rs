@@ -1,0 +1,67 @@
+//! Loads and stores: all that a vector kernel does that the compiler cannot check.
+
+use core::arch::x86_64::*;
+
+/// A block of keystream, as the two registers that it takes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Block(pub(super) [[u8; 32]; 2]);
+
+/// One word of eight lanes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
+pub(super) struct Row(pub(super) [u32; 8]);
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn load_row(row: &Row) -> __m256i {
+    // SAFETY: a row is 32 bytes long and aligned to 32.
+    unsafe { _mm256_load_si256(core::ptr::from_ref(row).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn store_row(row: &mut Row, value: __m256i) {
+    // SAFETY: a row is 32 bytes long and aligned to 32.
+    unsafe { _mm256_store_si256(core::ptr::from_mut(row).cast(), value) }
+}
+
+/// Loads the words of a key.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn load_key(key: &[u32; 8]) -> __m256i {
+    // SAFETY: a key is 32 bytes long; the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(core::ptr::from_ref(key).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn load_half(half: &[u8; 32]) -> __m256i {
+    // SAFETY: half a block is 32 bytes long; the load asks for no alignment.
+    unsafe { _mm256_loadu_si256(core::ptr::from_ref(half).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn store_half(half: &mut [u8; 32], value: __m256i) {
+    // SAFETY: half a block is 32 bytes long; the store asks for no alignment.
+    unsafe { _mm256_storeu_si256(core::ptr::from_mut(half).cast(), value) }
+}
+
+/// Overwrites a block in a way that is not left out.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn wipe_block(block: &mut Block) {
+    for half in &mut block.0 {
+        // SAFETY: half a block is 32 bytes long and aligned to 32, as the register is.
+        unsafe { core::ptr::from_mut(half).cast::<__m256i>().write_volatile(_mm256_setzero_si256()) }
+    }
+}
+
+/// Overwrites a row in a way that is not left out.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn wipe_row(row: &mut Row) {
+    // SAFETY: a row is 32 bytes long and aligned to 32, as the register is.
+    unsafe { core::ptr::from_mut(row).cast::<__m256i>().write_volatile(_mm256_setzero_si256()) }
+}

@@ -1,0 +1,107 @@
+//! Poly1305 in 64-bit words, one block after the other. RFC 8439, section 2.5.
+//!
+//! The products go to the scalar multiplier, which the cipher has no use for: two messages are absorbed beside the rounds of the
+//! cipher, 32 bytes of each in every double round. One alone would not keep pace, since each block waits for the one before.
+
+use zeroize::Zeroize;
+
+/// The sum and the factor of one message.
+#[derive(Clone, Copy, Default, Zeroize)]
+pub(super) struct Poly1305 {
+    /// The sum, partly reduced: below 2^130 and a few bits.
+    h: [u64; 3],
+    /// The factor, whose two words are below 2^60. The upper is a multiple of 4.
+    r: [u64; 2],
+    /// The upper word of the factor times 5/4: what 2^128 times it is, modulo 2^130 - 5.
+    s: u64,
+}
+
+impl Poly1305 {
+    /// Takes the first half of a one-time key.
+    #[inline(always)]
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        let [r0, r1, ..] = words(key);
+        let r = [r0 & 0x0fff_fffc_0fff_ffff, r1 & 0x0fff_fffc_0fff_fffc];
+        Self { h: [0; 3], r, s: r[1] + (r[1] >> 2) }
+    }
+
+    /// Absorbs two blocks.
+    #[inline(always)]
+    pub(super) fn two_blocks(&mut self, bytes: &[u8; 32]) {
+        let [a, b, c, d] = words(bytes);
+        self.block(a, b);
+        self.block(c, d);
+    }
+
+    /// Absorbs the end of a message, less than two blocks, and the block of the lengths. RFC 8439, section 2.8.
+    #[inline(always)]
+    pub(super) fn end(&mut self, mut tail: &[u8], len: usize) {
+        if let Some((block, rest)) = tail.split_first_chunk::<16>() {
+            let block = u128::from_le_bytes(*block);
+            self.block(block as u64, (block >> 64) as u64);
+            tail = rest;
+        }
+        if !tail.is_empty() {
+            let block = padded(tail);
+            self.block(block as u64, (block >> 64) as u64);
+        }
+        self.block(0, len as u64);
+    }
+
+    /// h = (h + block + 2^128) r
+    #[inline(always)]
+    fn block(&mut self, low: u64, high: u64) {
+        let (h0, carry) = self.h[0].overflowing_add(low);
+        let (h1, carry) = self.h[1].carrying_add(high, carry);
+        let h2 = self.h[2] + 1 + u64::from(carry);
+        let Self { r: [r0, r1], s, .. } = *self;
+        let mul = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        // Every sum of two products is below 2^126, and h2 is below 8.
+        let d0 = mul(h0, r0) + mul(h1, s);
+        let d1 = mul(h0, r1) + mul(h1, r0) + u128::from(h2 * s) + (d0 >> 64);
+        let d2 = h2 * r0 + (d1 >> 64) as u64;
+        // What is above 2^130 counts five.
+        let (h0, carry) = (d0 as u64).overflowing_add((d2 & !3) + (d2 >> 2));
+        let (h1, carry) = (d1 as u64).overflowing_add(u64::from(carry));
+        self.h = [h0, h1, (d2 & 3) + u64::from(carry)];
+    }
+
+    /// The tag, given the second half of the one-time key.
+    #[inline(always)]
+    pub(super) fn tag(&self, key: &[u8; 32]) -> [u8; 16] {
+        let [_, _, s0, s1] = words(key);
+        let [h0, h1, h2] = self.h;
+        // Minus p, where that is not negative: plus 5, without what is beyond 2^130. Twice 2^130 it is not: h2 is at most 4.
+        let (g0, carry) = h0.overflowing_add(5);
+        let (g1, carry) = h1.overflowing_add(u64::from(carry));
+        let over = 0_u64.wrapping_sub((h2 + u64::from(carry)) >> 2);
+        let (h0, h1) = ((h0 & !over) | (g0 & over), (h1 & !over) | (g1 & over));
+        let (h0, carry) = h0.overflowing_add(s0);
+        let h1 = h1.wrapping_add(s1).wrapping_add(u64::from(carry));
+        (u128::from(h0) | u128::from(h1) << 64).to_le_bytes()
+    }
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; 32]) -> [u64; 4] {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// 1 to 15 bytes, followed by zeros. Loads that overlap, since a copy of so few bytes would be a call.
+#[inline(always)]
+fn padded(bytes: &[u8]) -> u128 {
+    let len = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << (8 * (len - 8))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)));
+        u128::from(first | last << (8 * (len - 4)))
+    } else {
+        let byte = |at: usize| u64::from(bytes[at]) << (8 * at);
+        u128::from(byte(0) | byte(len / 2) | byte(len - 1))
+    }
+}

@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::memory::{Block, Row, load_row, store_half};
+use super::memory::{Block, Row, keep, load_row, store_half, take};
 use crate::portable::SIGMA;
 
 /// Blocks of a pass.
@@ -22,19 +22,70 @@ pub(super) struct Inputs {
     pub(super) counter_high: Row,
 }
 
-/// Writes the keystream of eight blocks, and does `beside` once in each of the ten double rounds.
+/// What is done beside the cipher: something twice in each of the ten double rounds, of which each is a chain of its own.
+pub(super) trait Beside {
+    fn once(&mut self);
+    fn twice(&mut self);
+}
+
+/// Which byte goes where in a rotation of each word by 16 and by 8 bits.
+///
+/// A static that is read anew each time: masks that the compiler knows, or keeps, cost a second instruction or a register.
+static ROTATE_16: Row = rotation(2);
+static ROTATE_8: Row = rotation(1);
+
+const fn rotation(bytes: u32) -> Row {
+    let word = 0x0302_0100_u32.rotate_left(8 * bytes);
+    let (mut row, mut at) = ([0; 8], 0);
+    while at < 8 {
+        row[at] = word + 0x0404_0404 * (at as u32 % 4);
+        at += 1;
+    }
+    Row(row)
+}
+
+/// Writes the keystream of eight blocks, and does `beside` what there is to do.
+///
+/// Two of the words 8 to 11 are always in memory, from the middle of one half of a double round to the middle of the next.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
-pub(super) fn eight(keys: &KeyRows, inputs: &Inputs, out: &mut [Block; LANES], mut beside: impl FnMut()) {
-    let mut state = start(keys, inputs);
+pub(super) fn eight(
+    keys: &KeyRows,
+    inputs: &Inputs,
+    kept: &mut [Row; 4],
+    out: &mut [Block; LANES],
+    beside: &mut impl Beside,
+) {
+    let [keep_8, keep_9, keep_10, keep_11] = kept;
+    let mut x = start(keys, inputs);
+    keep(keep_10, x[10]);
+    keep(keep_11, x[11]);
     for _ in 0..10 {
-        double_round(&mut state);
-        beside();
+        quarter(&mut x, 0, 4, 8, 12);
+        quarter(&mut x, 1, 5, 9, 13);
+        keep(keep_8, x[8]);
+        keep(keep_9, x[9]);
+        x[10] = take(keep_10);
+        x[11] = take(keep_11);
+        quarter(&mut x, 2, 6, 10, 14);
+        quarter(&mut x, 3, 7, 11, 15);
+        beside.once();
+        quarter(&mut x, 0, 5, 10, 15);
+        quarter(&mut x, 1, 6, 11, 12);
+        keep(keep_10, x[10]);
+        keep(keep_11, x[11]);
+        x[8] = take(keep_8);
+        x[9] = take(keep_9);
+        quarter(&mut x, 2, 7, 8, 13);
+        quarter(&mut x, 3, 4, 9, 14);
+        beside.twice();
     }
-    for (x, start) in state.iter_mut().zip(start(keys, inputs)) {
+    x[10] = take(keep_10);
+    x[11] = take(keep_11);
+    for (x, start) in x.iter_mut().zip(start(keys, inputs)) {
         *x = _mm256_add_epi32(*x, start);
     }
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = state;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = x;
     store_transposed(out, 0, [a, b, c, d, e, f, g, h]);
     store_transposed(out, 1, [i, j, k, l, m, n, o, p]);
 }
@@ -69,27 +120,17 @@ fn sigma(at: usize) -> __m256i {
     _mm256_set1_epi32(SIGMA[at].cast_signed())
 }
 
-/// Two quarter rounds side by side, step by step so that independent instructions are neighbours.
-macro_rules! quarters {
-    ($x:ident: $([$a:literal $b:literal $c:literal $d:literal])*) => {
-        $($x[$a] = _mm256_add_epi32($x[$a], $x[$b]);)*
-        $($x[$d] = rotate_16(_mm256_xor_si256($x[$d], $x[$a]));)*
-        $($x[$c] = _mm256_add_epi32($x[$c], $x[$d]);)*
-        $($x[$b] = rotate::<12, 20>(_mm256_xor_si256($x[$b], $x[$c]));)*
-        $($x[$a] = _mm256_add_epi32($x[$a], $x[$b]);)*
-        $($x[$d] = rotate_8(_mm256_xor_si256($x[$d], $x[$a]));)*
-        $($x[$c] = _mm256_add_epi32($x[$c], $x[$d]);)*
-        $($x[$b] = rotate::<7, 25>(_mm256_xor_si256($x[$b], $x[$c]));)*
-    };
-}
-
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
-fn double_round(x: &mut [__m256i; 16]) {
-    quarters!(x: [0 4 8 12] [1 5 9 13]);
-    quarters!(x: [2 6 10 14] [3 7 11 15]);
-    quarters!(x: [0 5 10 15] [1 6 11 12]);
-    quarters!(x: [2 7 8 13] [3 4 9 14]);
+fn quarter(x: &mut [__m256i; 16], a: usize, b: usize, c: usize, d: usize) {
+    x[a] = _mm256_add_epi32(x[a], x[b]);
+    x[d] = _mm256_shuffle_epi8(_mm256_xor_si256(x[d], x[a]), take(&ROTATE_16));
+    x[c] = _mm256_add_epi32(x[c], x[d]);
+    x[b] = rotate::<12, 20>(_mm256_xor_si256(x[b], x[c]));
+    x[a] = _mm256_add_epi32(x[a], x[b]);
+    x[d] = _mm256_shuffle_epi8(_mm256_xor_si256(x[d], x[a]), take(&ROTATE_8));
+    x[c] = _mm256_add_epi32(x[c], x[d]);
+    x[b] = rotate::<7, 25>(_mm256_xor_si256(x[b], x[c]));
 }
 
 #[inline]
@@ -98,26 +139,12 @@ fn rotate<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
     _mm256_or_si256(_mm256_slli_epi32::<LEFT>(x), _mm256_srli_epi32::<RIGHT>(x))
 }
 
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn rotate_16(x: __m256i) -> __m256i {
-    let bytes = _mm_set_epi8(13, 12, 15, 14, 9, 8, 11, 10, 5, 4, 7, 6, 1, 0, 3, 2);
-    _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(bytes))
-}
-
-#[inline]
-#[target_feature(enable = "avx2,bmi2")]
-fn rotate_8(x: __m256i) -> __m256i {
-    let bytes = _mm_set_epi8(14, 13, 12, 15, 10, 9, 8, 11, 6, 5, 4, 7, 2, 1, 0, 3);
-    _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(bytes))
-}
-
 /// Writes eight words of eight lanes as one half of each lane's block.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
 fn store_transposed(out: &mut [Block; LANES], half: usize, words: [__m256i; 8]) {
     for (block, row) in out.iter_mut().zip(transpose(words)) {
-        store_half(&mut block.0[half], row);
+        store_half(&mut block[half].0, row);
     }
 }
 

@@ -2,10 +2,13 @@
 
 use core::arch::x86_64::*;
 
-/// A block of keystream, as the two registers that it takes.
+/// What a register takes of a block of keystream. The first half of block 0 is the one-time key.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Block(pub(super) [[u8; 32]; 2]);
+#[repr(C, align(32))]
+pub(super) struct Half(pub(super) [u8; 32]);
+
+/// A block of keystream.
+pub(super) type Block = [Half; 2];
 
 /// One word of eight lanes.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,22 @@ pub(super) fn load_row(row: &Row) -> __m256i {
 pub(super) fn store_row(row: &mut Row, value: __m256i) {
     // SAFETY: a row is 32 bytes long and aligned to 32.
     unsafe { _mm256_store_si256(core::ptr::from_mut(row).cast(), value) }
+}
+
+/// Keeps a register in memory, whatever the compiler thinks of it.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn keep(row: &mut Row, value: __m256i) {
+    // SAFETY: a row is 32 bytes long and aligned to 32.
+    unsafe { core::ptr::from_mut(row).cast::<__m256i>().write_volatile(value) }
+}
+
+/// Takes a register out of memory, whatever the compiler thinks of it.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn take(row: &Row) -> __m256i {
+    // SAFETY: a row is 32 bytes long and aligned to 32.
+    unsafe { core::ptr::from_ref(row).cast::<__m256i>().read_volatile() }
 }
 
 /// Loads the words of a key.
@@ -48,14 +67,12 @@ pub(super) fn store_half(half: &mut [u8; 32], value: __m256i) {
     unsafe { _mm256_storeu_si256(core::ptr::from_mut(half).cast(), value) }
 }
 
-/// Overwrites a block in a way that is not left out.
+/// Overwrites half a block in a way that is not left out.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
-pub(super) fn wipe_block(block: &mut Block) {
-    for half in &mut block.0 {
-        // SAFETY: half a block is 32 bytes long and aligned to 32, as the register is.
-        unsafe { core::ptr::from_mut(half).cast::<__m256i>().write_volatile(_mm256_setzero_si256()) }
-    }
+pub(super) fn wipe_half(half: &mut Half) {
+    // SAFETY: half a block is 32 bytes long and aligned to 32, as the register is.
+    unsafe { core::ptr::from_mut(half).cast::<__m256i>().write_volatile(_mm256_setzero_si256()) }
 }
 
 /// Overwrites a row in a way that is not left out.

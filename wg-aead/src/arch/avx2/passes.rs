@@ -3,10 +3,9 @@
 use core::arch::x86_64::*;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
 use super::chacha20::{self, Inputs, KeyRows, LANES};
-use super::memory::{Block, Row, load_half, load_key, store_half, store_row, wipe_block, wipe_row};
+use super::memory::{Block, Half, Row, load_half, load_key, store_half, store_row, wipe_half, wipe_row};
 use super::streams::{Streams, Texts};
 use crate::checksum::Sum;
 use crate::packet::{GROUP, Group, Packet};
@@ -46,6 +45,8 @@ struct Pass {
 struct Start {
     inputs: Inputs,
     keys: KeyRows,
+    /// Words of the state that have no register for a while.
+    kept: [Row; 4],
 }
 
 /// What has been put into passes.
@@ -80,12 +81,12 @@ pub(super) fn seal(group: &mut Group<'_, '_>) {
     let mut streams = Streams::new(group.len());
     let mut plan = Plan::new(group, &mut start, Direction::Seal);
     while plan.fill(group, &mut start, &mut pass, |_| true) {
-        run(&start, &mut pass, &mut streams, group, Direction::Seal);
+        run(&mut start, &mut pass, &mut streams, group, Direction::Seal);
         for run in &pass.runs[..pass.count] {
             let Some(packet) = group.get_mut(run.packet) else { continue };
             let mut keystream = &pass.keystream[run.lane..run.lane + run.count];
             if let (0, Some((block, rest))) = (run.block, keystream.split_first()) {
-                streams.one_time_keys[run.packet] = block.0[0];
+                streams.one_time_keys[run.packet] = block[0];
                 keystream = rest;
             }
             apply(packet, run.block.saturating_sub(1), keystream, Direction::Seal);
@@ -123,9 +124,9 @@ pub(super) fn open(group: &mut Group<'_, '_>) {
         let pass = &mut stash[made % STASH];
         let forged = known & !authentic;
         if made - applied < STASH && plan.fill(group, &mut start, pass, |packet| forged >> packet & 1 == 0) {
-            run(&start, pass, &mut streams, group, Direction::Open);
+            run(&mut start, pass, &mut streams, group, Direction::Open);
             for run in pass.runs[..pass.count].iter().filter(|run| run.block == 0) {
-                streams.one_time_keys[run.packet] = pass.keystream[run.lane].0[0];
+                streams.one_time_keys[run.packet] = pass.keystream[run.lane][0];
                 let len = group.get(run.packet).map_or(0, |packet| packet.text.len());
                 streams.may_read(run.packet, len, true);
             }
@@ -171,10 +172,11 @@ pub(super) fn open(group: &mut Group<'_, '_>) {
 /// Makes the keystream of a pass, and absorbs what can be absorbed meanwhile.
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2")]
-fn run(start: &Start, pass: &mut Pass, streams: &mut Streams, group: &Group<'_, '_>, direction: Direction) {
+fn run(start: &mut Start, pass: &mut Pass, streams: &mut Streams, group: &Group<'_, '_>, direction: Direction) {
     let texts = Texts { group, direction };
     let mut beside = streams.resume(&texts);
-    chacha20::eight(&start.keys, &start.inputs, &mut pass.keystream, || beside.step(&texts));
+    let Start { keys, inputs, kept } = start;
+    chacha20::eight(keys, inputs, kept, &mut pass.keystream, &mut beside);
     beside.pause();
 }
 
@@ -182,13 +184,13 @@ impl Start {
     #[inline]
     fn new() -> Self {
         const ROW: Row = Row([0; 8]);
-        Self { inputs: Inputs { block: ROW, counter_low: ROW, counter_high: ROW }, keys: [ROW; 8] }
+        Self { inputs: Inputs { block: ROW, counter_low: ROW, counter_high: ROW }, keys: [ROW; 8], kept: [ROW; 4] }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,bmi2")]
     fn wipe(&mut self) {
-        for row in &mut self.keys {
+        for row in self.keys.iter_mut().chain(&mut self.kept) {
             wipe_row(row);
         }
     }
@@ -197,7 +199,7 @@ impl Start {
 impl Pass {
     const fn new() -> Self {
         Self {
-            keystream: [Block([[0; 32]; 2]); LANES],
+            keystream: [[Half([0; 32]); 2]; LANES],
             runs: [Run { packet: 0, block: 0, lane: 0, count: 0 }; LANES],
             count: 0,
             texts: 0,
@@ -207,8 +209,8 @@ impl Pass {
     #[inline]
     #[target_feature(enable = "avx2,bmi2")]
     fn wipe(&mut self) {
-        for block in &mut self.keystream {
-            wipe_block(block);
+        for half in self.keystream.as_flattened_mut() {
+            wipe_half(half);
         }
     }
 }
@@ -362,17 +364,15 @@ fn exclusive_or(text: &mut [u8], keystream: &[Block], summing: Option<Direction>
     let (chunks, last) = text.as_chunks_mut::<64>();
     let mut keystream = keystream.iter();
     for (chunk, block) in chunks.iter_mut().zip(&mut keystream) {
-        for (half, key) in chunk.as_chunks_mut::<32>().0.iter_mut().zip(&block.0) {
+        for (half, key) in chunk.as_chunks_mut::<32>().0.iter_mut().zip(block) {
             let source = load_half(half);
-            let result = _mm256_xor_si256(source, load_half(key));
+            let result = _mm256_xor_si256(source, load_half(&key.0));
             store_half(half, result);
             sum = add_words(sum, source, result, summing);
         }
     }
     if let (false, Some(block)) = (last.is_empty(), keystream.next()) {
-        let mut source = [0; 64];
-        source[..last.len()].copy_from_slice(last);
-        sum = exclusive_or_part(source, last, block, summing, sum);
+        sum = exclusive_or_part(None, last, block, summing, sum);
     }
     sum
 }
@@ -393,48 +393,73 @@ fn exclusive_or_from(
         {
             from = behind;
             let halves = first.as_chunks::<32>().0.iter().zip(chunk.as_chunks_mut::<32>().0);
-            for ((first, half), key) in halves.zip(&block.0) {
+            for ((first, half), key) in halves.zip(block) {
                 let source = load_half(first);
-                let result = _mm256_xor_si256(source, load_half(key));
+                let result = _mm256_xor_si256(source, load_half(&key.0));
                 store_half(half, result);
                 sum = add_words(sum, source, result, summing);
             }
         } else {
             let (first, behind) = from.split_at(chunk.len().min(from.len()));
             from = behind;
-            let mut source = [0; 64];
-            source[..first.len()].copy_from_slice(first);
-            sum = exclusive_or_part(source, chunk, block, summing, sum);
+            sum = exclusive_or_part(Some(first), chunk, block, summing, sum);
         }
     }
     sum
 }
 
-/// The same for a block that is not full, or whose source is not.
+/// The same for a block that is not full, or whose source is not. Without a source it is in place.
 #[inline]
 #[target_feature(enable = "avx2,bmi2")]
 fn exclusive_or_part(
-    mut source: [u8; 64],
+    mut source: Option<&[u8]>,
     text: &mut [u8],
     block: &Block,
     summing: Option<Direction>,
     mut sum: __m256i,
 ) -> __m256i {
-    let mut result = source;
-    let halves = result.as_chunks_mut::<32>().0.iter_mut();
-    for (half, key) in halves.zip(&block.0) {
-        store_half(half, _mm256_xor_si256(load_half(half), load_half(key)));
+    for (half, key) in text.chunks_mut(32).zip(block) {
+        let mut buffer = Half([0; 32]);
+        let (first, behind) = match source {
+            None => (&*half, None),
+            Some(source) => {
+                let (first, behind) = source.split_at(half.len().min(source.len()));
+                (first, Some(behind))
+            }
+        };
+        source = behind;
+        copy_up_to_32(&mut buffer.0[..first.len()], first);
+        let from = load_half(&buffer.0);
+        store_half(&mut buffer.0, _mm256_xor_si256(from, load_half(&key.0)));
+        copy_up_to_32(half, &buffer.0[..half.len()]);
+        if summing.is_some() {
+            buffer.0[half.len()..].fill(0);
+            sum = add_words(sum, from, load_half(&buffer.0), summing);
+        }
+        wipe_half(&mut buffer);
     }
-    text.copy_from_slice(&result[..text.len()]);
-    if summing.is_some() {
-        result[text.len()..].fill(0);
-        for (source, result) in source.as_chunks::<32>().0.iter().zip(result.as_chunks::<32>().0) {
-            sum = add_words(sum, load_half(source), load_half(result), summing);
+    sum
+}
+
+/// Copies up to 32 bytes by loads and stores that overlap, since a copy of so few would be a call.
+#[inline]
+fn copy_up_to_32(to: &mut [u8], from: &[u8]) {
+    fn both_ends<const N: usize>(to: &mut [u8], from: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else { return false };
+        let (first, last) = (*first, *last);
+        if let Some(to) = to.first_chunk_mut() {
+            *to = first;
+        }
+        if let Some(to) = to.last_chunk_mut() {
+            *to = last;
+        }
+        true
+    }
+    if !both_ends::<16>(to, from) && !both_ends::<8>(to, from) && !both_ends::<4>(to, from) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
         }
     }
-    source.zeroize();
-    result.zeroize();
-    sum
 }
 
 /// Adds the 16-bit words of the plaintext.
@@ -458,3 +483,62 @@ fn total(sum: __m256i) -> Sum {
     store_row(&mut lanes, sum);
     Sum::from_little_endian(lanes.0.iter().map(|lane| u64::from(*lane)).sum())
 }
+// TIMING-BEGIN
+#[cfg(test)]
+mod timing {
+    extern crate std;
+    use super::*;
+    use std::time::Instant;
+    use std::hint::black_box;
+
+    fn time(name: &str, per: f64, f: &mut dyn FnMut()) {
+        let mut best = f64::MAX;
+        for _ in 0..2000 {
+            let t = Instant::now();
+            for _ in 0..20 {
+                f();
+            }
+            best = best.min(t.elapsed().as_nanos() as f64 / 20.0);
+        }
+        std::println!("{name}: {best:.1} ns = {:.0} cycles; per unit {:.2} cycles", best * 3.69, best * 3.69 / per);
+    }
+
+    #[target_feature(enable = "avx2,bmi2")]
+    fn go() {
+        let mut x = 1_u64;
+        time("1000 dependent", 1000.0, &mut || {
+            let mut y = black_box(x);
+            for _ in 0..500 { y = y.wrapping_add(black_box(3)).rotate_left(7) ^ y; }
+            x = y;
+        });
+        let key = crate::Key::new(&[3; 32]);
+        let mut buffers = std::vec![std::vec![0_u8; 9000]; 16];
+        for len in [8960_usize] {
+            let mut packets: std::vec::Vec<_> = buffers.iter_mut().map(|b| Packet::new(&key, 1, &mut b[..len], len, &[], [0; 16])).collect();
+            let mut group = Group::new();
+            for p in &mut packets { group.push(p); }
+            let mut start = Start::new();
+            let mut pass = Pass::new();
+            let mut streams = Streams::new(16);
+            let mut plan = Plan::new(&group, &mut start, Direction::Open);
+            time("fill", 1.0, &mut || unsafe { plan.turns[0].block = 1; plan.turns[1].block = 1; plan.fill(&group, &mut start, &mut pass, |_| true); });
+            time("empty pass", 10.0, &mut || unsafe { run(&mut start, &mut pass, &mut streams, &group, Direction::Open); });
+            for p in 0..16 { streams.may_read(p, len, true); }
+            let fresh = |s: &mut Streams| { let mut n = Streams::new(16); for p in 0..16 { n.may_read(p, len, true) }; *s = n; };
+            let mut k = 0;
+            time("full pass", 10.0, &mut || unsafe { if k % 20 == 0 { fresh(&mut streams) }; k += 1; run(&mut start, &mut pass, &mut streams, &group, Direction::Open); });
+            time("finish 16", 560.0 * 16.0, &mut || unsafe { fresh(&mut streams); streams.finish(&Texts { group: &group, direction: Direction::Open }); });
+            let mut s1 = Streams::new(1); s1.may_read(0, len, true);
+            time("finish 1", 560.0, &mut || unsafe { s1 = Streams::new(1); s1.may_read(0, len, true); s1.finish(&Texts { group: &group, direction: Direction::Open }); });
+            time("apply 8", 8.0, &mut || unsafe { apply(group.get_mut(0).unwrap(), 0, &pass.keystream, Direction::Open); });
+            time("apply 4+4", 8.0, &mut || unsafe { apply(group.get_mut(0).unwrap(), 0, &pass.keystream[..4], Direction::Open);  apply(group.get_mut(1).unwrap(), 0, &pass.keystream[4..], Direction::Open);});
+        }
+    }
+
+    #[test]
+    #[ignore]
+    fn timing() {
+        unsafe { go() }
+    }
+}
+// TIMING-END

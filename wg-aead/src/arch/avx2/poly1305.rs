@@ -28,42 +28,44 @@ impl Poly1305 {
     /// Absorbs two blocks.
     #[inline(always)]
     pub(super) fn two_blocks(&mut self, bytes: &[u8; 32]) {
-        let [a, b, c, d] = words(bytes);
-        self.block(a, b);
-        self.block(c, d);
+        for block in bytes.as_chunks().0 {
+            self.block(u128::from_le_bytes(*block));
+        }
     }
 
     /// Absorbs the end of a message, less than two blocks, and the block of the lengths. RFC 8439, section 2.8.
     #[inline(always)]
     pub(super) fn end(&mut self, mut tail: &[u8], len: usize) {
         if let Some((block, rest)) = tail.split_first_chunk::<16>() {
-            let block = u128::from_le_bytes(*block);
-            self.block(block as u64, (block >> 64) as u64);
+            self.block(u128::from_le_bytes(*block));
             tail = rest;
         }
         if !tail.is_empty() {
-            let block = padded(tail);
-            self.block(block as u64, (block >> 64) as u64);
+            self.block(padded(tail));
         }
-        self.block(0, len as u64);
+        self.block(pair(0, len as u64));
     }
 
     /// h = (h + block + 2^128) r
+    ///
+    /// Carries are written as 128-bit sums, which the compiler makes chains of additions with carry of.
     #[inline(always)]
-    fn block(&mut self, low: u64, high: u64) {
-        let (h0, carry) = self.h[0].overflowing_add(low);
-        let (h1, carry) = self.h[1].carrying_add(high, carry);
-        let h2 = self.h[2] + 1 + u64::from(carry);
+    fn block(&mut self, block: u128) {
+        let [h0, h1, h2] = self.h;
+        let (h, carry) = pair(h0, h1).overflowing_add(block);
+        let h2 = h2.wrapping_add(1).wrapping_add(u64::from(carry));
+        let (h0, h1) = (h as u64, (h >> 64) as u64);
         let Self { r: [r0, r1], s, .. } = *self;
-        let mul = |a: u64, b: u64| u128::from(a) * u128::from(b);
-        // Every sum of two products is below 2^126, and h2 is below 8.
-        let d0 = mul(h0, r0) + mul(h1, s);
-        let d1 = mul(h0, r1) + mul(h1, r0) + u128::from(h2 * s) + (d0 >> 64);
-        let d2 = h2 * r0 + (d1 >> 64) as u64;
+        let product = |a: u64, b: u64| u128::from(a) * u128::from(b);
+        // Every sum of two products is below 2^126, and h2 is below 8: nothing wraps.
+        let d0 = product(h0, r0).wrapping_add(product(h1, s));
+        let d1 = product(h0, r1).wrapping_add(product(h1, r0)).wrapping_add(u128::from(h2.wrapping_mul(s)));
+        let d1 = d1.wrapping_add(pair(0, h2.wrapping_mul(r0))).wrapping_add(d0 >> 64);
         // What is above 2^130 counts five.
-        let (h0, carry) = (d0 as u64).overflowing_add((d2 & !3) + (d2 >> 2));
-        let (h1, carry) = (d1 as u64).overflowing_add(u64::from(carry));
-        self.h = [h0, h1, (d2 & 3) + u64::from(carry)];
+        let over = (d1 >> 64) as u64;
+        let five = (over & !3).wrapping_add(over >> 2);
+        let (h, carry) = pair(d0 as u64, d1 as u64).overflowing_add(u128::from(five));
+        self.h = [h as u64, (h >> 64) as u64, (over & 3).wrapping_add(u64::from(carry))];
     }
 
     /// The tag, given the second half of the one-time key.
@@ -78,8 +80,13 @@ impl Poly1305 {
         let (h0, h1) = ((h0 & !over) | (g0 & over), (h1 & !over) | (g1 & over));
         let (h0, carry) = h0.overflowing_add(s0);
         let h1 = h1.wrapping_add(s1).wrapping_add(u64::from(carry));
-        (u128::from(h0) | u128::from(h1) << 64).to_le_bytes()
+        pair(h0, h1).to_le_bytes()
     }
+}
+
+#[inline(always)]
+fn pair(low: u64, high: u64) -> u128 {
+    u128::from(low) | u128::from(high) << 64
 }
 
 #[inline(always)]

@@ -2,6 +2,8 @@
 
 use zeroize::Zeroize;
 
+use super::chacha20::{self, Beside};
+use super::memory::{Half, wipe_half};
 use super::passes::Direction;
 use super::poly1305::Poly1305;
 use crate::packet::{GROUP, Group};
@@ -26,14 +28,14 @@ impl<'m> Texts<'_, 'm, '_> {
 /// How much of a ciphertext may be absorbed by now.
 #[derive(Clone, Copy, Default)]
 struct Readable {
-    bytes: usize,
+    bytes: u32,
     /// Whether that is all, and the tag can be made.
     whole: bool,
 }
 
 /// The tags of a group.
 pub(super) struct Streams {
-    pub(super) one_time_keys: [[u8; 32]; GROUP],
+    pub(super) one_time_keys: [Half; GROUP],
     pub(super) tags: [[u8; 16]; GROUP],
     readable: [Readable; GROUP],
     count: usize,
@@ -60,8 +62,9 @@ struct Feed<'m> {
 }
 
 /// The streams while no ciphertext changes.
-pub(super) struct Running<'s, 'm> {
+pub(super) struct Running<'s, 'm, 'g, 'a> {
     all: &'s mut Streams,
+    texts: &'s Texts<'g, 'm, 'a>,
     streams: [Stream; 2],
     feeds: [Feed<'m>; 2],
 }
@@ -71,7 +74,7 @@ impl Streams {
     pub(super) fn new(count: usize) -> Self {
         let stream = |packet| Stream { packet, absorbed: None, poly: Poly1305::default() };
         Self {
-            one_time_keys: [[0; 32]; GROUP],
+            one_time_keys: [Half([0; 32]); GROUP],
             tags: [[0; 16]; GROUP],
             readable: [Readable::default(); GROUP],
             count,
@@ -83,7 +86,7 @@ impl Streams {
     /// Lets the first bytes of a packet be absorbed, whose one-time key is there.
     #[inline]
     pub(super) fn may_read(&mut self, packet: usize, bytes: usize, whole: bool) {
-        self.readable[packet] = Readable { bytes, whole };
+        self.readable[packet] = Readable { bytes: bytes as u32, whole };
     }
 
     /// A packet whose tag has been made since the last time.
@@ -99,10 +102,13 @@ impl Streams {
     }
 
     #[inline(always)]
-    pub(super) fn resume<'m>(&mut self, texts: &Texts<'_, 'm, '_>) -> Running<'_, 'm> {
+    pub(super) fn resume<'s, 'm, 'g, 'a>(
+        &'s mut self,
+        texts: &'s Texts<'g, 'm, 'a>,
+    ) -> Running<'s, 'm, 'g, 'a> {
         let mut streams = self.streams;
         let feeds = [self.feed(&mut streams[0], texts), self.feed(&mut streams[1], texts)];
-        Running { all: self, streams, feeds }
+        Running { all: self, texts, streams, feeds }
     }
 
     /// What there is to absorb for a stream.
@@ -116,13 +122,13 @@ impl Streams {
         let absorbed = match stream.absorbed {
             Some(absorbed) => absorbed,
             None => {
-                stream.poly = Poly1305::new(&self.one_time_keys[stream.packet]);
+                stream.poly = Poly1305::new(&self.one_time_keys[stream.packet].0);
                 stream.absorbed = Some(0);
                 0
             }
         };
         let text = texts.get(stream.packet);
-        let chunks = text.get(..bytes).unwrap_or_default().as_chunks().0;
+        let chunks = text.get(..bytes as usize).unwrap_or_default().as_chunks().0;
         Feed { chunks: chunks.get(absorbed..).unwrap_or_default(), whole }
     }
 
@@ -133,7 +139,8 @@ impl Streams {
         let count = self.count;
         let mut running = self.resume(texts);
         while running.streams.iter().any(|stream| stream.packet < count) {
-            running.step(texts);
+            running.once();
+            running.twice();
         }
         running.pause();
     }
@@ -144,36 +151,45 @@ impl Streams {
     pub(super) fn finish_up_to(&mut self, packet: usize, texts: &Texts<'_, '_, '_>) {
         let mut running = self.resume(texts);
         while running.streams[packet % 2].packet <= packet {
-            running.step(texts);
+            running.once();
+            running.twice();
         }
         running.pause();
     }
 
+    #[inline]
+    #[target_feature(enable = "avx2,bmi2")]
     pub(super) fn wipe(&mut self) {
-        self.one_time_keys.zeroize();
+        for key in self.one_time_keys.iter_mut().take(self.count) {
+            wipe_half(key);
+        }
         for stream in &mut self.streams {
             stream.poly.zeroize();
         }
     }
 }
 
-impl<'m> Running<'_, 'm> {
-    /// A step of either stream: 32 bytes, or from one message to the next.
+impl chacha20::Beside for Running<'_, '_, '_, '_> {
     #[inline(always)]
-    pub(super) fn step(&mut self, texts: &Texts<'_, 'm, '_>) {
-        let Self { all, streams: [a, b], feeds: [feed_a, feed_b] } = self;
-        step(all, a, feed_a, texts);
-        step(all, b, feed_b, texts);
+    fn once(&mut self) {
+        step(self.all, &mut self.streams[0], &mut self.feeds[0], self.texts);
     }
 
     #[inline(always)]
+    fn twice(&mut self) {
+        step(self.all, &mut self.streams[1], &mut self.feeds[1], self.texts);
+    }
+}
+
+impl Running<'_, '_, '_, '_> {
+    #[inline(always)]
     pub(super) fn pause(self) {
-        let Self { all, mut streams, feeds } = self;
+        let Self { all, mut streams, feeds, .. } = self;
         for (stream, feed) in streams.iter_mut().zip(feeds) {
             if let (Some(absorbed), Some(readable)) =
                 (&mut stream.absorbed, all.readable.get(stream.packet))
             {
-                *absorbed = readable.bytes / 32 - feed.chunks.len();
+                *absorbed = readable.bytes as usize / 32 - feed.chunks.len();
             }
         }
         all.streams = streams;
@@ -188,7 +204,7 @@ fn step<'m>(all: &mut Streams, stream: &mut Stream, feed: &mut Feed<'m>, texts: 
     } else if feed.whole {
         let text = texts.get(stream.packet);
         stream.poly.end(text.as_chunks::<32>().1, text.len());
-        all.tags[stream.packet] = stream.poly.tag(&all.one_time_keys[stream.packet]);
+        all.tags[stream.packet] = stream.poly.tag(&all.one_time_keys[stream.packet].0);
         stream.packet += 2;
         stream.absorbed = None;
         *feed = all.feed(stream, texts);

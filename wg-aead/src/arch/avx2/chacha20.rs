@@ -22,10 +22,9 @@ pub(super) struct Inputs {
     pub(super) counter_high: Row,
 }
 
-/// What is done beside the cipher: something twice in each of the ten double rounds, of which each is a chain of its own.
+/// What is done beside the cipher, once in each double round.
 pub(super) trait Beside {
-    fn once(&mut self);
-    fn twice(&mut self);
+    fn step(&mut self);
 }
 
 /// Which byte goes where in a rotation of each word by 16 and by 8 bits.
@@ -69,7 +68,6 @@ pub(super) fn eight(
         x[11] = take(keep_11);
         quarter(&mut x, 2, 6, 10, 14);
         quarter(&mut x, 3, 7, 11, 15);
-        beside.once();
         quarter(&mut x, 0, 5, 10, 15);
         quarter(&mut x, 1, 6, 11, 12);
         keep(keep_10, x[10]);
@@ -78,7 +76,7 @@ pub(super) fn eight(
         x[9] = take(keep_9);
         quarter(&mut x, 2, 7, 8, 13);
         quarter(&mut x, 3, 4, 9, 14);
-        beside.twice();
+        beside.step();
     }
     x[10] = take(keep_10);
     x[11] = take(keep_11);

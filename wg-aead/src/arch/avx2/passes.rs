@@ -521,15 +521,31 @@ mod timing {
             let mut pass = Pass::new();
             let mut streams = Streams::new(16);
             let mut plan = Plan::new(&group, &mut start, Direction::Open);
+            for n in [1,4,16] {
+            let mut packets: std::vec::Vec<_> = buffers.iter_mut().take(n).map(|b| Packet::new(&key, 1, &mut b[..64], 64, &[], [0; 16])).collect();
+            let mut group = Group::new();
+            for p in &mut packets { group.push(p); }
+            time("seal 64", 1.0, &mut || unsafe { seal(&mut group) });
+            time("open 64", 1.0, &mut || unsafe { open(&mut group) });
+            }
+            let mut packets: std::vec::Vec<_> = buffers.iter_mut().map(|b| Packet::new(&key, 1, &mut b[..len], len, &[], [0; 16])).collect();
+            let mut group = Group::new();
+            for p in &mut packets { group.push(p); }
+            time("start", 1.0, &mut || { black_box(Start::new()); });
+            time("pass", 1.0, &mut || { black_box(Pass::new()); });
+            time("streams", 1.0, &mut || { black_box(Streams::new(1)); });
+            time("wipe start", 1.0, &mut || unsafe { start.wipe(); });
+            time("wipe pass", 1.0, &mut || unsafe { pass.wipe(); });
+            time("wipe streams", 1.0, &mut || unsafe { streams.wipe(); });
             time("fill", 1.0, &mut || unsafe { plan.turns[0].block = 1; plan.turns[1].block = 1; plan.fill(&group, &mut start, &mut pass, |_| true); });
             time("empty pass", 10.0, &mut || unsafe { run(&mut start, &mut pass, &mut streams, &group, Direction::Open); });
             for p in 0..16 { streams.may_read(p, len, true); }
             let fresh = |s: &mut Streams| { let mut n = Streams::new(16); for p in 0..16 { n.may_read(p, len, true) }; *s = n; };
             let mut k = 0;
             time("full pass", 10.0, &mut || unsafe { if k % 20 == 0 { fresh(&mut streams) }; k += 1; run(&mut start, &mut pass, &mut streams, &group, Direction::Open); });
-            time("finish 16", 560.0 * 16.0, &mut || unsafe { fresh(&mut streams); streams.finish(&Texts { group: &group, direction: Direction::Open }); });
+            time("finish 16", 560.0 * 16.0, &mut || unsafe { fresh(&mut streams); streams.finish( &Texts { group: &group, direction: Direction::Open }); });
             let mut s1 = Streams::new(1); s1.may_read(0, len, true);
-            time("finish 1", 560.0, &mut || unsafe { s1 = Streams::new(1); s1.may_read(0, len, true); s1.finish(&Texts { group: &group, direction: Direction::Open }); });
+            time("finish 1", 560.0, &mut || unsafe { s1 = Streams::new(1); s1.may_read(0, len, true); s1.finish( &Texts { group: &group, direction: Direction::Open }); });
             time("apply 8", 8.0, &mut || unsafe { apply(group.get_mut(0).unwrap(), 0, &pass.keystream, Direction::Open); });
             time("apply 4+4", 8.0, &mut || unsafe { apply(group.get_mut(0).unwrap(), 0, &pass.keystream[..4], Direction::Open);  apply(group.get_mut(1).unwrap(), 0, &pass.keystream[4..], Direction::Open);});
         }

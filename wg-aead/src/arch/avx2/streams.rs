@@ -2,7 +2,7 @@
 
 use zeroize::Zeroize;
 
-use super::chacha20::{self, Beside};
+use super::chacha20::Beside;
 use super::memory::{Half, wipe_half};
 use super::passes::Direction;
 use super::poly1305::Poly1305;
@@ -139,8 +139,7 @@ impl Streams {
         let count = self.count;
         let mut running = self.resume(texts);
         while running.streams.iter().any(|stream| stream.packet < count) {
-            running.once();
-            running.twice();
+            running.step();
         }
         running.pause();
     }
@@ -151,8 +150,7 @@ impl Streams {
     pub(super) fn finish_up_to(&mut self, packet: usize, texts: &Texts<'_, '_, '_>) {
         let mut running = self.resume(texts);
         while running.streams[packet % 2].packet <= packet {
-            running.once();
-            running.twice();
+            running.step();
         }
         running.pause();
     }
@@ -169,15 +167,13 @@ impl Streams {
     }
 }
 
-impl chacha20::Beside for Running<'_, '_, '_, '_> {
+impl Beside for Running<'_, '_, '_, '_> {
+    /// A step of either stream: 32 bytes, or from one message to the next.
     #[inline(always)]
-    fn once(&mut self) {
-        step(self.all, &mut self.streams[0], &mut self.feeds[0], self.texts);
-    }
-
-    #[inline(always)]
-    fn twice(&mut self) {
-        step(self.all, &mut self.streams[1], &mut self.feeds[1], self.texts);
+    fn step(&mut self) {
+        let Self { all, texts, streams: [a, b], feeds: [feed_a, feed_b] } = self;
+        step(all, a, feed_a, texts);
+        step(all, b, feed_b, texts);
     }
 }
 

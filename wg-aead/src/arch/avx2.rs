@@ -1,6 +1,11 @@
 //! The kernel for AVX2: eight blocks of ChaCha20 to a pass, and Poly1305 of two packets beside it.
 #![expect(unsafe_code, reason = "instructions of one processor family")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "words are cut out of wider ones; lanes and blocks are few"
+)]
 
+mod apply;
 mod chacha20;
 mod memory;
 mod passes;

@@ -5,7 +5,7 @@
 
 use core::arch::x86_64::*;
 
-use super::memory::{Block, Row, keep, load_row, store_half, take};
+use super::memory::{Block, Row, keep, load_key_half, store_half, take};
 use crate::portable::SIGMA;
 
 /// Blocks of a pass.
@@ -80,6 +80,7 @@ pub(super) fn eight(
     }
     x[10] = take(keep_10);
     x[11] = take(keep_11);
+    // Read anew, not from a copy on the stack.
     for (x, start) in x.iter_mut().zip(start(keys, inputs)) {
         *x = _mm256_add_epi32(*x, start);
     }
@@ -97,18 +98,18 @@ fn start(keys: &KeyRows, inputs: &Inputs) -> [__m256i; 16] {
         sigma(1),
         sigma(2),
         sigma(3),
-        load_row(k0),
-        load_row(k1),
-        load_row(k2),
-        load_row(k3),
-        load_row(k4),
-        load_row(k5),
-        load_row(k6),
-        load_row(k7),
-        load_row(&inputs.block),
+        take(k0),
+        take(k1),
+        take(k2),
+        take(k3),
+        take(k4),
+        take(k5),
+        take(k6),
+        take(k7),
+        take(&inputs.block),
         _mm256_setzero_si256(),
-        load_row(&inputs.counter_low),
-        load_row(&inputs.counter_high),
+        take(&inputs.counter_low),
+        take(&inputs.counter_high),
     ]
 }
 
@@ -135,6 +136,92 @@ fn quarter(x: &mut [__m256i; 16], a: usize, b: usize, c: usize, d: usize) {
 #[target_feature(enable = "avx2,bmi2")]
 fn rotate<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
     _mm256_or_si256(_mm256_slli_epi32::<LEFT>(x), _mm256_srli_epi32::<RIGHT>(x))
+}
+
+/// What one block is of.
+#[derive(Clone, Copy)]
+pub(super) struct Single<'a> {
+    pub(super) key: &'a [u32; 8],
+    pub(super) block: u32,
+    pub(super) counter: u64,
+}
+
+/// Writes the keystream of `PAIRS` pairs of blocks: a register holds a row of the states of two blocks.
+///
+/// Up to six blocks are faster so than as some of eight: on Zen 4 in 300, 350 and 450 cycles against 570.
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi2")]
+pub(super) fn pairs<const PAIRS: usize>(blocks: &[Single<'_>; LANES], out: &mut [Block; LANES]) {
+    let mut starts = [[_mm256_setzero_si256(); 4]; PAIRS];
+    for (start, pair) in starts.iter_mut().zip(blocks.as_chunks::<2>().0) {
+        *start = start_pair(pair);
+    }
+    let mut x = starts;
+    for _ in 0..10 {
+        rows(&mut x);
+        for [_, b, c, d] in &mut x {
+            *b = _mm256_shuffle_epi32::<0x39>(*b);
+            *c = _mm256_shuffle_epi32::<0x4e>(*c);
+            *d = _mm256_shuffle_epi32::<0x93>(*d);
+        }
+        rows(&mut x);
+        for [_, b, c, d] in &mut x {
+            *b = _mm256_shuffle_epi32::<0x93>(*b);
+            *c = _mm256_shuffle_epi32::<0x4e>(*c);
+            *d = _mm256_shuffle_epi32::<0x39>(*d);
+        }
+    }
+    for ((x, start), out) in x.into_iter().zip(starts).zip(out.as_chunks_mut::<2>().0) {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|row| _mm256_add_epi32(x[row], start[row]));
+        let [first, second] = out;
+        store_half(&mut first[0].0, _mm256_permute2x128_si256::<0x20>(a, b));
+        store_half(&mut first[1].0, _mm256_permute2x128_si256::<0x20>(c, d));
+        store_half(&mut second[0].0, _mm256_permute2x128_si256::<0x31>(a, b));
+        store_half(&mut second[1].0, _mm256_permute2x128_si256::<0x31>(c, d));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn start_pair(pair: &[Single<'_>; 2]) -> [__m256i; 4] {
+    let mut keys = [[_mm_setzero_si128(); 2]; 2];
+    let mut last = [_mm_setzero_si128(); 2];
+    for (at, Single { key, block, counter }) in pair.iter().enumerate() {
+        for (row, half) in keys.iter_mut().zip(key.as_chunks().0) {
+            row[at] = load_key_half(half);
+        }
+        let (low, high) = (*counter as i32, (*counter >> 32) as i32);
+        last[at] = _mm_setr_epi32(block.cast_signed(), 0, low, high);
+    }
+    let [a, b, c, d] = SIGMA.map(u32::cast_signed);
+    [
+        _mm256_broadcastsi128_si256(_mm_setr_epi32(a, b, c, d)),
+        _mm256_set_m128i(keys[0][1], keys[0][0]),
+        _mm256_set_m128i(keys[1][1], keys[1][0]),
+        _mm256_set_m128i(last[1], last[0]),
+    ]
+}
+
+/// The four quarter rounds of every pair, step by step so that independent instructions are neighbours.
+#[inline]
+#[target_feature(enable = "avx2,bmi2")]
+fn rows<const PAIRS: usize>(x: &mut [[__m256i; 4]; PAIRS]) {
+    for [a, b, _, d] in &mut *x {
+        *a = _mm256_add_epi32(*a, *b);
+        *d = _mm256_shuffle_epi8(_mm256_xor_si256(*d, *a), take(&ROTATE_16));
+    }
+    for [_, b, c, d] in &mut *x {
+        *c = _mm256_add_epi32(*c, *d);
+        *b = rotate::<12, 20>(_mm256_xor_si256(*b, *c));
+    }
+    for [a, b, _, d] in &mut *x {
+        *a = _mm256_add_epi32(*a, *b);
+        *d = _mm256_shuffle_epi8(_mm256_xor_si256(*d, *a), take(&ROTATE_8));
+    }
+    for [_, b, c, d] in &mut *x {
+        *c = _mm256_add_epi32(*c, *d);
+        *b = rotate::<7, 25>(_mm256_xor_si256(*b, *c));
+    }
 }
 
 /// Writes eight words of eight lanes as one half of each lane's block.

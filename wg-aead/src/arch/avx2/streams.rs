@@ -85,7 +85,7 @@ impl Streams {
 
     /// Lets the first bytes of a packet be absorbed, whose one-time key is there.
     #[inline]
-    pub(super) fn may_read(&mut self, packet: usize, bytes: usize, whole: bool) {
+    pub(super) fn may_absorb(&mut self, packet: usize, bytes: usize, whole: bool) {
         self.readable[packet] = Readable { bytes: bytes as u32, whole };
     }
 
@@ -115,7 +115,9 @@ impl Streams {
     #[inline(always)]
     fn feed<'m>(&self, stream: &mut Stream, texts: &Texts<'_, 'm, '_>) -> Feed<'m> {
         let nothing = Feed { chunks: &[], whole: false };
-        let Some(Readable { bytes, whole }) = self.readable.get(stream.packet).copied() else { return nothing };
+        let Some(Readable { bytes, whole }) = self.readable.get(stream.packet).copied() else {
+            return nothing;
+        };
         if bytes < 32 && !whole {
             return nothing;
         }
@@ -178,12 +180,17 @@ impl Beside for Running<'_, '_, '_, '_> {
 }
 
 impl Running<'_, '_, '_, '_> {
+    /// The steps that could be done at once.
+    #[inline]
+    pub(super) fn steps_left(&self) -> usize {
+        self.feeds.iter().map(|feed| feed.chunks.len()).sum()
+    }
+
     #[inline(always)]
     pub(super) fn pause(self) {
         let Self { all, mut streams, feeds, .. } = self;
         for (stream, feed) in streams.iter_mut().zip(feeds) {
-            if let (Some(absorbed), Some(readable)) =
-                (&mut stream.absorbed, all.readable.get(stream.packet))
+            if let (Some(absorbed), Some(readable)) = (&mut stream.absorbed, all.readable.get(stream.packet))
             {
                 *absorbed = readable.bytes as usize / 32 - feed.chunks.len();
             }

@@ -146,7 +146,7 @@ impl Backend {
     }
 
     fn seal(self, group: &mut Group<'_, '_>) {
-        match self.for_group(group) {
+        match self.for_sealing(group) {
             Kernel::Portable => portable::seal(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.seal(group),
@@ -160,7 +160,7 @@ impl Backend {
     }
 
     fn open(self, group: &mut Group<'_, '_>) {
-        match self.for_group(group) {
+        match self.for_opening(group) {
             Kernel::Portable => portable::open(group),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.open(group),
@@ -173,12 +173,32 @@ impl Backend {
         }
     }
 
-    /// The kernel that is fastest with a group, by the measured break-even points.
-    const fn for_group(self, group: &Group<'_, '_>) -> Kernel {
+    /// The kernel that seals a group fastest, by the measured break-even points.
+    fn for_sealing(self, group: &Group<'_, '_>) -> Kernel {
         #[cfg(feature = "ring")]
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_) if self.mixed && group.len() == 1 => return Kernel::Ring,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(_) if self.mixed && arch::avx2::Avx2::leaves_sealing_to_ring(group) => {
+                return Kernel::Ring;
+            }
+            _ => {}
+        }
+        _ = group;
+        self.kernel
+    }
+
+    /// The kernel that opens a group fastest, by the measured break-even points.
+    fn for_opening(self, group: &Group<'_, '_>) -> Kernel {
+        #[cfg(feature = "ring")]
+        match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(_) if self.mixed && group.len() == 1 => return Kernel::Ring,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(_) if self.mixed && arch::avx2::Avx2::leaves_opening_to_ring(group) => {
+                return Kernel::Ring;
+            }
             _ => {}
         }
         _ = group;

@@ -188,13 +188,13 @@ fn are_equal(tag: &[u8; 16], other: &[u8; 16]) -> bool {
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi2")]
 fn make_keystream(start: &mut Start, pass: &mut Pass, streams: &mut Streams, texts: &Texts<'_, '_, '_>) {
+    start.set_lanes(texts.group, &pass.runs[..pass.count]);
     let mut beside = streams.resume(texts);
     // Few blocks are made faster without anything beside, unless there is much to be done beside.
     if pass.lanes <= 6 && beside.steps_left() < 6 {
         pass.make_few(texts.group);
         return;
     }
-    start.set_lanes(texts.group, &pass.runs[..pass.count]);
     let Start { keys, inputs, kept, .. } = start;
     chacha20::eight(keys, inputs, kept, &mut pass.keystream, &mut beside);
     beside.pause();
@@ -270,7 +270,6 @@ impl Start {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let zero = _mm256_setzero_si256();
         let (mut block, mut counter_low, mut counter_high) = (zero, zero, zero);
-        let mut keys = [zero; LANES];
         for run in runs {
             let Some(packet) = group.get(run.packet) else { continue };
             // From its first lane on; what belongs to the next run is overwritten by that.
@@ -281,18 +280,26 @@ impl Start {
             block = _mm256_blendv_epi8(block, blocks, from);
             counter_low = _mm256_blendv_epi8(counter_low, low, from);
             counter_high = _mm256_blendv_epi8(counter_high, high, from);
-            if !self.one_key {
-                let key = load_key(packet.key.words());
-                keys[run.lane..run.lane + run.count].fill(key);
-            }
         }
         store_row(&mut self.inputs.block, block);
         store_row(&mut self.inputs.counter_low, counter_low);
         store_row(&mut self.inputs.counter_high, counter_high);
         if !self.one_key {
-            for (row, words) in self.keys.iter_mut().zip(chacha20::transpose(keys)) {
-                store_row(row, words);
-            }
+            self.set_keys(group, runs);
+        }
+    }
+
+    /// Puts the key of each packet to its lanes.
+    #[inline(never)]
+    #[target_feature(enable = "avx2,bmi2")]
+    fn set_keys(&mut self, group: &Group<'_, '_>, runs: &[Run]) {
+        let mut keys = [_mm256_setzero_si256(); LANES];
+        for run in runs {
+            let Some(packet) = group.get(run.packet) else { continue };
+            keys[run.lane..run.lane + run.count].fill(load_key(packet.key.words()));
+        }
+        for (row, words) in self.keys.iter_mut().zip(chacha20::transpose(keys)) {
+            store_row(row, words);
         }
     }
 

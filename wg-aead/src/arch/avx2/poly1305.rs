@@ -112,3 +112,43 @@ fn padded(bytes: &[u8]) -> u128 {
         u128::from(byte(0) | byte(len / 2) | byte(len - 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What no ciphertext hits by chance: sums at the ends of the words. The factor is 1, so they can be seen.
+    fn tag_of_sum(blocks: &[u128]) -> u128 {
+        let mut key = [0; 32];
+        key[0] = 1;
+        let mut poly = Poly1305::new(&key);
+        for block in blocks {
+            poly.block(*block);
+        }
+        u128::from_le_bytes(poly.tag(&key))
+    }
+
+    #[test]
+    fn what_is_beyond_the_modulus_carries_through_all_words() {
+        // 2^128 - 1 and seven times 2^128: 2 p + 9.
+        assert_eq!(tag_of_sum(&[u128::MAX, 0, 0, 0, 0, 0, 0]), 9);
+    }
+
+    #[test]
+    fn sum_is_less_than_the_modulus() {
+        // p - 1, p, and p + 4, which is 2^130 - 1.
+        assert_eq!(tag_of_sum(&[u128::MAX - 5, 0, 0]), u128::MAX - 5);
+        assert_eq!(tag_of_sum(&[u128::MAX - 4, 0, 0]), 0);
+        assert_eq!(tag_of_sum(&[u128::MAX, 0, 0]), 4);
+    }
+
+    #[test]
+    fn short_blocks_are_padded_with_zeros() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+        for len in 1..16 {
+            let mut block = [0; 16];
+            block[..len].copy_from_slice(&bytes[..len]);
+            assert_eq!(padded(&bytes[..len]), u128::from_le_bytes(block));
+        }
+    }
+}

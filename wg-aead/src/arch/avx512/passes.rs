@@ -217,12 +217,7 @@ impl Plan {
     /// Fills the lanes from `lane` on; returns how many are filled then, and with how many runs.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
-    fn fill(
-        &mut self,
-        scratch: &mut Scratch,
-        mut lane: usize,
-        wanted: impl Fn(usize) -> bool,
-    ) -> (usize, usize) {
+    fn fill(&mut self, scratch: &mut Scratch, mut lane: usize, wanted: impl Fn(usize) -> bool) -> (usize, usize) {
         let each = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
         let mut runs = 0;
         while self.packet < self.count && lane < LANES {

@@ -184,9 +184,7 @@ fn zero() -> Products {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma")]
 fn multiply(mut to: Products, a: Limbs, b: &Factor) -> Products {
     let Factor { r, s } = b;
-    for (limb, factors) in
-        [[r[0], r[1], r[2]], [s[1], r[0], r[1]], [s[0], s[1], r[0]]].into_iter().enumerate()
-    {
+    for (limb, factors) in [[r[0], r[1], r[2]], [s[1], r[0], r[1]], [s[0], s[1], r[0]]].into_iter().enumerate() {
         for (at, factor) in factors.into_iter().enumerate() {
             to.low[at] = _mm512_madd52lo_epu64(to.low[at], a[limb], factor);
             to.high[at] = _mm512_madd52hi_epu64(to.high[at], a[limb], factor);

@@ -45,6 +45,8 @@ enum Kernel {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx512(arch::avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(arch::avx2::Avx2),
     #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
     Neon(arch::neon::Neon),
     #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
@@ -67,6 +69,8 @@ const CANDIDATES: &[fn() -> Option<Kernel>] = &[
     || Some(Kernel::Faulty(selftest::faulty::Fault::Ciphertext)),
     #[cfg(target_arch = "x86_64")]
     || arch::avx512::Avx512::detect().map(Kernel::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    || arch::avx2::Avx2::detect().map(Kernel::Avx2),
     #[cfg(feature = "ring")]
     || Some(Kernel::Ring),
     #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
@@ -121,6 +125,8 @@ impl Backend {
             Kernel::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(_) => "avx2",
             #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
             Kernel::Neon(_) => "neon",
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
@@ -151,6 +157,14 @@ impl Backend {
             Kernel::Avx512(kernel) => {
                 kernel.session(|mut session| batch::run(jobs, |group| session.seal(group)));
             }
+            #[cfg(all(target_arch = "x86_64", feature = "ring"))]
+            Kernel::Avx2(kernel) if self.mixed => batch::run(jobs, |group| {
+                if arch::avx2::Avx2::leaves_sealing_to_ring(group) {
+                    group.iter_mut().for_each(library::ring::seal);
+                } else {
+                    kernel.seal(group);
+                }
+            }),
             kernel => batch::run(jobs, |group| kernel.seal(group)),
         }
     }
@@ -172,6 +186,14 @@ impl Backend {
             Kernel::Avx512(kernel) => {
                 kernel.session(|mut session| batch::run(jobs, |group| session.open(group)));
             }
+            #[cfg(all(target_arch = "x86_64", feature = "ring"))]
+            Kernel::Avx2(kernel) if self.mixed => batch::run(jobs, |group| {
+                if arch::avx2::Avx2::leaves_opening_to_ring(group) {
+                    group.iter_mut().for_each(library::ring::open);
+                } else {
+                    kernel.open(group);
+                }
+            }),
             kernel => batch::run(jobs, |group| kernel.open(group)),
         }
     }
@@ -183,7 +205,7 @@ impl Backend {
         match self.kernel {
             Kernel::Ring => true,
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(_) => self.mixed && jobs == 1,
+            Kernel::Avx512(_) | Kernel::Avx2(_) => self.mixed && jobs == 1,
             _ => false,
         }
     }
@@ -195,6 +217,8 @@ impl Kernel {
             Self::Portable => portable::seal(group),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(kernel) => kernel.session(|mut session| session.seal(group)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(kernel) => kernel.seal(group),
             #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
             Self::Neon(kernel) => kernel.seal(group),
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
@@ -213,6 +237,8 @@ impl Kernel {
             Self::Portable => portable::open(group),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(kernel) => kernel.session(|mut session| session.open(group)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(kernel) => kernel.open(group),
             #[cfg(all(target_arch = "aarch64", target_endian = "little", target_feature = "neon"))]
             Self::Neon(kernel) => kernel.open(group),
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]

@@ -156,6 +156,11 @@ impl<'g, 'a> Group<'g, 'a> {
         self.len
     }
 
+    #[allow(dead_code, reason = "only some kernels look at a packet between their changes of it")]
+    pub(crate) fn get(&self, at: usize) -> Option<&Packet<'a>> {
+        self.members.get(at)?.as_deref()
+    }
+
     #[allow(dead_code, reason = "only some kernels take packets by number")]
     pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut Packet<'a>> {
         self.members.get_mut(at)?.as_deref_mut()

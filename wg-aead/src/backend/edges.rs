@@ -31,6 +31,10 @@ fn kernels() -> Vec<(&'static str, OneTimeTags)> {
     if let Some(kernel) = arch::avx512::Avx512::detect() {
         kernels.push(("avx512", Box::new(move |keys, texts, tags| kernel.one_time_tags(keys, texts, tags))));
     }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernel) = arch::avx2::Avx2::detect() {
+        kernels.push(("avx2", Box::new(move |keys, texts, tags| kernel.one_time_tags(keys, texts, tags))));
+    }
     // What has few lanes has its own cipher only.
     #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
     kernels.push(("sse2", Box::new(portable::one_time_tags)));

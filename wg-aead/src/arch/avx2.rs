@@ -7,10 +7,11 @@
 //! ```text
 //!   sealing   pass 1: | k0 0 0 0 | k1 1 1 1 |    kn: block 0 of packet n, which makes its one-time key
 //!             pass 2: | 0 0 0 k2 | 1 1 1 k3 |    n: a block of packet n
-//!   opening   pass 1: | k0 k1 k2 k3 0 0 1 1 |    the keys first, so that tags are verified ahead of the cipher
+//!   opening   pass 1: | k0 k1 k2 k3 0 0 1 1 |    the keys first, so that the tags are ahead of the cipher
 //! ```
 //!
 //! Opening, the keystream of up to four passes waits in a stash until the tags of its packets are known; nothing is written before.
+//! What takes no more passes than that is made in the order of sealing.
 
 #![expect(unsafe_code, reason = "instructions of one processor family")]
 #![expect(

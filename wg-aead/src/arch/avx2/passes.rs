@@ -17,6 +17,15 @@ pub(super) enum Direction {
     Open,
 }
 
+/// When the one-time keys are made.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Each before the text of its packet.
+    ByPacket,
+    /// All before the first text.
+    KeysFirst,
+}
+
 /// Consecutive blocks of one packet in one pass.
 #[derive(Clone, Copy, Default)]
 struct Run {
@@ -48,6 +57,8 @@ struct Start {
     kept: [Row; 4],
     /// Whether all packets have one key, and it is in its place.
     one_key: bool,
+    /// The packets whose keys are in their place, a byte for each lane.
+    packets: u64,
 }
 
 /// What has been put into passes.
@@ -58,7 +69,7 @@ struct Plan {
     count: usize,
     /// Bytes of text, by packet.
     lens: [usize; GROUP],
-    /// Opening: the packets whose one-time key has been put into a pass.
+    /// Packets whose one-time key has been put into a pass, or will be in its turn.
     keyed: usize,
     turns: [Turn; 2],
     /// The first block of a packet in its turn.
@@ -78,17 +89,16 @@ pub(super) fn seal(group: &mut Group<'_, '_>) {
     let mut start = Start::new(group);
     let mut pass = Pass::new();
     let mut streams = Streams::new(group.len());
-    let mut plan = Plan::new(group, Direction::Seal);
+    let mut plan = Plan::new(group, Order::ByPacket);
     while plan.fill(&mut pass, |_| true) {
         make_keystream(&mut start, &mut pass, &mut streams, &Texts { group, direction: Direction::Seal });
         for run in &pass.runs[..pass.count] {
             let Some(packet) = group.get_mut(run.packet) else { continue };
-            let mut keystream = &pass.keystream[run.lane..run.lane + run.count];
-            if let (0, Some((block, rest))) = (run.block, keystream.split_first()) {
-                streams.one_time_keys[run.packet] = block[0];
-                keystream = rest;
+            if run.block == 0 {
+                streams.one_time_keys[run.packet] = pass.keystream[run.lane][0];
             }
-            apply(packet, run.block.saturating_sub(1), keystream, Direction::Seal);
+            let (block, keystream) = pass.of_text(run);
+            apply(packet, block, keystream, Direction::Seal);
             let (end, len) = (64 * (run.block + run.count - 1), plan.lens[run.packet]);
             if end >= len {
                 packet.apply_patch();
@@ -112,23 +122,23 @@ pub(super) fn seal(group: &mut Group<'_, '_>) {
 /// Opens a group.
 #[target_feature(enable = "avx2,bmi2")]
 pub(super) fn open(group: &mut Group<'_, '_>) {
-    let lanes: usize = group.iter_mut().map(|packet| packet.blocks() + 1).sum();
-    // A small stash is sooner made and wiped.
-    if lanes <= LANES {
-        open_with::<1>(group)
-    } else {
-        open_with::<4>(group)
+    let blocks: usize = group.iter_mut().map(|packet| packet.blocks() + 1).sum();
+    // A small stash is sooner made and wiped. One that holds all lets the cipher be ahead of the tags.
+    match blocks.div_ceil(LANES) {
+        0..2 => open_with::<1>(group, Order::ByPacket),
+        2..5 => open_with::<4>(group, Order::ByPacket),
+        _ => open_with::<4>(group, Order::KeysFirst),
     }
     wipe_stack();
 }
 
 /// Opens a group with a stash of so many passes, whose keystream waits for the tags of their packets.
 #[target_feature(enable = "avx2,bmi2")]
-fn open_with<const STASH: usize>(group: &mut Group<'_, '_>) {
+fn open_with<const STASH: usize>(group: &mut Group<'_, '_>, order: Order) {
     let mut start = Start::new(group);
     let mut stash = [const { Pass::new() }; STASH];
     let mut streams = Streams::new(group.len());
-    let mut plan = Plan::new(group, Direction::Open);
+    let mut plan = Plan::new(group, order);
     let (mut made, mut applied) = (0, 0);
     // The packets whose tag is known, and those whose tag is right, a bit each.
     let (mut known, mut authentic) = (0_u32, 0_u32);
@@ -161,8 +171,8 @@ fn open_with<const STASH: usize>(group: &mut Group<'_, '_>) {
             let pass = &stash[applied % STASH];
             for run in &pass.runs[..pass.count] {
                 let Some(packet) = group.get_mut(run.packet) else { continue };
-                if let (Some(block), true) = (run.block.checked_sub(1), packet.authentic) {
-                    let keystream = &pass.keystream[run.lane..run.lane + run.count];
+                if packet.authentic {
+                    let (block, keystream) = pass.of_text(run);
                     apply(packet, block, keystream, Direction::Open);
                 }
             }
@@ -179,9 +189,8 @@ fn open_with<const STASH: usize>(group: &mut Group<'_, '_>) {
 /// Compares in constant time.
 #[inline]
 fn are_equal(tag: &[u8; 16], other: &[u8; 16]) -> bool {
-    let words = |tag: &[u8; 16]| [0, 1].map(|half| u64::from_le_bytes(tag.as_chunks().0[half]));
-    let ([a, b], [c, d]) = (words(tag), words(other));
-    (a.ct_eq(&c) & b.ct_eq(&d)).into()
+    let difference = u128::from_le_bytes(*tag) ^ u128::from_le_bytes(*other);
+    ((difference | difference >> 64) as u64).ct_eq(&0).into()
 }
 
 /// Makes the keystream of a pass, and absorbs what can be absorbed meanwhile.
@@ -219,6 +228,13 @@ impl Pass {
         self.lanes += run.count;
     }
 
+    /// The first block of text of a run, and the keystream from there on.
+    #[inline]
+    fn of_text(&self, run: &Run) -> (usize, &[Block]) {
+        let skipped = usize::from(run.block == 0);
+        (run.block + skipped - 1, &self.keystream[run.lane + skipped..run.lane + run.count])
+    }
+
     /// Makes the keystream of up to six blocks.
     #[inline]
     #[target_feature(enable = "avx2,bmi2")]
@@ -252,7 +268,7 @@ impl Start {
     fn new(group: &mut Group<'_, '_>) -> Self {
         const ROW: Row = Row([0; 8]);
         let inputs = Inputs { block: ROW, counter_low: ROW, counter_high: ROW };
-        let mut start = Self { inputs, keys: [ROW; 8], kept: [ROW; 4], one_key: false };
+        let mut start = Self { inputs, keys: [ROW; 8], kept: [ROW; 4], one_key: false, packets: u64::MAX };
         let mut keys = group.iter_mut().map(|packet| packet.key.words());
         if let Some(first) = keys.next() {
             start.one_key = keys.all(|key| core::ptr::eq(key, first));
@@ -293,6 +309,16 @@ impl Start {
     #[inline(never)]
     #[target_feature(enable = "avx2,bmi2")]
     fn set_keys(&mut self, group: &Group<'_, '_>, runs: &[Run]) {
+        // A byte for each lane; what belongs to the next run is overwritten by that.
+        let mut packets = 0_u64;
+        for run in runs {
+            let lanes = u64::MAX << (8 * run.lane);
+            packets = packets & !lanes | (0x0101_0101_0101_0101 * run.packet as u64) & lanes;
+        }
+        if packets == self.packets {
+            return;
+        }
+        self.packets = packets;
         let mut keys = [_mm256_setzero_si256(); LANES];
         for run in runs {
             let Some(packet) = group.get(run.packet) else { continue };
@@ -314,10 +340,10 @@ impl Start {
 
 impl Plan {
     #[inline]
-    fn new(group: &mut Group<'_, '_>, direction: Direction) -> Self {
-        let (keyed, first) = match direction {
-            Direction::Seal => (group.len(), 0),
-            Direction::Open => (0, 1),
+    fn new(group: &mut Group<'_, '_>, order: Order) -> Self {
+        let (keyed, first) = match order {
+            Order::ByPacket => (group.len(), 0),
+            Order::KeysFirst => (0, 1),
         };
         let mut lens = [0; GROUP];
         for (len, packet) in lens.iter_mut().zip(group.iter_mut()) {
@@ -345,7 +371,7 @@ impl Plan {
                 }
                 let count = left.min(end - pass.lanes);
                 pass.push(Run { packet: turn.packet, block: turn.block, lane: pass.lanes, count });
-                pass.texts |= 1 << turn.packet;
+                pass.texts |= u32::from(turn.block + count > 1) << turn.packet;
                 turn.block += count;
             }
         }

@@ -25,6 +25,47 @@ pub enum AeadError {
     TagMismatch,
 }
 
+/// What came of a job, in fewer bytes: jobs are moved about by those who make them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Pending,
+    Done,
+    BufferTooSmall { need: u32, have: u32 },
+    TooLong { have: u32 },
+    ChecksumOutside,
+    TagMismatch,
+}
+
+impl Outcome {
+    /// A buffer that is too small. Beyond what 32 bits hold, the numbers say "so much or more".
+    pub(crate) fn too_small(need: usize, have: usize) -> Self {
+        Self::BufferTooSmall { need: saturated(need), have: saturated(have) }
+    }
+
+    /// A text that is too long.
+    pub(crate) fn too_long(have: usize) -> Self {
+        Self::TooLong { have: saturated(have) }
+    }
+
+    #[inline]
+    pub(crate) const fn result(self) -> Result<(), AeadError> {
+        Err(match self {
+            Self::Done => return Ok(()),
+            Self::Pending => AeadError::Pending,
+            Self::BufferTooSmall { need, have } => {
+                AeadError::BufferTooSmall { need: need as usize, have: have as usize }
+            }
+            Self::TooLong { have } => AeadError::TooLong { have: have as usize },
+            Self::ChecksumOutside => AeadError::ChecksumOutside,
+            Self::TagMismatch => AeadError::TagMismatch,
+        })
+    }
+}
+
+fn saturated(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
 impl core::fmt::Display for AeadError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

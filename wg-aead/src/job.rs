@@ -1,7 +1,7 @@
 //! The packets of a batch: each with a key, a counter, a source and a destination of its own.
 
 use crate::checksum::Sum;
-use crate::error::AeadError;
+use crate::error::{AeadError, Outcome};
 use crate::key::Key;
 use crate::packet::{Packet, Patch};
 use crate::{MAX_LEN, TAG_LEN};
@@ -22,8 +22,9 @@ pub struct Checksum {
 #[derive(Debug)]
 pub struct SealJob<'a> {
     pub(crate) packet: Packet<'a>,
-    tag: &'a mut [u8],
-    pub(crate) result: Result<(), AeadError>,
+    /// Room for the tag, if there is.
+    tag: Option<&'a mut [u8; TAG_LEN]>,
+    pub(crate) outcome: Outcome,
 }
 
 impl<'a> SealJob<'a> {
@@ -52,8 +53,8 @@ impl<'a> SealJob<'a> {
         let need = head.len().saturating_add(body.len()).saturating_add(TAG_LEN);
         let have = out.len();
         if have < need {
-            let result = Err(AeadError::BufferTooSmall { need, have });
-            return Self { result, ..Self::new(key, counter, out, 0, &[]) };
+            let outcome = Outcome::too_small(need, have);
+            return Self { outcome, ..Self::new(key, counter, out, 0, &[]) };
         }
         if have - TAG_LEN > MAX_LEN {
             return Self::new(key, counter, out, 0, &[]);
@@ -71,29 +72,34 @@ impl<'a> SealJob<'a> {
     fn new(key: &'a Key, counter: u64, out: &'a mut [u8], lead: usize, rest: &'a [u8]) -> Self {
         let have = out.len();
         let need = lead.saturating_add(rest.len()).saturating_add(TAG_LEN);
-        let mut result = Err(AeadError::Pending);
+        let mut outcome = Outcome::Pending;
         if have < need {
-            result = Err(AeadError::BufferTooSmall { need, have });
+            outcome = Outcome::too_small(need, have);
         } else if have - TAG_LEN > MAX_LEN {
-            result = Err(AeadError::TooLong { have: have - TAG_LEN });
+            outcome = Outcome::too_long(have - TAG_LEN);
         }
-        let (text, tag) = out.split_at_mut(have.saturating_sub(TAG_LEN));
-        Self { packet: Packet::new(key, counter, text, lead, rest, [0; TAG_LEN]), tag, result }
+        let (text, tag) = match out.split_last_chunk_mut() {
+            Some((text, tag)) => (text, Some(tag)),
+            None => (&mut [][..], None),
+        };
+        Self { packet: Packet::new(key, counter, text, lead, rest, [0; TAG_LEN]), tag, outcome }
     }
 
     /// Computes the transport checksum of the packet while it is sealed and puts it where it belongs.
     #[must_use]
     pub fn with_checksum(mut self, checksum: Checksum) -> Self {
         let Checksum { start, offset } = checksum;
-        let Some(field) = start.checked_add(offset) else { return self.refused(AeadError::ChecksumOutside) };
+        let Some(field) = start.checked_add(offset) else { return self.refused(Outcome::ChecksumOutside) };
         let packet = &self.packet;
         let at = |at: usize| packet.source(at);
         let (Some(first), Some(second)) = (at(field), field.checked_add(1).and_then(at)) else {
-            return self.refused(AeadError::ChecksumOutside);
+            return self.refused(Outcome::ChecksumOutside);
         };
-        let (old, before) = ([first, second], packet.sum_before(start));
+        // What has a byte in the packet is below 2^16.
+        let Ok(offset) = u32::try_from(field) else { return self.refused(Outcome::ChecksumOutside) };
+        let (old, before) = ([first, second], packet.sum_before(start).to_be_bytes());
         self.packet.summing = true;
-        self.packet.patch = Some(Patch { field, odd: start % 2 == 1, before, old });
+        self.packet.patch = Some(Patch { field: offset, odd: start % 2 == 1, before, old });
         self
     }
 
@@ -105,23 +111,25 @@ impl<'a> SealJob<'a> {
     /// [`AeadError::ChecksumOutside`].
     #[inline]
     pub const fn result(&self) -> Result<(), AeadError> {
-        self.result
+        self.outcome.result()
     }
 
     /// Whether the job is to be run.
     pub(crate) fn is_pending(&self) -> bool {
-        self.result == Err(AeadError::Pending)
+        self.outcome == Outcome::Pending
     }
 
     /// Writes the tag that the kernel made.
     pub(crate) fn finish(&mut self) {
-        self.tag.copy_from_slice(&self.packet.tag);
-        self.result = Ok(());
+        if let Some(tag) = &mut self.tag {
+            **tag = self.packet.tag;
+        }
+        self.outcome = Outcome::Done;
     }
 
-    const fn refused(mut self, error: AeadError) -> Self {
-        if let Err(AeadError::Pending) = self.result {
-            self.result = Err(error);
+    const fn refused(mut self, outcome: Outcome) -> Self {
+        if let Outcome::Pending = self.outcome {
+            self.outcome = outcome;
         }
         self
     }
@@ -131,7 +139,7 @@ impl<'a> SealJob<'a> {
 #[derive(Debug)]
 pub struct OpenJob<'a> {
     pub(crate) packet: Packet<'a>,
-    pub(crate) result: Result<(), AeadError>,
+    pub(crate) outcome: Outcome,
 }
 
 impl<'a> OpenJob<'a> {
@@ -145,7 +153,7 @@ impl<'a> OpenJob<'a> {
                 let lead = text.len();
                 Self::new(key, counter, text, lead, &[], *tag)
             }
-            None => Self::refused(key, counter, AeadError::BufferTooSmall { need: TAG_LEN, have }),
+            None => Self::refused(key, counter, Outcome::too_small(TAG_LEN, have)),
         }
     }
 
@@ -155,12 +163,12 @@ impl<'a> OpenJob<'a> {
     pub fn copy(key: &'a Key, counter: u64, ciphertext: &'a [u8], out: &'a mut [u8]) -> Self {
         let Some((body, tag)) = ciphertext.split_last_chunk::<TAG_LEN>() else {
             let have = ciphertext.len();
-            return Self::refused(key, counter, AeadError::BufferTooSmall { need: TAG_LEN, have });
+            return Self::refused(key, counter, Outcome::too_small(TAG_LEN, have));
         };
         let (need, have) = (body.len(), out.len());
         match out.get_mut(..need) {
             Some(text) => Self::new(key, counter, text, 0, body, *tag),
-            None => Self::refused(key, counter, AeadError::BufferTooSmall { need, have }),
+            None => Self::refused(key, counter, Outcome::too_small(need, have)),
         }
     }
 
@@ -174,12 +182,12 @@ impl<'a> OpenJob<'a> {
         tag: [u8; TAG_LEN],
     ) -> Self {
         let have = text.len();
-        let result = Err(if have > MAX_LEN { AeadError::TooLong { have } } else { AeadError::Pending });
-        Self { packet: Packet::new(key, counter, text, lead, rest, tag), result }
+        let outcome = if have > MAX_LEN { Outcome::too_long(have) } else { Outcome::Pending };
+        Self { packet: Packet::new(key, counter, text, lead, rest, tag), outcome }
     }
 
-    fn refused(key: &'a Key, counter: u64, error: AeadError) -> Self {
-        Self { packet: Packet::new(key, counter, &mut [], 0, &[], [0; TAG_LEN]), result: Err(error) }
+    fn refused(key: &'a Key, counter: u64, outcome: Outcome) -> Self {
+        Self { packet: Packet::new(key, counter, &mut [], 0, &[], [0; TAG_LEN]), outcome }
     }
 
     /// Sums up the plaintext while it is written; see [`OpenJob::sum`].
@@ -197,23 +205,23 @@ impl<'a> OpenJob<'a> {
     /// [`AeadError::TagMismatch`] for a forgery.
     #[inline]
     pub const fn result(&self) -> Result<(), AeadError> {
-        self.result
+        self.outcome.result()
     }
 
     /// The one's complement sum of all of the plaintext, padding included; `None` if it was not asked for or the packet was not
     /// opened.
     #[must_use]
     pub fn sum(&self) -> Option<Sum> {
-        (self.packet.summing && self.result.is_ok()).then_some(self.packet.sum)
+        (self.packet.summing && self.outcome == Outcome::Done).then_some(self.packet.sum)
     }
 
     /// Whether the job is to be run.
     pub(crate) fn is_pending(&self) -> bool {
-        self.result == Err(AeadError::Pending)
+        self.outcome == Outcome::Pending
     }
 
     /// Takes over what the kernel found.
     pub(crate) const fn finish(&mut self) {
-        self.result = if self.packet.authentic { Ok(()) } else { Err(AeadError::TagMismatch) };
+        self.outcome = if self.packet.authentic { Outcome::Done } else { Outcome::TagMismatch };
     }
 }

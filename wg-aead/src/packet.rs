@@ -40,11 +40,11 @@ pub(crate) struct Packet<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patch {
     /// Where the field stands in the packet.
-    pub(crate) field: usize,
+    pub(crate) field: u32,
     /// Whether what the checksum covers starts at an odd offset.
     pub(crate) odd: bool,
-    /// The sum of what stands before that.
-    pub(crate) before: Sum,
+    /// The sum of what stands before that, as [`Sum::to_be_bytes`] gives it.
+    pub(crate) before: [u8; 2],
     /// What stood in the field.
     pub(crate) old: [u8; 2],
 }
@@ -121,10 +121,11 @@ impl<'a> Packet<'a> {
     /// cipher and the tag.
     pub(crate) fn apply_patch(&mut self) {
         let Some(patch) = self.patch else { return };
-        let covered = self.sum - patch.before;
+        let covered = self.sum - Sum::of(&patch.before);
         let covered = if patch.odd { covered.swapped() } else { covered };
         let new = covered.checksum();
-        if let Some(field) = self.text.get_mut(patch.field..patch.field + 2) {
+        let field = patch.field as usize;
+        if let Some(field) = self.text.get_mut(field..field + 2) {
             for ((byte, old), new) in field.iter_mut().zip(patch.old).zip(new) {
                 *byte ^= old ^ new;
             }

@@ -63,5 +63,5 @@ pub(crate) fn seal<C: Cipher>(group: &mut Group<'_, '_>) {
 /// Whether a checksum cannot be put into the plaintext, since that is elsewhere: then it is put into the ciphertext, and the
 /// tag waits for it.
 fn is_patched_later(packet: &Packet<'_>) -> bool {
-    packet.patch.is_some_and(|patch| patch.field + 2 > packet.lead)
+    packet.patch.is_some_and(|patch| patch.field as usize + 2 > packet.lead)
 }

@@ -129,7 +129,6 @@ pub(super) fn open(group: &mut Group<'_, '_>) {
         2..5 => open_with::<4>(group, Order::ByPacket),
         _ => open_with::<4>(group, Order::KeysFirst),
     }
-    wipe_stack();
 }
 
 /// Opens a group with a stash of so many passes, whose keystream waits for the tags of their packets.
@@ -184,6 +183,7 @@ fn open_with<const STASH: usize>(group: &mut Group<'_, '_>, order: Order) {
         pass.wipe();
     }
     start.wipe();
+    wipe_stack();
 }
 
 /// Compares in constant time.

@@ -5,6 +5,7 @@
 
 mod bare_metal;
 mod citations;
+mod disassembly;
 mod features;
 mod namespaces;
 mod no_std;

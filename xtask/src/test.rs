@@ -5,6 +5,7 @@
 
 mod bare_metal;
 mod citations;
+mod disassembly;
 mod features;
 mod namespaces;
 mod no_std;
@@ -39,7 +40,7 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 18] = [
+const STAGES: [Stage; 19] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
@@ -57,6 +58,7 @@ const STAGES: [Stage; 18] = [
     ("decrypt", secrets::decrypt),
     ("memory", secrets::memory),
     ("constant-time", secrets::constant_time),
+    ("instructions", secrets::instructions),
     ("netns", namespaces::run),
 ];
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+pub mod batches;
 pub mod learn;
 pub mod masked;
 pub mod scan;

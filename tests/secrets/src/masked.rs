@@ -39,11 +39,17 @@ pub enum Kind {
     Cookie,
     /// The secret that cookies are made with.
     CookieSecret,
+    /// Keystream of a packet, as it is applied, or by words of the state.
+    Keystream,
+    /// A one-time key of Poly1305, its powers, or the sum before the second half is added.
+    OneTimeKey,
+    /// What is in a packet.
+    Plaintext,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::StaticPrivate,
         Self::Preshared,
         Self::StaticStatic,
@@ -55,6 +61,9 @@ impl Kind {
         Self::Transport,
         Self::Cookie,
         Self::CookieSecret,
+        Self::Keystream,
+        Self::OneTimeKey,
+        Self::Plaintext,
     ];
 }
 

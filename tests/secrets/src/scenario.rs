@@ -61,6 +61,8 @@ impl Stage {
             // An initiation that waits is its ephemeral key, its chaining key, and its hash.
             Kind::Ephemeral | Kind::ChainingKey => matches!(self, Self::Initiated),
             Kind::Shared | Kind::HandshakeKey | Kind::Hash => false,
+            // Looked for in batches only.
+            Kind::Keystream | Kind::OneTimeKey | Kind::Plaintext => false,
             Kind::Transport => {
                 matches!(
                     self,
@@ -90,7 +92,12 @@ impl Stage {
                 matches!(self, Self::Session | Self::Rekeyed | Self::Cookie | Self::Preshared | Self::Again)
             }
             Kind::Cookie | Kind::CookieSecret => matches!(self, Self::Cookie),
-            Kind::Shared | Kind::HandshakeKey | Kind::Hash => false,
+            Kind::Shared
+            | Kind::HandshakeKey
+            | Kind::Hash
+            | Kind::Keystream
+            | Kind::OneTimeKey
+            | Kind::Plaintext => false,
         }
     }
 }

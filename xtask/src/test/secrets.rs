@@ -3,7 +3,7 @@
 use wg_netns::requirements::{REQUIRED_VARIABLE, Requirements};
 
 use crate::cargo::{self, command};
-use crate::test::{Outcome, is_ci};
+use crate::test::{Outcome, disassembly, is_ci};
 
 /// The package that holds these checks.
 const PACKAGE: &str = "wg-secrets";
@@ -53,6 +53,23 @@ pub(super) fn constant_time() -> Result<Outcome, String> {
     portable.env("RUSTFLAGS", PORTABLE).env("CARGO_PROFILE_RELEASE_LTO", "false");
     cargo::run(portable.arg("--target-dir").arg(target))?;
     Ok(Outcome::Passed)
+}
+
+/// The stage `instructions`: the kernel for AVX-512, which valgrind does not know.
+pub(super) fn instructions() -> Result<Outcome, String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(Outcome::Skipped("the kernel is of x86-64".into()));
+    }
+    if let Some(skipped) = without("objdump", "binutils")? {
+        return Ok(skipped);
+    }
+    let mut build = command(&["build", "--release", "--package", PACKAGE, "--bin", CONSTANT_TIME]);
+    let (_, program) = cargo::executables(&mut build)?.pop().ok_or("cargo built nothing")?;
+    let report = disassembly::check(&program)?;
+    let listing = cargo::target_directory()?.join("avx512-jumps.txt");
+    std::fs::write(&listing, report.listing()).map_err(|error| format!("{}: {error}", listing.display()))?;
+    println!("{report}; the jumps are listed in {}", listing.display());
+    report.verdict().map(|()| Outcome::Passed)
 }
 
 /// The stage is skipped for want of a program, or fails where nobody looks at what was skipped.

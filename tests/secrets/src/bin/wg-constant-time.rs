@@ -93,7 +93,7 @@ fn run_all() -> Result<(), String> {
     if !names.contains(&"portable") {
         return Err(format!("no portable backend: {backends}"));
     }
-    // Valgrind has no AVX-512: `cargo xtask test --only avx512` looks at the instructions.
+    // Valgrind has no AVX-512: the stage `instructions` looks at what valgrind cannot run.
     println!("backends of wg-aead that were not looked at: {}", unseen(&names).join(", "));
     if failed == 0 {
         Ok(())

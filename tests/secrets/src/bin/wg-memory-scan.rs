@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::process::{Command, ExitCode};
 
+use wg_aead::Backend;
 use wg_proto::aead::{RingAead, RustCryptoAead};
 use wg_proto::dh::AwsLcDh;
+use wg_secrets::batches::{self, Batches, Step};
 use wg_secrets::learn;
 use wg_secrets::masked::{Kind, Masked};
 use wg_secrets::scan::{Found, Place, Scanner};
@@ -25,6 +27,9 @@ const RUNS: [(&str, Run, Learn); 5] = [
     ("devices-ring", run::<Devices<RingAead>>, learn::secrets_of::<Devices<RingAead>>),
     ("devices-aws-lc", run::<Devices<RingAead, AwsLcDh>>, learn::secrets_of::<Devices<RingAead, AwsLcDh>>),
 ];
+
+/// What the names of backends follow, for batches by them.
+const BATCHES: &str = "batches-";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,9 +52,13 @@ fn main() -> ExitCode {
 /// Each in a process of its own: none sees what another left.
 fn run_all() -> Result<(), String> {
     let mut failed = Vec::new();
-    for (name, ..) in RUNS {
+    // What the libraries leave behind is theirs; the kernels are ours.
+    let kernels =
+        Backend::available().map(Backend::name).filter(|name| !["ring", "rustcrypto"].contains(name));
+    let names = RUNS.iter().map(|(name, ..)| (*name).to_owned());
+    for name in names.chain(kernels.map(|name| format!("{BATCHES}{name}"))) {
         let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        let status = Command::new(own).args(["run", name]).status().map_err(|error| error.to_string())?;
+        let status = Command::new(own).args(["run", &name]).status().map_err(|error| error.to_string())?;
         if !status.success() {
             failed.push(name);
         }
@@ -58,6 +67,9 @@ fn run_all() -> Result<(), String> {
 }
 
 fn find(name: &str) -> Result<(Run, Learn), String> {
+    if name.starts_with(BATCHES) {
+        return Ok((run_batches, || Ok(batches::secrets())));
+    }
     let found = RUNS.iter().find(|(known, ..)| *known == name);
     found.map(|(_, run, learn)| (*run, *learn)).ok_or_else(|| format!("no run is called {name}"))
 }
@@ -71,11 +83,8 @@ fn teach(name: &str) -> Result<(), String> {
 
 fn run_one(name: &str) -> Result<(), String> {
     let complaints = find(name)?.0(name)?;
-    println!(
-        "{name}: {} stages, {}",
-        Stage::ALL.len(),
-        if complaints.is_empty() { "clean" } else { "NOT clean" }
-    );
+    let stages = if name.starts_with(BATCHES) { Step::ALL.len() } else { Stage::ALL.len() };
+    println!("{name}: {stages} stages, {}", if complaints.is_empty() { "clean" } else { "NOT clean" });
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n")) }
 }
 
@@ -103,6 +112,55 @@ fn run<S: Scenario>(name: &str) -> Result<Vec<String>, String> {
     }
     worker.end()?;
     Ok(complaints)
+}
+
+fn run_batches(name: &str) -> Result<Vec<String>, String> {
+    let secrets = learned(name)?;
+    println!("{name}: {} secrets", secrets.len());
+    let mut scanner = Scanner::new(secrets);
+    let kernel = name.strip_prefix(BATCHES).unwrap_or_default();
+    let backend = Backend::available().find(|backend| backend.name() == kernel);
+    let backend = backend.ok_or_else(|| format!("{kernel} is not a backend of this machine"))?.pure();
+    let worker = Worker::start(
+        move || Batches::make(backend),
+        |batches: &mut Batches, number| batches.go(Step::ALL[number]),
+    );
+    let mut complaints = Vec::new();
+    for (number, step) in Step::ALL.into_iter().enumerate() {
+        worker.step(number)?;
+        let found = scanner.scan(worker.stack()).map_err(|error| error.to_string())?;
+        judge_batches(step, worker.stack(), &found, &mut complaints);
+    }
+    worker.end()?;
+    Ok(complaints)
+}
+
+/// The keys are on the heap and the texts are; all else is gone, but where it was left to see that it is found.
+fn judge_batches(step: Step, stack: usize, found: &[Found], complaints: &mut Vec<String>) {
+    let is = |one: &Found, kind, place| one.kind == kind && one.place == place;
+    let mut grouped: BTreeMap<(Place, Kind, String), usize> = BTreeMap::new();
+    for one in found {
+        let in_use = is(one, Kind::Transport, Place::Heap) || is(one, Kind::Plaintext, Place::Heap);
+        if !in_use && step != Step::Left {
+            let deep = stack.wrapping_sub(one.address);
+            let what = format!("{}, {} bytes from {}, {deep} bytes deep", one.name, one.length, one.start);
+            *grouped.entry((one.place, one.kind, what)).or_default() += 1;
+        }
+    }
+    complaints.extend(
+        grouped.iter().map(|((place, kind, what), count)| {
+            format!("{step:?}: {place:?}: {kind:?}: {what}, {count} times")
+        }),
+    );
+    let mut must = vec![(Kind::Transport, Place::Heap), (Kind::Plaintext, Place::Heap)];
+    if step == Step::Left {
+        must.extend([(Kind::Keystream, Place::Stack), (Kind::OneTimeKey, Place::Stack)]);
+    }
+    for (kind, place) in must {
+        if !found.iter().any(|one| is(one, kind, place)) {
+            complaints.push(format!("{step:?}: no {kind:?} is found, though it is there: the scan is blind"));
+        }
+    }
 }
 
 /// What is found where it may not be, and what is not found where it must be.

@@ -2,7 +2,8 @@
 //!
 //! The sixteen words of the state are all the registers there are, so two of them are in memory at any time. A double round is
 //! 128 vector instructions: 32 cycles of four pipes, and as many of the chain from one to the next. On Zen 4 it takes 52, since
-//! there is no second chain to fill the gaps with; what Poly1305 does meanwhile in the scalar pipes costs 10 more, not 25.
+//! there is no second chain to fill the gaps with; what Poly1305 does meanwhile in the
+//! scalar pipes costs 10 more.
 
 use core::arch::x86_64::*;
 

@@ -19,17 +19,22 @@ use crate::masked::{Kind, Masked};
 pub enum Step {
     /// Keys and packets were made.
     Made,
-    /// All batches were sealed.
-    Sealed,
-    /// All were opened, but for one packet of each that was forged.
-    Opened,
+    /// A batch was sealed: the next would overwrite what it left.
+    Sealed(usize),
+    /// A batch was opened, but for one packet of many that was forged.
+    Opened(usize),
     /// Keystream and one-time key were left on the stack, to see that they are found.
     Left,
 }
 
 impl Step {
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Made, Self::Sealed, Self::Opened, Self::Left];
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let sealed = (0..BATCHES.len()).map(Self::Sealed);
+        let opened = (0..BATCHES.len()).map(Self::Opened);
+        [Self::Made].into_iter().chain(sealed).chain(opened).chain([Self::Left]).collect()
+    }
 }
 
 /// The lengths of the packets, batch by batch: full groups of one length, disorder, a few, and one alone.
@@ -115,52 +120,49 @@ impl Batches {
     pub fn go(&mut self, step: Step) {
         match step {
             Step::Made => {}
-            Step::Sealed => self.seal(),
-            Step::Opened => self.open(),
+            Step::Sealed(batch) => self.seal(batch),
+            Step::Opened(batch) => self.open(batch),
             Step::Left => leave(),
         }
     }
 
-    fn seal(&mut self) {
-        for (packets, texts) in self.packets.iter().zip(&self.texts) {
-            let mut outs: Vec<Vec<u8>> =
-                texts.iter().map(|text| [&text[..], &[0; TAG_LEN]].concat()).collect();
-            let mut jobs: Vec<SealJob<'_>> = Vec::with_capacity(outs.len());
-            for (at, ((packet, text), out)) in packets.iter().zip(texts).zip(&mut outs).enumerate() {
-                let key = &self.keys[packet.key];
-                jobs.push(match at % 3 {
-                    0 => SealJob::in_place(key, packet.counter, out),
-                    1 => SealJob::copy(key, packet.counter, text, out),
-                    _ => {
-                        let (head, body) = text.split_at(text.len().min(40));
-                        SealJob::gather(key, packet.counter, head, body, out)
-                    }
-                });
-            }
-            self.backend.seal_batch(&mut jobs);
-            assert!(jobs.iter().all(|job| job.result().is_ok()));
-            self.sealed.push(outs);
+    fn seal(&mut self, batch: usize) {
+        let (packets, texts) = (&self.packets[batch], &self.texts[batch]);
+        let mut outs: Vec<Vec<u8>> = texts.iter().map(|text| [&text[..], &[0; TAG_LEN]].concat()).collect();
+        let mut jobs: Vec<SealJob<'_>> = Vec::with_capacity(outs.len());
+        for (at, ((packet, text), out)) in packets.iter().zip(texts).zip(&mut outs).enumerate() {
+            let key = &self.keys[packet.key];
+            jobs.push(match at % 3 {
+                0 => SealJob::in_place(key, packet.counter, out),
+                1 => SealJob::copy(key, packet.counter, text, out),
+                _ => {
+                    let (head, body) = text.split_at(text.len().min(40));
+                    SealJob::gather(key, packet.counter, head, body, out)
+                }
+            });
         }
+        self.backend.seal_batch(&mut jobs);
+        assert!(jobs.iter().all(|job| job.result().is_ok()));
+        self.sealed.push(outs);
     }
 
-    fn open(&mut self) {
-        for (packets, sealed) in self.packets.iter().zip(&mut self.sealed) {
-            let forged = if sealed.len() > 1 { sealed.len() / 2 } else { usize::MAX };
-            if let Some(sealed) = sealed.get_mut(forged) {
-                sealed[0] ^= 1;
-            }
-            let mut outs: Vec<Vec<u8>> = packets.iter().map(|packet| vec![0; packet.len]).collect();
-            let mut jobs: Vec<OpenJob<'_>> = Vec::with_capacity(outs.len());
-            for (at, ((packet, sealed), out)) in packets.iter().zip(sealed).zip(&mut outs).enumerate() {
-                let key = &self.keys[packet.key];
-                jobs.push(match at % 2 {
-                    0 => OpenJob::in_place(key, packet.counter, sealed),
-                    _ => OpenJob::copy(key, packet.counter, sealed, out),
-                });
-            }
-            self.backend.open_batch(&mut jobs);
-            assert!(jobs.iter().enumerate().all(|(at, job)| job.result().is_ok() == (at != forged)));
+    fn open(&mut self, batch: usize) {
+        let (packets, sealed) = (&self.packets[batch], &mut self.sealed[batch]);
+        let forged = if sealed.len() > 1 { sealed.len() / 2 } else { usize::MAX };
+        if let Some(sealed) = sealed.get_mut(forged) {
+            sealed[0] ^= 1;
         }
+        let mut outs: Vec<Vec<u8>> = packets.iter().map(|packet| vec![0; packet.len]).collect();
+        let mut jobs: Vec<OpenJob<'_>> = Vec::with_capacity(outs.len());
+        for (at, ((packet, sealed), out)) in packets.iter().zip(sealed).zip(&mut outs).enumerate() {
+            let key = &self.keys[packet.key];
+            jobs.push(match at % 2 {
+                0 => OpenJob::in_place(key, packet.counter, sealed),
+                _ => OpenJob::copy(key, packet.counter, sealed, out),
+            });
+        }
+        self.backend.open_batch(&mut jobs);
+        assert!(jobs.iter().enumerate().all(|(at, job)| job.result().is_ok() == (at != forged)));
     }
 }
 

@@ -83,7 +83,7 @@ fn teach(name: &str) -> Result<(), String> {
 
 fn run_one(name: &str) -> Result<(), String> {
     let complaints = find(name)?.0(name)?;
-    let stages = if name.starts_with(BATCHES) { Step::ALL.len() } else { Stage::ALL.len() };
+    let stages = if name.starts_with(BATCHES) { Step::all().len() } else { Stage::ALL.len() };
     println!("{name}: {stages} stages, {}", if complaints.is_empty() { "clean" } else { "NOT clean" });
     if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n")) }
 }
@@ -123,10 +123,10 @@ fn run_batches(name: &str) -> Result<Vec<String>, String> {
     let backend = backend.ok_or_else(|| format!("{kernel} is not a backend of this machine"))?.pure();
     let worker = Worker::start(
         move || Batches::make(backend),
-        |batches: &mut Batches, number| batches.go(Step::ALL[number]),
+        |batches: &mut Batches, number| batches.go(Step::all()[number]),
     );
     let mut complaints = Vec::new();
-    for (number, step) in Step::ALL.into_iter().enumerate() {
+    for (number, step) in Step::all().into_iter().enumerate() {
         worker.step(number)?;
         let found = scanner.scan(worker.stack()).map_err(|error| error.to_string())?;
         judge_batches(step, worker.stack(), &found, &mut complaints);

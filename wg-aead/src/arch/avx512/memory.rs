@@ -126,9 +126,28 @@ pub(super) fn wipe_row(row: &mut Row) {
 }
 
 /// Overwrites the `BLOCKS` blocks of stack below the frame of the caller: what the functions it has called left there.
-#[inline(never)]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
 pub(super) fn wipe_dead_stack<const BLOCKS: usize>() {
+    wipe_blocks::<BLOCKS>();
+    wipe_edge();
+}
+
+/// The bytes right below the frame of the caller, which the alignment of blocks leaves out: there stand the upper ends of the
+/// frames of those it has called.
+#[inline(never)]
+fn wipe_edge() {
+    // Aligned as every frame is, so that nothing is left out.
+    let mut area = [const { MaybeUninit::<u128>::uninit() }; 16];
+    for word in &mut area {
+        // SAFETY: the pointer is that of a word of the area; what it held is not read.
+        unsafe { word.as_mut_ptr().write_volatile(0) }
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn wipe_blocks<const BLOCKS: usize>() {
     let zero = _mm512_setzero_si512();
     let mut area = [const { MaybeUninit::<Block>::uninit() }; BLOCKS];
     for block in &mut area {

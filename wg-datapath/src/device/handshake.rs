@@ -73,7 +73,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         }
     }
 
-    /// Tells of each datagram whether it is a handshake message with a right MAC1: of all together, as that costs a third. Of
+    /// Tells of each datagram whether it is a handshake message with a right MAC1: of all together, as that costs half. Of
     /// one that comes to nothing anyway it is not asked, and the answer is no.
     fn verify_mac1(&self, datagrams: &[(&[u8], Endpoint)]) -> [bool; HANDSHAKE_GROUP] {
         let mut right = [false; HANDSHAKE_GROUP];

@@ -6,6 +6,7 @@ mod decrypt;
 mod flood;
 mod matrix;
 mod model;
+mod timing;
 
 use clap::{Args, Subcommand};
 
@@ -31,6 +32,8 @@ enum What {
     Address,
     /// Runs the tests of `wg-proto` and `wg-datapath` on an emulated aarch64.
     Arm,
+    /// Measures whether the time that wg-aead takes tells of its secrets, and asks a t-test.
+    Timing(timing::Options),
     /// Explores every interleaving of two peers to a depth.
     Model(model::Options),
 }
@@ -42,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Flood(options)) => flood::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
         Some(What::Address) => address::run(),
+        Some(What::Timing(options)) => timing::run(options),
         Some(What::Model(options)) => model::run(options),
         Some(What::Arm) => match portable::arm()? {
             Outcome::Passed => Ok(()),

@@ -10,4 +10,5 @@ pub mod transcript;
 #[cfg(target_arch = "x86_64")]
 pub mod valgrind;
 pub mod verdicts;
+pub mod welch;
 pub mod worker;

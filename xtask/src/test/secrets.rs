@@ -50,7 +50,10 @@ pub(super) fn constant_time() -> Result<Outcome, String> {
     println!("without vector code");
     let target = cargo::target_directory()?.join("portable");
     let mut portable = command(&run);
-    portable.env("RUSTFLAGS", PORTABLE).env("CARGO_PROFILE_RELEASE_LTO", "false");
+    portable
+        .env("RUSTFLAGS", PORTABLE)
+        .env("CARGO_PROFILE_RELEASE_LTO", "false")
+        .env("WG_WITHOUT_BATCHES", "1");
     cargo::run(portable.arg("--target-dir").arg(target))?;
     Ok(Outcome::Passed)
 }

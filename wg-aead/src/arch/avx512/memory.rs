@@ -137,8 +137,8 @@ pub(super) fn wipe_dead_stack<const BLOCKS: usize>() {
 /// frames of those it has called.
 #[inline(never)]
 fn wipe_edge() {
-    // Aligned as every frame is, so that nothing is left out.
-    let mut area = [const { MaybeUninit::<u128>::uninit() }; 16];
+    // Aligned as every frame is, so that nothing is left out; two blocks for the alignment, and what a function saves.
+    let mut area = [const { MaybeUninit::<u128>::uninit() }; 10];
     for word in &mut area {
         // SAFETY: the pointer is that of a word of the area; what it held is not read.
         unsafe { word.as_mut_ptr().write_volatile(0) }

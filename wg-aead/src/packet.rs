@@ -153,6 +153,7 @@ impl<'g, 'a> Group<'g, 'a> {
         true
     }
 
+    #[allow(dead_code, reason = "only some kernels work group by group")]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }

@@ -203,7 +203,7 @@ impl Backend {
     }
 
     /// Whether a batch goes to `ring`: because that is the backend, or because so few packets leave the lanes of a vector kernel
-    /// empty. From three on those are as fast or faster at any length.
+    /// empty. Measured on Zen 4: two go sooner one by one, and four are as fast together at 256 bytes and faster at others.
     #[cfg(feature = "ring")]
     const fn is_for_ring(self, jobs: usize) -> bool {
         match self.kernel {

@@ -11,8 +11,8 @@ use subtle::ConstantTimeEq;
 
 use super::chacha20::{self, Inputs, KeyRows};
 use super::memory::{
-    Block, Row, load_block, load_chunk, load_part, load_row, store_chunk, store_part, store_row, store_words,
-    wipe_block, wipe_dead_stack, wipe_row,
+    Block, Row, first_bytes, load_block, load_chunk, load_part, load_row, store_chunk, store_part, store_row,
+    store_words, wipe_block, wipe_dead_stack, wipe_row,
 };
 use super::poly1305::{self, MESSAGES, Messages, OneTimeKeys};
 use crate::checksum::Sum;
@@ -428,11 +428,7 @@ fn exclusive_or(
     }
     if let (false, Some(block)) = (last.is_empty(), keystream.get(chunks.len())) {
         let source = load_part(last, 0);
-        let result = _mm512_maskz_mov_epi8(
-            super::memory::first_bytes(last.len()),
-            _mm512_xor_si512(source, load_block(block)),
-        );
-        store_part(last, result);
+        let result = exclusive_or_part(last, source, block);
         sum = add_words(sum, source, result, summing);
     }
     sum
@@ -461,15 +457,21 @@ fn exclusive_or_from(
             let (first, behind) = from.split_at(chunk.len().min(from.len()));
             from = behind;
             source = load_part(first, 0);
-            result = _mm512_maskz_mov_epi8(
-                super::memory::first_bytes(chunk.len()),
-                _mm512_xor_si512(source, load_block(block)),
-            );
-            store_part(chunk, result);
+            result = exclusive_or_part(chunk, source, block);
         }
         sum = add_words(sum, source, result, summing);
     }
     sum
+}
+
+/// Stores a block that is not full, and returns it with zeros behind.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512ifma,avx512vbmi2")]
+fn exclusive_or_part(text: &mut [u8], source: __m512i, block: &Block) -> __m512i {
+    let result = _mm512_xor_si512(source, load_block(block));
+    let result = _mm512_maskz_mov_epi8(first_bytes(text.len()), result);
+    store_part(text, result);
+    result
 }
 
 /// Adds the 16-bit words of the plaintext.

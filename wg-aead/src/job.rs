@@ -59,12 +59,30 @@ impl<'a> SealJob<'a> {
         if have - TAG_LEN > MAX_LEN {
             return Self::new(key, counter, out, 0, &[]);
         }
-        let lead = head.len().next_multiple_of(64).min(have - TAG_LEN);
-        let (beside, rest) = body.split_at((lead - head.len()).min(body.len()));
-        let mut bytes = head.iter().chain(beside);
-        for slot in &mut out[..lead] {
-            *slot = bytes.next().copied().unwrap_or(0);
+        out[..head.len()].copy_from_slice(head);
+        Self::append(key, counter, out, head.len(), body)
+    }
+
+    /// Seals a packet whose first `head_len` bytes stand in `out` already, and whose rest is `body`: headers that were built
+    /// where they belong, before a payload that is elsewhere.
+    #[inline]
+    #[must_use]
+    pub fn append(key: &'a Key, counter: u64, out: &'a mut [u8], head_len: usize, body: &'a [u8]) -> Self {
+        let need = head_len.saturating_add(body.len()).saturating_add(TAG_LEN);
+        let have = out.len();
+        if have < need {
+            let outcome = Outcome::too_small(need, have);
+            return Self { outcome, ..Self::new(key, counter, out, 0, &[]) };
         }
+        if have - TAG_LEN > MAX_LEN {
+            return Self::new(key, counter, out, 0, &[]);
+        }
+        // No block of the cipher has two sources.
+        let lead = head_len.next_multiple_of(64).min(have - TAG_LEN);
+        let (beside, rest) = body.split_at((lead - head_len).min(body.len()));
+        let (copied, zeros) = out[head_len..lead].split_at_mut(beside.len());
+        copied.copy_from_slice(beside);
+        zeros.fill(0);
         Self::new(key, counter, out, lead, rest)
     }
 

@@ -4,8 +4,11 @@
 //! blocks and never allocates per packet; it turns every error number into one of three kinds, so that no transient
 //! error ends a loop.
 
+use core::net::SocketAddr;
+
 use wg_proto::Endpoint;
 
+use crate::offload::{Offload, TunOffloads};
 use crate::slab::Slab;
 
 /// What went wrong at the edge, by what the caller must do about it.
@@ -47,21 +50,78 @@ pub trait TunIo {
     ///
     /// [`IoError`]; the packet was not delivered.
     fn write(&mut self, packet: &[u8]) -> Result<(), IoError>;
+
+    /// Reads one frame: a packet, or many of one flow in one piece.
+    ///
+    /// It goes to the start of `small` if it fits there, and to the start of `large` otherwise; a caller that expects a long
+    /// one gives no `small`. A frame that has the length of the buffer it went to was longer, and is cut.
+    ///
+    /// The default reads a packet without offloads.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError`]; the buffers then hold nothing of use.
+    fn read_frame(&mut self, small: &mut [u8], large: &mut [u8]) -> Result<Frame, IoError> {
+        let len = self.read(large)?;
+        if let (Some(small), Some(packet)) = (small.get_mut(..len), large.get(..len)) {
+            small.copy_from_slice(packet);
+        }
+        Ok(Frame { len, offload: Offload::default() })
+    }
+
+    /// Writes one frame, of a kind that [`TunIo::offloads`] names.
+    ///
+    /// The default writes a packet, and refuses what needs more with `EINVAL`.
+    ///
+    /// # Errors
+    ///
+    /// [`IoError`]; nothing of it was delivered.
+    fn write_frame(&mut self, frame: &[u8], offload: Offload) -> Result<(), IoError> {
+        const EINVAL: i32 = 22;
+        if offload == Offload::default() { self.write(frame) } else { Err(IoError::Transient(EINVAL)) }
+    }
+
+    /// The kinds of frames that may be written now. It may shrink after a write, when the kernel refused one.
+    fn offloads(&self) -> TunOffloads {
+        TunOffloads::default()
+    }
 }
 
-/// One received datagram.
+/// A frame that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its length in bytes.
+    pub len: usize,
+    /// What is left to do with it.
+    pub offload: Offload,
+}
+
+/// One received datagram, or a train of them: equally long ones of one sender, one behind the other, of which the last may
+/// be shorter.
 #[derive(Debug)]
 pub struct RecvSlot {
-    /// The buffer; the datagram starts at its first byte.
+    /// The buffer; the first datagram starts at its first byte.
     pub slab: Slab,
-    /// The length of the datagram in bytes.
+    /// The length of all of it in bytes.
     pub len: usize,
+    /// The length of each datagram of a train but the last; 0 if there is one datagram.
+    ///
+    /// The caller sets it to 0 before a receive call, so that an implementation without trains may leave it alone.
+    pub segment_size: usize,
     /// Whether the datagram was longer than the buffer; it is then dropped.
     pub truncated: bool,
     /// Where it came from and came to; `None` drops it.
     pub endpoint: Option<Endpoint>,
     /// The ECN bits (0-3) of the outer header.
     pub ecn: u8,
+}
+
+impl RecvSlot {
+    /// An empty slot.
+    #[must_use]
+    pub const fn new(slab: Slab) -> Self {
+        Self { slab, len: 0, segment_size: 0, truncated: false, endpoint: None, ecn: 0 }
+    }
 }
 
 /// A piece of a buffer: one datagram to send.
@@ -123,5 +183,17 @@ pub trait UdpIo {
     /// forgets the source (C91).
     fn take_stale_source(&mut self) -> bool {
         false
+    }
+
+    /// Bytes that the sockets hold and that have not left the machine; `None` if that is not known.
+    ///
+    /// What is asked to bound a batch by the time it takes to leave, see `queue`.
+    fn unsent(&self) -> Option<usize> {
+        None
+    }
+
+    /// Takes the next news of a path that is narrower than what was sent: where to, and the longest IP packet that passes.
+    fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {
+        None
     }
 }

@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod allowed_ips;
 mod batch;
+mod batch_aead;
 mod deadlines;
 mod decap;
 mod device;
@@ -19,6 +20,7 @@ mod lane;
 pub mod memory;
 #[cfg(feature = "multi-buffer")]
 mod multi_buffer;
+pub mod offload;
 mod padding;
 mod peer_table;
 pub mod slab;
@@ -27,6 +29,7 @@ mod stats;
 
 pub use allowed_ips::{AllowedIps, InvalidPrefix, IpPrefix, PeerSlot, TooManyPrefixes};
 pub use batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
+pub use batch_aead::{BatchAead, OpenSegment, SealSegment};
 pub use deadlines::Deadlines;
 pub use device::{Config, ConfigError, Device, Now, PeerStatus};
 pub use drop::{DropReason, Exposure};
@@ -38,5 +41,6 @@ pub use padding::padded_len;
 pub use peer_table::PeerId;
 pub use staged::{Pushed, StagedPool};
 pub use stats::{DropCounters, PeerStats};
+pub use wg_aead::Sum;
 pub use wg_proto as proto;
 pub use wg_sched as sched;

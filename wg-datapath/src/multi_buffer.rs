@@ -5,6 +5,7 @@ use wg_proto::aead::{Aead, AeadError};
 use wg_proto::aead::{OpenJob as ProtoOpenJob, SealJob as ProtoSealJob};
 
 use crate::batch::BATCH_SEGMENTS;
+use crate::batch_aead::{BatchAead, OpenSegment, SealSegment};
 
 /// A key of the multi-buffer backend: packets of a batch share the lanes of SIMD registers. Wiped on drop.
 ///
@@ -77,6 +78,51 @@ impl Aead for MultiBufferAead {
     }
 }
 
+impl BatchAead for MultiBufferAead {
+    fn seal_segments(jobs: &mut [SealSegment<'_, Self>]) {
+        let backend = Backend::best();
+        for jobs in jobs.chunks_mut(BATCH_SEGMENTS) {
+            let mut batch = heapless::Vec::<SealJob<'_>, BATCH_SEGMENTS>::new();
+            batch.extend(jobs.iter_mut().map(|job| {
+                let sealed = SealJob::append(&job.key.0, job.counter, job.out, job.head_len, job.body);
+                match job.checksum {
+                    Some(checksum) => sealed.with_checksum(checksum),
+                    None => sealed,
+                }
+            }));
+            backend.seal_batch(&mut batch);
+            let mut results = [Ok(()); BATCH_SEGMENTS];
+            for (result, job) in results.iter_mut().zip(&batch) {
+                *result = job.result();
+            }
+            drop(batch);
+            for (job, result) in jobs.iter_mut().zip(results) {
+                job.result = result.map_err(translate);
+            }
+        }
+    }
+
+    fn open_segments(jobs: &mut [OpenSegment<'_, Self>]) {
+        let backend = Backend::best();
+        for jobs in jobs.chunks_mut(BATCH_SEGMENTS) {
+            let mut batch = heapless::Vec::<OpenJob<'_>, BATCH_SEGMENTS>::new();
+            batch.extend(
+                jobs.iter_mut().map(|job| OpenJob::in_place(&job.key.0, job.counter, job.buffer).summing()),
+            );
+            backend.open_batch(&mut batch);
+            let mut results = [(Ok(()), None); BATCH_SEGMENTS];
+            for (result, job) in results.iter_mut().zip(&batch) {
+                *result = (job.result(), job.sum());
+            }
+            drop(batch);
+            for (job, (result, sum)) in jobs.iter_mut().zip(results) {
+                job.result = result.map_err(translate);
+                job.sum = sum.unwrap_or_default();
+            }
+        }
+    }
+}
+
 impl core::fmt::Debug for MultiBufferAead {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("MultiBufferAead(..)")
@@ -88,7 +134,8 @@ const fn translate(error: wg_aead::AeadError) -> AeadError {
     match error {
         wg_aead::AeadError::BufferTooSmall { need, have } => AeadError::BufferTooSmall { need, have },
         wg_aead::AeadError::TooLong { have } => AeadError::TooLong { have },
-        // The others are for jobs that are not run, or that want a checksum: not ours.
+        wg_aead::AeadError::ChecksumOutside => AeadError::BufferTooSmall { need: usize::MAX, have: 0 },
+        // What is left is for jobs that were not run.
         _ => AeadError::TagMismatch,
     }
 }

@@ -10,13 +10,7 @@ use wg_tally::allocator;
 fn traffic_allocates_nothing() {
     let (mut here, mut there) = (Udp::bind(0, 0).unwrap(), Udp::bind(0, 0).unwrap());
     let mut pool = SlabPool::new(64, 0);
-    let slot = |_| RecvSlot {
-        slab: pool.take(SlabClass::Small).unwrap(),
-        len: 0,
-        truncated: false,
-        endpoint: None,
-        ecn: 0,
-    };
+    let slot = |_| RecvSlot::new(pool.take(SlabClass::Small).unwrap());
     let mut slots: Vec<_> = (0..64).map(slot).collect();
     let buffer = [7; 1000];
     let segments = [Segment { offset: 0, len: 1000 }; 64];

@@ -18,8 +18,7 @@ use namespace::{Namespace, wait_for};
 
 fn slots(count: usize, class: SlabClass) -> Vec<RecvSlot> {
     let mut pool = SlabPool::new(count, count);
-    let slot =
-        |_| RecvSlot { slab: pool.take(class).unwrap(), len: 0, truncated: false, endpoint: None, ecn: 0 };
+    let slot = |_| RecvSlot::new(pool.take(class).unwrap());
     (0..count).map(slot).collect()
 }
 

@@ -78,7 +78,7 @@ where
         }
         while self.lane.slots.len() < RECV_SLOTS {
             let Some(slab) = self.lane.slabs.take(SlabClass::Large) else { break };
-            self.lane.slots.push(RecvSlot { slab, len: 0, truncated: false, endpoint: None, ecn: 0 });
+            self.lane.slots.push(RecvSlot::new(slab));
         }
     }
 

@@ -24,7 +24,7 @@ fn send(udp: &mut Udp, endpoint: &Endpoint, buffer: &[u8]) -> SendReport {
 
 fn slots() -> Vec<RecvSlot> {
     let slab = SlabPool::new(1, 0).take(SlabClass::Small).unwrap();
-    vec![RecvSlot { slab, len: 0, truncated: false, endpoint: None, ecn: 0 }]
+    vec![RecvSlot::new(slab)]
 }
 
 const SENT: SendReport = SendReport { sent: 1, status: SendStatus::Done };

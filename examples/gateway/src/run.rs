@@ -117,8 +117,8 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             return Ok(());
         }
 
-        // While the sockets push back the TUN is not read, so packets there must not wake the loop; its end still does.
-        if reads_tun == lane.wants_writable() {
+        // While its queue is full the lane does not read the TUN, so packets there must not wake the loop; its end still does.
+        if reads_tun != lane.wants_readable() {
             reads_tun = !reads_tun;
             let interest = if reads_tun { Interest::Readable } else { Interest::Errors };
             poller.modify(&tun, TUN, interest)?;

@@ -5,10 +5,9 @@ use core::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use wg_datapath::proto::aead::Aead;
 use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
-use wg_datapath::{Config, Device, IpPrefix, Lane, LaneIo, Now};
+use wg_datapath::{BatchAead, Config, Device, IpPrefix, Lane, LaneIo, Now};
 
 use crate::edges::{Host, Socket, Wire};
 
@@ -41,7 +40,7 @@ pub(crate) struct End<A> {
     strategy: AnyStrategy,
 }
 
-impl<A: Aead> End<A> {
+impl<A: BatchAead> End<A> {
     pub(crate) fn new(number: u16, wire: &Wire) -> Self {
         // Under load from eight waiting messages on.
         let config = Config { handshake_queue: 64, ..Config::default() };
@@ -84,7 +83,7 @@ pub(crate) struct Star<A> {
     pub(crate) now: Now,
 }
 
-impl<A: Aead> Star<A> {
+impl<A: BatchAead> Star<A> {
     pub(crate) fn new(peers: u16) -> Self {
         let wire = Wire::default();
         let mut ends: Vec<End<A>> = (0..=peers).map(|number| End::new(number, &wire)).collect();

@@ -24,6 +24,8 @@ use crate::slab::Slab;
 
 /// The most packets of a batch.
 pub const BATCH_SEGMENTS: usize = 128;
+/// The most trains of a batch.
+const TRAINS: usize = 64;
 /// Packets given to the cipher by one call: their jobs are on the stack.
 pub(crate) const CRYPT_SEGMENTS: usize = 64;
 
@@ -246,8 +248,9 @@ impl<A> OutBatch<A> {
             let start = segment.offset as usize + TRANSPORT_HEADER_LEN;
             let Some(packet) = self.slab.get_mut(start..start + len) else { continue };
             let head = frame.segmenter().header_len();
-            frame.segmenter().write_header(frame.bytes(), at, packet);
-            if let Some(body) = packet.get_mut(head..) {
+            if frame.segmenter().write_header(frame.bytes(), at, packet)
+                && let Some(body) = packet.get_mut(head..)
+            {
                 body.copy_from_slice(frame.payload(at));
             }
             if let Some(Checksum { start, offset }) = frame.segmenter().checksum() {
@@ -397,7 +400,7 @@ impl InSegment {
 /// Datagrams of one keypair on their way in, in the order they came.
 #[derive(Debug)]
 pub struct InBatch<A> {
-    pub(crate) trains: heapless::Vec<Train, BATCH_SEGMENTS>,
+    pub(crate) trains: heapless::Vec<Train, TRAINS>,
     pub(crate) segments: heapless::Vec<InSegment, BATCH_SEGMENTS>,
     pub(crate) peer: Option<PeerId>,
     pub(crate) index: SessionIndex,

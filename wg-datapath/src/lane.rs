@@ -42,6 +42,11 @@ const COOKIES: usize = RECV_SLOTS;
 /// what it costs to drop a message, and data waits behind a flood in the socket: it is fetched first. Of a flood that
 /// leaves room for data, this answers most; of one that does not, whoever has luck, and who asks again may.
 const COOKIES_BEHIND: usize = 4;
+/// Batches in that are under way at once: one for each slot, and those at work.
+const IN_BATCHES: usize = RECV_SLOTS + 16;
+/// Slabs that what comes in takes: those to receive into, as many that wait in batches, and those of small batches at work
+/// that are not yet enough for a round.
+const IN_SLABS: usize = 2 * RECV_SLOTS + 32;
 /// Batches, newest first, that a datagram may join the last of its peer among.
 const OPEN_BATCHES: usize = 8;
 /// Frames read in one drain.
@@ -54,9 +59,9 @@ const QUEUED_BYTES: usize = 4 << 20;
 const OUT_BATCHES: usize = 17;
 /// Slabs for packets that come singly: those that wait, those in batches, and the one to read into.
 const SMALL_SLABS: usize = QUEUED_FRAMES + OUT_BATCHES * BATCH_SEGMENTS + 1;
-/// Slabs for everything else: one for each slot, as many in batches on their way in, those of frames that wait, those of
-/// batches on their way out with the rest of a frame, and the one to read into.
-const LARGE_SLABS: usize = 2 * RECV_SLOTS + QUEUED_BYTES / SlabClass::Large.bytes() + 3 * OUT_BATCHES + 1;
+/// Slabs for everything else: for what comes in, for frames that wait, for batches on their way out with what they are sealed
+/// from and the rest of that, and the one to read into.
+const LARGE_SLABS: usize = IN_SLABS + QUEUED_BYTES / SlabClass::Large.bytes() + 3 * OUT_BATCHES + 1;
 
 /// The buffers of a lane and what is under way in it.
 #[derive(Debug)]
@@ -90,8 +95,11 @@ pub struct Lane<A> {
 
 impl<A> Default for Lane<A> {
     fn default() -> Self {
+        let mut slabs = SlabPool::new(SMALL_SLABS, LARGE_SLABS);
+        // What strangers can make the lane hold is there from the start.
+        slabs.make(SlabClass::Large, IN_SLABS);
         Self {
-            slabs: SlabPool::new(SMALL_SLABS, LARGE_SLABS),
+            slabs,
             slots: Vec::with_capacity(RECV_SLOTS),
             inbox: (Slab::default(), Slab::default()),
             expects_large: false,
@@ -100,7 +108,7 @@ impl<A> Default for Lane<A> {
             ready_in: VecDeque::with_capacity(RECV_SLOTS),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
             held: VecDeque::with_capacity(control::HELD),
-            spare_in: Vec::with_capacity(RECV_SLOTS),
+            spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
             spare_out: Vec::with_capacity(OUT_BATCHES),
             tun_drained: false,
             udp_drained: false,

@@ -13,7 +13,7 @@ use crate::io::{CoreIo, Stage};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Lane, LaneId, Limits, Plan, Topology};
 
-/// Rounds of one direction in a row, before the other has its turn.
+/// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
 const TURN: u32 = 4;
 /// Batches of one round, at most.
 const ROUND: usize = 16;
@@ -54,20 +54,8 @@ impl Strategy for Inline {
         let mut outcome = Outcome::default();
         loop {
             let mut moved = 0;
-            for _ in 0..TURN {
-                let batches = round(io, I::poll_udp, I::send_tun);
-                moved += batches;
-                if batches == 0 {
-                    break;
-                }
-            }
-            for _ in 0..TURN {
-                let batches = round(io, I::poll_tun, I::send_udp);
-                moved += batches;
-                if batches == 0 {
-                    break;
-                }
-            }
+            moved += turn(io, I::poll_udp, I::send_tun);
+            moved += turn(io, I::poll_tun, I::send_udp);
             let control = u32::from(io.poll_control());
             io.charge(Stage::Control, control);
             outcome.batches += moved;
@@ -81,6 +69,22 @@ impl Strategy for Inline {
             }
         }
     }
+}
+
+/// Takes rounds of one direction until it was its turn, and tells how many batches there were.
+fn turn<I: CoreIo>(
+    io: &mut I,
+    poll: impl Fn(&mut I) -> Option<I::Batch>,
+    send: impl Fn(&mut I, I::Batch),
+) -> u32 {
+    let mut moved = 0;
+    while moved < TURN {
+        match round(io, &poll, &send) {
+            0 => break,
+            batches => moved += batches,
+        }
+    }
+    moved
 }
 
 /// Takes batches of one direction up to a round's worth through all three phases, and tells how many there were.

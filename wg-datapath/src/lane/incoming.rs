@@ -33,7 +33,8 @@ where
     /// whether there was any.
     pub(super) fn receive(&mut self) -> bool {
         self.refill_slots();
-        let received = self.udp.recv(&mut self.lane.slots);
+        let ready = self.lane.slots.iter().take_while(|slot| !slot.slab.is_empty()).count();
+        let received = self.udp.recv(self.lane.slots.get_mut(..ready).unwrap_or_default());
         self.lane.cookies = match received {
             // There may be more behind as many as fit, and data among it.
             Ok(RECV_SLOTS..) => COOKIES.min(self.lane.cookies + COOKIES_BEHIND),
@@ -150,18 +151,15 @@ where
                         // What comes behind a packet of the same peer may not be put before it.
                         home.open &= home.peer != peer;
                     }
-                    let slab =
-                        if alone { copied(&mut self.lane.slabs, datagram) } else { Some(Slab::default()) };
-                    let Some(slab) = slab else {
-                        self.device.drops.count(DropReason::NoBuffer);
-                        continue;
-                    };
                     let wanted = if alone { 1 } else { count };
                     let (ready, spare) = (&mut self.lane.ready_in, &mut self.lane.spare_in);
-                    let batch = open_batch(ready, spare, peer, index, key, wanted);
-                    let Some(train) =
-                        ready.get_mut(batch).and_then(|batch| batch.board(Train { slab, endpoint, ecn }))
-                    else {
+                    let boarded = open_batch(ready, spare, peer, index, key, wanted).and_then(|at| {
+                        let slab =
+                            if alone { copied(&mut self.lane.slabs, datagram)? } else { Slab::default() };
+                        let train = ready.get_mut(at)?.board(Train { slab, endpoint, ecn })?;
+                        Some((at, train))
+                    });
+                    let Some((batch, train)) = boarded else {
                         self.device.drops.count(DropReason::NoBuffer);
                         continue;
                     };
@@ -205,9 +203,7 @@ where
             self.device.touch(peer.slot());
         }
         batch.recycle(|slab| self.lane.slabs.put(slab));
-        if self.lane.spare_in.len() < self.lane.spare_in.capacity() {
-            self.lane.spare_in.push(batch);
-        }
+        self.lane.spare_in.push(batch);
     }
 
     /// Commits one datagram; returns the length of the packet to deliver, if it has one.
@@ -295,7 +291,7 @@ fn copied(slabs: &mut SlabPool, datagram: &[u8]) -> Option<Slab> {
     Some(slab)
 }
 
-/// Finds the batch that datagrams of a keypair join, and makes one if there is none.
+/// Finds the batch that datagrams of a keypair join, or begins one; nothing if all are under way.
 ///
 /// It is the newest batch of the peer, among the last few, if it is of this keypair: the packets of two sessions of a peer
 /// keep their order too (C68).
@@ -306,17 +302,17 @@ fn open_batch<A>(
     index: SessionIndex,
     key: &Arc<RecvKey<A>>,
     datagrams: usize,
-) -> usize {
+) -> Option<usize> {
     let newest =
         ready.iter().enumerate().rev().take(OPEN_BATCHES).find(|(_, batch)| batch.peer == Some(peer));
     if let Some((at, batch)) = newest
         && batch.index == index
         && batch.has_room(datagrams)
     {
-        return at;
+        return Some(at);
     }
-    let mut batch = spare.pop().unwrap_or_default();
+    let mut batch = spare.pop()?;
     (batch.peer, batch.index, batch.key) = (Some(peer), index, Some(Arc::clone(key)));
     ready.push_back(batch);
-    ready.len() - 1
+    Some(ready.len() - 1)
 }

@@ -125,8 +125,12 @@ impl<A: BatchAead> Star<A> {
             end.host.waiting = 1;
         }
         self.settle();
-        for _ in 0..3 {
-            self.exchange(700);
+        for burst in [700, 1, 2, 3, 10, 30, 64, 200, 700] {
+            self.exchange(burst);
+            // And the hub behind: as many datagrams at once as it can take in, and then those to the others.
+            self.ends[1..].iter_mut().for_each(|end| end.host.waiting = burst);
+            while self.ends[1..].iter_mut().any(|end| end.step(self.now)) {}
+            self.exchange(burst);
         }
     }
 }

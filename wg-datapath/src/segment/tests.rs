@@ -1,0 +1,6 @@
+extern crate std;
+
+use std::vec;
+use std::vec::Vec;
+
+use super::*;

@@ -11,17 +11,13 @@
 //! Where the headers end is read from the headers themselves. What changes in them: lengths, the IPv4 identification (one
 //! more for each packet) and header checksum, the TCP sequence number and flags. FIN and PSH stay on the last packet, CWR on
 //! the first (RFC 3168, 6.1.2). The transport checksum is left to whoever touches the payload: its field gets the sum of the
-//! pseudo header, which is that of the frame with another length. `coalesce.rs` is the inverse.
+//! pseudo header, which is that of the frame with another length. [`Coalescer`](crate::Coalescer) is the inverse.
 //!
-//! Every datagram of a UDP frame gets a checksum: the host asks for one, and a field of 0 is a sum here, not "none".
+//! Every datagram of a UDP frame gets a checksum: the host asks for one, and a field of 0 is a sum here and not "none".
 //! Frames beyond 65,535 bytes (BIG TCP), whose length field is 0, are refused; a TUN device has them only when its
 //! `gso_max_size` was raised.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
-
-#[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test may overflow and fail")]
-mod tests;
 
 use core::fmt;
 use core::ops::Range;
@@ -31,7 +27,7 @@ use wg_aead::Checksum;
 use crate::header::{
     CWR, FIN, FRAGMENT_BITS, IPV4_CHECKSUM, IPV4_FRAGMENT, IPV4_ID, IPV4_LEN, IPV4_PROTOCOL, IPV4_TOTAL_LEN,
     IPV6_LEN, IPV6_NEXT, IPV6_PAYLOAD_LEN, PSH, TCP, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_FLAGS, TCP_LEN,
-    TCP_SEQUENCE, UDP, UDP_CHECKSUM, UDP_LEN, UDP_LENGTH, field, fold, put, sum, word,
+    TCP_SEQUENCE, Transport, UDP, UDP_CHECKSUM, UDP_LEN, UDP_LENGTH, field, fold, put, sum, word,
 };
 use crate::ip::IpVersion;
 use crate::offload::{Offload, Segmentation, SegmentationKind};
@@ -131,12 +127,6 @@ pub struct Segmenter {
     flags: u8,
     /// The sum of the pseudo header without its length.
     pseudo_sum: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
-    Tcp,
-    Udp,
 }
 
 impl Segmenter {

@@ -1,6 +1,0 @@
-extern crate std;
-
-use std::vec;
-use std::vec::Vec;
-
-use super::*;

@@ -27,6 +27,7 @@ use wg_sched::CoreIo;
 
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 use crate::batch_aead::BatchAead;
+use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
 use crate::frame::OutFrame;
@@ -60,8 +61,8 @@ const OUT_BATCHES: usize = 17;
 /// Slabs for packets that come singly: those that wait, those in batches, and the one to read into.
 const SMALL_SLABS: usize = QUEUED_FRAMES + OUT_BATCHES * BATCH_SEGMENTS + 1;
 /// Slabs for everything else: for what comes in, for frames that wait, for batches on their way out with what they are sealed
-/// from and the rest of that, and the one to read into.
-const LARGE_SLABS: usize = IN_SLABS + QUEUED_BYTES / SlabClass::Large.bytes() + 3 * OUT_BATCHES + 1;
+/// from and the rest of that, and those to read into and to write from.
+const LARGE_SLABS: usize = IN_SLABS + QUEUED_BYTES / SlabClass::Large.bytes() + 3 * OUT_BATCHES + 2;
 
 /// The buffers of a lane and what is under way in it.
 #[derive(Debug)]
@@ -70,6 +71,9 @@ pub struct Lane<A> {
     slots: Vec<RecvSlot>,
     /// The slabs that the next frame is read into: a small and a large one.
     inbox: (Slab, Slab),
+    /// The slab that frames for the TUN are put together in.
+    outbox: Slab,
+    coalescer: Option<Box<Coalescer>>,
     /// The last frame was large, so the next will be.
     expects_large: bool,
     /// Frames that wait.
@@ -102,6 +106,8 @@ impl<A> Default for Lane<A> {
             slabs,
             slots: Vec::with_capacity(RECV_SLOTS),
             inbox: (Slab::default(), Slab::default()),
+            outbox: Slab::default(),
+            coalescer: Some(Box::default()),
             expects_large: false,
             queue: VecDeque::with_capacity(QUEUED_FRAMES),
             queued_bytes: 0,

@@ -11,13 +11,14 @@ use wg_proto::wire::{MessageType, ParseError, TransportData, message_type};
 use wg_proto::{RecvKey, SessionIndex};
 
 use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
-use crate::batch::{InBatch, InSegment, Train};
+use crate::batch::{BATCH_SEGMENTS, InBatch, InSegment, Train};
 use crate::batch_aead::BatchAead;
 use crate::decap::Opened;
 use crate::device::HANDSHAKE_GROUP;
 use crate::drop::DropReason;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::ip::Ecn;
+use crate::offload::Offload;
 use crate::peer_table::PeerId;
 use crate::slab::{Slab, SlabClass, SlabPool};
 
@@ -226,15 +227,64 @@ where
         self.device.commit_in(peer, index, &datagram, self.now)
     }
 
-    /// Writes the packets of a batch to the TUN, and counts those it took.
+    /// Writes the packets of a batch to the TUN, those of a flow in one frame where that can be, and counts those it took.
     fn deliver(&mut self, peer: PeerId, batch: &InBatch<A>) {
+        let offloads = self.tun.offloads();
+        // Out of the lane for the moment; always there.
+        let mut coalescer = self.lane.coalescer.take();
+        let mut plan = coalescer.as_mut().filter(|_| offloads.checksum && batch.len() > 1);
+        if let Some(plan) = &mut plan {
+            plan.clear(offloads);
+        }
+        let mut pushed = heapless::Vec::<(&[u8], usize), BATCH_SEGMENTS>::new();
         for segment in &batch.segments {
             let Some(train) = batch.trains.get(usize::from(segment.train)) else { continue };
             let Some(packet) = segment.packet(&train.slab) else { continue };
-            match self.tun.write(packet) {
-                Ok(()) => self.device.delivered(peer, segment.len as usize),
-                Err(error) => self.refused(error, 1),
+            let message_len = segment.len as usize;
+            // There is room for as many packets as a batch has.
+            let planned = plan.as_mut().is_some_and(|plan| plan.push(packet, segment.sum));
+            if !planned || pushed.push((packet, message_len)).is_err() {
+                self.write(peer, packet, message_len);
             }
+        }
+        for group in plan.iter().flat_map(|plan| plan.groups()) {
+            let packet = |at: usize| pushed.get(at).map_or(&[][..], |(packet, _)| *packet);
+            let offload = group.offload();
+            let written = if offload == Offload::default() {
+                None
+            } else {
+                self.fill_outbox();
+                group.write(packet, &mut self.lane.outbox).filter(|len| {
+                    let frame = self.lane.outbox.get(..*len).unwrap_or_default();
+                    self.tun.write_frame(frame, offload).is_ok()
+                })
+            };
+            for at in group.packets() {
+                let Some((packet, message_len)) = pushed.get(at) else { continue };
+                // Where the whole was refused, the parts have another chance, and an error of their own.
+                match written {
+                    Some(_) => self.device.delivered(peer, *message_len),
+                    None => self.write(peer, packet, *message_len),
+                }
+            }
+        }
+        self.lane.coalescer = coalescer;
+    }
+
+    /// Puts a slab to where frames are put together.
+    fn fill_outbox(&mut self) {
+        if self.lane.outbox.is_empty()
+            && let Some(slab) = self.lane.slabs.take(SlabClass::Large)
+        {
+            self.lane.outbox = slab;
+        }
+    }
+
+    /// Writes one packet to the TUN, and counts it.
+    fn write(&mut self, peer: PeerId, packet: &[u8], message_len: usize) {
+        match self.tun.write(packet) {
+            Ok(()) => self.device.delivered(peer, message_len),
+            Err(error) => self.refused(error, 1),
         }
     }
 

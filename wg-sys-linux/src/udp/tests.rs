@@ -116,10 +116,15 @@ fn local_side_is_read_whatever_the_order_of_messages() {
     control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMP, &[0; 16]);
     let source = Source { addr: "2001:db8::1".parse().unwrap(), interface: 0 };
     assert!(pktinfo::encode(&mut control, &source, &"[2001:db8::2]:1".parse().unwrap()));
-    assert_eq!(local_side(control.as_bytes()), (Some(source), 3));
-    assert_eq!(local_side(&[]), (None, 0));
+    control.push(libc::SOL_UDP, libc::UDP_GRO, &1452_i32.to_ne_bytes());
+    assert_eq!(aside(control.as_bytes()), Aside { source: Some(source), ecn: 3, segment_size: 1452 });
+    assert_eq!(aside(&[]), Aside::default());
     control.clear();
     control.push(libc::SOL_IPV6, libc::IPV6_TCLASS, &[1]);
     control.push(libc::SOL_IP, libc::IP_TOS, &[]);
-    assert_eq!(local_side(control.as_bytes()), (None, 0), "too short to tell");
+    control.push(libc::SOL_UDP, libc::UDP_GRO, &[1, 2]);
+    assert_eq!(aside(control.as_bytes()), Aside::default(), "too short to tell");
+    control.clear();
+    control.push(libc::SOL_UDP, libc::UDP_GRO, &(-1_i32).to_ne_bytes());
+    assert_eq!(aside(control.as_bytes()), Aside::default(), "no length");
 }

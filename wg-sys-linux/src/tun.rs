@@ -148,8 +148,7 @@ impl Tun {
 
     fn with(fd: OwnedFd, header: bool) -> Result<Self, Errno> {
         if header {
-            const LEN: i32 = virtio_net_hdr::LEN as i32;
-            ioctl::set_header(&fd, LEN)?;
+            ioctl::set_header(&fd, virtio_net_hdr::LEN)?;
         }
         Ok(Self {
             fd: Arc::new(fd),

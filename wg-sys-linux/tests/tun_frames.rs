@@ -89,7 +89,7 @@ fn stream(namespaces: &[Namespace; 2], address: &str) {
     let [left, right] = namespaces;
     let listener = right.run(|| TcpListener::bind((address, 0))).unwrap();
     let to = listener.local_addr().unwrap();
-    let sent: Vec<u8> = (0..LONG).map(|n| (n * 7 % 251) as u8).collect();
+    let sent: Vec<u8> = (0..LONG).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect();
     thread::scope(|scope| {
         let receiver = scope.spawn(|| {
             let mut received = Vec::new();
@@ -109,7 +109,7 @@ fn train(namespaces: &[Namespace; 2], address: &str, from: &str) {
     let segment = 1000;
     rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiver, 1 << 20).unwrap();
     set_segment_size(&sender, segment);
-    let payload: Vec<u8> = (0..40_500).map(|n| (n / segment) as u8).collect();
+    let payload: Vec<u8> = (0..40_500).map(|n| u8::try_from(n / segment).unwrap()).collect();
     sender.send_to(&payload, receiver.local_addr().unwrap()).unwrap();
     let mut datagram = vec![0; 2000];
     for expected in payload.chunks(segment) {

@@ -94,7 +94,8 @@ pub(super) fn attached(fd: impl AsFd) -> Result<Attached, Errno> {
 }
 
 /// Sets the length of the header before each frame to `len`, and its numbers to little-endian.
-pub(super) fn set_header(fd: impl AsFd, len: i32) -> Result<(), Errno> {
+pub(super) fn set_header(fd: impl AsFd, len: usize) -> Result<(), Errno> {
+    let len = i32::try_from(len).map_err(|_| Errno::INVAL)?;
     // SAFETY: TUNSETVNETHDRSZ reads a C int.
     let size = unsafe { Setter::<TUNSETVNETHDRSZ, i32>::new(len) };
     // SAFETY: the pointer inside `size` is valid for the length of the call.

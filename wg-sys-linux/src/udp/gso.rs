@@ -254,7 +254,7 @@ mod tests {
             most in 1_usize..6,
         ) {
             let segments: Vec<_> = segments.into_iter().map(|(offset, len)| Segment { offset, len }).collect();
-            let buffer: Vec<u8> = (0..room).map(|n| n as u8).collect();
+            let buffer: Vec<u8> = (0..).take(room).collect();
             let limits = Limits { segments: most, segment_size: 9, bytes: 30 };
             let of = |segment: &Segment| buffer.get(segment.offset as usize..(segment.offset + segment.len) as usize);
             let expected: Vec<&[u8]> = segments.iter().map_while(of).collect();

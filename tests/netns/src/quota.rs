@@ -43,7 +43,11 @@ impl Quota {
 
     fn make(root: &Path, share: f64) -> io::Result<Self> {
         let period = PERIOD.as_micros();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "microseconds of a period")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "microseconds of a period"
+        )]
         let quota = (share * period as f64).max(1000.0) as u64;
         let has_controllers = root.join("cgroup.controllers").exists();
         if has_controllers {

@@ -9,18 +9,75 @@ use core::net::SocketAddr;
 
 use wg_proto::{Endpoint, Source};
 
-use crate::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::Sum;
+use crate::io::{Frame, IoError, RecvSlot, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::offload::{Checksum, Offload, TunOffloads};
+use crate::segment::Segmenter;
+
+/// What the kernel says of a frame it cannot split.
+const EINVAL: i32 = 22;
+/// Datagrams in a train, at most.
+const TRAIN: usize = 64;
 
 /// A TUN device: what the host sends, and what it was given.
 #[derive(Debug, Default)]
 pub struct MemoryTun {
     /// Packets of the host, to be read by the lane.
     pub outgoing: VecDeque<Vec<u8>>,
-    /// Packets the lane delivered, in order.
+    /// Frames of the host, to be read before those.
+    pub frames: VecDeque<(Vec<u8>, Offload)>,
+    /// Packets the lane delivered, in order; those of frames are split as the kernel would.
     pub delivered: Vec<Vec<u8>>,
+    /// The frames that may be written.
+    pub offloads: TunOffloads,
+    /// How many frames were.
+    pub frames_written: usize,
+}
+
+impl MemoryTun {
+    /// Splits a frame as the kernel would, and completes the checksums.
+    fn split(&mut self, frame: &[u8], offload: Offload) -> Option<()> {
+        let split = Segmenter::new(frame, &offload).ok()?;
+        for at in 0..split.count() {
+            let mut packet = alloc::vec![0; split.header_len()];
+            if !split.write_header(frame, at, &mut packet) {
+                return None;
+            }
+            packet.extend(&frame[split.payload(at)]);
+            if let Some(Checksum { start, offset }) = split.checksum() {
+                let checksum = Sum::of(&packet[start..]).checksum();
+                packet[start + offset..start + offset + 2].copy_from_slice(&checksum);
+            }
+            self.delivered.push(packet);
+        }
+        Some(())
+    }
 }
 
 impl TunIo for MemoryTun {
+    fn read_frame(&mut self, small: &mut [u8], large: &mut [u8]) -> Result<Frame, IoError> {
+        let Some((frame, offload)) = self.frames.pop_front() else {
+            let len = self.read(large)?;
+            if len <= small.len() {
+                small[..len].copy_from_slice(&large[..len]);
+            }
+            return Ok(Frame { len, offload: Offload::default() });
+        };
+        let buffer = if frame.len() <= small.len() { small } else { large };
+        let len = frame.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&frame[..len]);
+        Ok(Frame { len, offload })
+    }
+
+    fn write_frame(&mut self, frame: &[u8], offload: Offload) -> Result<(), IoError> {
+        self.frames_written += 1;
+        self.split(frame, offload).ok_or(IoError::Transient(EINVAL))
+    }
+
+    fn offloads(&self) -> TunOffloads {
+        self.offloads
+    }
+
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, IoError> {
         let packet = self.outgoing.pop_front().ok_or(IoError::WouldBlock)?;
         let len = packet.len().min(buf.len());
@@ -66,7 +123,7 @@ impl MemoryNetwork {
     #[must_use]
     pub fn socket(&self, address: SocketAddr) -> MemoryUdp {
         self.state.borrow_mut().mailboxes.entry(address).or_default();
-        MemoryUdp { network: self.clone(), address, capacity: usize::MAX, refuse: None }
+        MemoryUdp { network: self.clone(), address, capacity: usize::MAX, refuse: None, trains: false }
     }
 
     /// Puts a datagram into the mailbox it is addressed to, as an attacker might.
@@ -98,6 +155,8 @@ pub struct MemoryUdp {
     pub capacity: usize,
     /// Refuses the next datagram with this error number.
     pub refuse: Option<i32>,
+    /// Equally long datagrams of one sender are received as a train.
+    pub trains: bool,
 }
 
 impl UdpIo for MemoryUdp {
@@ -114,6 +173,23 @@ impl UdpIo for MemoryUdp {
             let source = Source { addr: datagram.to.ip(), interface: 1 };
             slot.endpoint = Some(Endpoint { remote: datagram.from, source: Some(source) });
             received += 1;
+            if !self.trains || slot.truncated {
+                continue;
+            }
+            let size = slot.len;
+            for _ in 1..TRAIN {
+                let joins = |next: &Datagram| {
+                    (next.from, next.tos) == (datagram.from, datagram.tos)
+                        && !next.bytes.is_empty()
+                        && next.bytes.len() <= size
+                        && slot.len % size == 0
+                        && slot.len + next.bytes.len() <= 65_535
+                };
+                let Some(next) = mailbox.front().filter(|next| joins(next)) else { break };
+                slot.slab[slot.len..slot.len + next.bytes.len()].copy_from_slice(&next.bytes);
+                (slot.len, slot.segment_size) = (slot.len + next.bytes.len(), size);
+                mailbox.pop_front();
+            }
         }
         if received == 0 { Err(IoError::WouldBlock) } else { Ok(received) }
     }

@@ -4,6 +4,9 @@
 
 #[path = "device/edges.rs"]
 mod edges;
+#[path = "segment/example.rs"]
+#[expect(dead_code, reason = "the tests of split and merge need more of it")]
+mod example;
 #[path = "device/forge.rs"]
 mod forge;
 #[path = "device/insider.rs"]
@@ -17,6 +20,8 @@ mod traffic;
 mod chaos;
 #[path = "device/config.rs"]
 mod config;
+#[path = "device/frames.rs"]
+mod frames;
 #[path = "device/handshake.rs"]
 mod handshake;
 #[path = "device/hostile.rs"]

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
-use wg_datapath::io::{IoError, RecvSlot, SendReport, Transmit, TunIo, UdpIo};
+use wg_datapath::io::{Frame, IoError, RecvSlot, SendReport, Transmit, TunIo, UdpIo};
 use wg_datapath::memory::{MemoryTun, MemoryUdp};
+use wg_datapath::offload::{Offload, TunOffloads};
 use wg_datapath::proto::Endpoint;
 
 /// A datagram as a socket might hand it up, fit or not.
@@ -97,6 +98,18 @@ impl TunIo for Tun {
 
     fn write(&mut self, packet: &[u8]) -> Result<(), IoError> {
         self.write_errors.pop_front().map_or_else(|| self.inner.write(packet), Err)
+    }
+
+    fn read_frame(&mut self, small: &mut [u8], large: &mut [u8]) -> Result<Frame, IoError> {
+        self.read_errors.pop_front().map_or_else(|| self.inner.read_frame(small, large), Err)
+    }
+
+    fn write_frame(&mut self, frame: &[u8], offload: Offload) -> Result<(), IoError> {
+        self.write_errors.pop_front().map_or_else(|| self.inner.write_frame(frame, offload), Err)
+    }
+
+    fn offloads(&self) -> TunOffloads {
+        self.inner.offloads()
     }
 }
 

@@ -17,6 +17,7 @@ use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Outcome, Strategy, Strateg
 use wg_datapath::{Config, Device, DropReason, IpPrefix, Lane, LaneIo, Now, PeerId, PeerStatus};
 
 use crate::edges::{Entropy, Socket, Tun};
+use crate::example::ALL;
 
 /// The ends of a rig, in order.
 pub(crate) const A: usize = 0;
@@ -162,6 +163,15 @@ impl Rig {
             Now { instant: Instant::from_nanos(1_000_000_000_000), wall: UnixTime::new(1_700_000_000, 0) };
         let ends = (0..ends).map(|end| End::new(end, &network, config, now)).collect();
         Self { network, ends, now, sent: Vec::new(), counters: HashSet::new() }
+    }
+
+    /// Lets all ends have the offloads of a modern kernel: trains of datagrams, and frames of every kind.
+    pub(crate) fn with_offloads(mut self) -> Self {
+        for end in &mut self.ends {
+            end.udp.inner.trains = true;
+            end.tun.inner.offloads = ALL;
+        }
+        self
     }
 
     /// Two ends with a session, and nothing of how it came about left in the records.

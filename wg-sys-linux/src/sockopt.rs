@@ -1,5 +1,5 @@
-//! Socket options that neither rustix nor socket2 offers, set through one wrapper.
-#![expect(unsafe_code, reason = "setsockopt through libc")]
+//! Socket options and requests that neither rustix nor socket2 offers, each kind through one wrapper.
+#![expect(unsafe_code, reason = "setsockopt and ioctl through libc")]
 
 use core::ffi::c_int;
 use core::mem::size_of;
@@ -16,6 +16,14 @@ pub(crate) fn set_int(fd: impl AsFd, level: c_int, option: c_int, value: c_int) 
     let result =
         unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Returns how many bytes a socket holds that have not left the machine (`SIOCOUTQ`): what the packets occupy in memory.
+pub(crate) fn unsent(fd: impl AsFd) -> Result<usize, Errno> {
+    let mut bytes: c_int = 0;
+    // SAFETY: `fd` is open for the length of the call, and the kernel writes one C int to `bytes`, which outlives the call.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(last_errno()) }
 }
 
 /// The error of the last libc call on this thread.

@@ -14,9 +14,6 @@ use crate::downgrade::{Downgrades, Feature};
 use crate::sockopt::set_int;
 use crate::{Error, Offloads};
 
-/// Wished for in bytes: a few milliseconds at ten gigabits per second.
-const BUFFER: usize = 4 << 20;
-
 /// How often a free port of one family may turn out to be taken in the other.
 const MAX_TRIES: u32 = 100;
 
@@ -82,6 +79,11 @@ impl Pair {
         Ok(Self { v4, v6, port })
     }
 
+    /// Both sockets, as far as they are there.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.v4.iter().chain(&self.v6)
+    }
+
     pub(super) const fn get(&self, family: Family) -> Option<&Socket> {
         match family {
             Family::V4 => self.v4.as_ref(),
@@ -91,9 +93,9 @@ impl Pair {
 
     /// Sets the mark of both sockets; if one refuses, both keep `old`.
     pub(super) fn set_fwmark(&self, mark: u32, old: u32) -> Result<(), Error> {
-        for socket in self.v4.iter().chain(&self.v6) {
+        for socket in self.sockets() {
             if let Err(error) = socket.set_mark(mark) {
-                for socket in self.v4.iter().chain(&self.v6) {
+                for socket in self.sockets() {
                     let _ = socket.set_mark(old);
                 }
                 return Err(Error::new("set the fwmark", error));
@@ -167,6 +169,8 @@ fn open_v6(port: u16, fwmark: u32) -> io::Result<Socket> {
     set_int(&socket, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
     sockopt::set_ipv6_recvtclass(&socket, true)?;
     sockopt::set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DONT)?;
+    // For `path_mtu`. A kernel that refuses has no news.
+    let _ = set_int(&socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1);
     // Linux would derive a label from the flow; kernels before 4.2 do not know the option and send zero anyway.
     let _ = set_int(&socket, libc::SOL_IPV6, IPV6_AUTOFLOWLABEL, 0);
     socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
@@ -179,18 +183,7 @@ fn open(domain: Domain, fwmark: u32) -> io::Result<Socket> {
     if fwmark != 0 {
         socket.set_mark(fwmark)?;
     }
-    grow_buffers(&socket);
     Ok(socket)
-}
-
-/// Asks for large buffers, beyond the system's limit if privileged. Small ones work too.
-fn grow_buffers(socket: impl AsFd) {
-    if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, BUFFER);
-    }
-    if sockopt::set_socket_send_buffer_size_force(&socket, BUFFER).is_err() {
-        let _ = sockopt::set_socket_send_buffer_size(&socket, BUFFER);
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 
+use crate::udp::Instruction;
+
+/// `SO_ATTACH_REUSEPORT_CBPF`, not in libc for every architecture.
+const SO_ATTACH_REUSEPORT_CBPF: c_int = 51;
+
 /// Sets an option whose value is a C `int`. The caller names an option of that type.
 pub(crate) fn set_int(fd: impl AsFd, level: c_int, option: c_int, value: c_int) -> Result<(), Errno> {
     #[expect(clippy::cast_possible_truncation, reason = "the size of an int")]
@@ -15,6 +20,33 @@ pub(crate) fn set_int(fd: impl AsFd, level: c_int, option: c_int, value: c_int) 
     // that long and outlives the call. No option makes the kernel keep the pointer.
     let result =
         unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), len) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// Has a program of classic BPF choose between the sockets that share a port with this one.
+pub(crate) fn attach_reuseport_program(fd: impl AsFd, program: &[Instruction]) -> Result<(), Errno> {
+    // It has the layout of the kernel's own.
+    const _: () = assert!(
+        size_of::<Instruction>() == size_of::<libc::sock_filter>()
+            && align_of::<Instruction>() >= align_of::<libc::sock_filter>()
+    );
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "16 bytes")]
+    let len = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: `fd` is open for the length of the call. The kernel reads a `sock_fprog` and the `len` instructions it points
+    // to, all of which outlive the call, and copies them; it writes nothing.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            len,
+        )
+    };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 

@@ -9,6 +9,7 @@
 mod buffers;
 mod cmsg;
 mod errno;
+mod group;
 mod gso;
 mod mmsg;
 mod pair;
@@ -19,6 +20,7 @@ pub(crate) mod probe;
 mod route;
 mod self_test;
 mod sockaddr;
+mod steering;
 
 use core::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -39,6 +41,8 @@ use sockaddr::RawAddress;
 pub use buffers::Buffers;
 pub use route::RouteWatch;
 pub use self_test::{SelfTest, Tried};
+pub(crate) use steering::Instruction;
+pub use steering::Steering;
 
 /// Reports of earlier sends taken off a socket in one receive call. Each call of the kernel takes one.
 const MAX_REPORTS: u32 = 16;
@@ -114,6 +118,8 @@ pub struct Udp {
     path_mtu: PathMtuNews,
     /// An error was reported that stands in the error queue of the IPv6 socket, too.
     errors_queued: bool,
+    /// It shares its port with others, and moves only with them.
+    grouped: bool,
 }
 
 impl Udp {
@@ -157,6 +163,7 @@ impl Udp {
             wanted_buffers: Buffers::DEFAULT,
             path_mtu: PathMtuNews::default(),
             errors_queued: false,
+            grouped: false,
         };
         udp.prepare_sockets();
         udp
@@ -203,8 +210,12 @@ impl Udp {
     ///
     /// # Errors
     ///
-    /// As [`bind`](Self::bind); the old sockets then go on working.
+    /// As [`bind`](Self::bind); the old sockets then go on working. Also it is a member of a group, which moves as a whole
+    /// (EINVAL).
     pub fn rebind(&mut self, port: u16) -> Result<u16, Error> {
+        if self.grouped {
+            return Err(Error::new("move one of a group to another port", rustix::io::Errno::INVAL));
+        }
         if port != 0 && port == self.pair.port {
             return Ok(port);
         }

@@ -43,6 +43,13 @@ impl Family {
     }
 }
 
+/// Whether a socket joins others on its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    Shared,
+}
+
 /// The open sockets. At least one is there.
 #[derive(Debug)]
 pub(super) struct Pair {
@@ -65,18 +72,29 @@ impl Pair {
     }
 
     fn open_once(port: u16, fwmark: u32) -> Result<Self, Error> {
-        let v4 = unless_missing(open_v4(port, fwmark)).map_err(Error::during("open the IPv4 socket"))?;
+        let v4 = unless_missing(open_v4(port, fwmark, Sharing::Alone))
+            .map_err(Error::during("open the IPv4 socket"))?;
         let picked = match &v4 {
             Some(socket) => local_port(socket)?,
             None => port,
         };
-        let v6 = unless_missing(open_v6(picked, fwmark)).map_err(Error::during("open the IPv6 socket"))?;
+        let v6 = unless_missing(open_v6(picked, fwmark, Sharing::Alone))
+            .map_err(Error::during("open the IPv6 socket"))?;
         let port = match (&v4, &v6) {
             (Some(_), _) => picked,
             (None, Some(socket)) => local_port(socket)?,
             (None, None) => return Err(Error::new("open a UDP socket", Errno::AFNOSUPPORT)),
         };
         Ok(Self { v4, v6, port })
+    }
+
+    /// Opens the families of a pair that shares its port, on the same port.
+    pub(super) fn join(first: &Self, fwmark: u32) -> Result<Self, Error> {
+        let port = first.port;
+        let v4 = first.v4.as_ref().map(|_| open_v4(port, fwmark, Sharing::Shared));
+        let v6 = first.v6.as_ref().map(|_| open_v6(port, fwmark, Sharing::Shared));
+        let error = Error::during("open a socket beside the first");
+        Ok(Self { v4: v4.transpose().map_err(&error)?, v6: v6.transpose().map_err(&error)?, port })
     }
 
     /// Both sockets, as far as they are there.
@@ -153,8 +171,8 @@ fn unless_missing(opened: io::Result<Socket>) -> io::Result<Option<Socket>> {
     }
 }
 
-fn open_v4(port: u16, fwmark: u32) -> io::Result<Socket> {
-    let socket = open(Domain::IPV4, fwmark)?;
+fn open_v4(port: u16, fwmark: u32, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(Domain::IPV4, fwmark, sharing)?;
     set_int(&socket, libc::SOL_IP, libc::IP_PKTINFO, 1)?;
     sockopt::set_ip_recvtos(&socket, true)?;
     // The outer packet may be fragmented on the way, here and elsewhere (C97).
@@ -163,8 +181,8 @@ fn open_v4(port: u16, fwmark: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn open_v6(port: u16, fwmark: u32) -> io::Result<Socket> {
-    let socket = open(Domain::IPV6, fwmark)?;
+fn open_v6(port: u16, fwmark: u32, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(Domain::IPV6, fwmark, sharing)?;
     sockopt::set_ipv6_v6only(&socket, true)?;
     set_int(&socket, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
     sockopt::set_ipv6_recvtclass(&socket, true)?;
@@ -178,8 +196,11 @@ fn open_v6(port: u16, fwmark: u32) -> io::Result<Socket> {
 }
 
 /// What both families share. No SO_REUSEADDR: with it a second process could bind the same port unnoticed.
-fn open(domain: Domain, fwmark: u32) -> io::Result<Socket> {
+fn open(domain: Domain, fwmark: u32, sharing: Sharing) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if sharing == Sharing::Shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
     if fwmark != 0 {
         socket.set_mark(fwmark)?;
     }

@@ -6,16 +6,21 @@
 //! address a peer's packets came to; when the kernel refuses that address, the datagram leaves without it in the same
 //! call and [`Udp::take_stale_source`] says so (C91). What each error number means stands in `errno`.
 
+mod buffers;
 mod cmsg;
 mod errno;
+mod group;
 mod gso;
 mod mmsg;
 mod pair;
+mod path_mtu;
 mod pktinfo;
 #[cfg(feature = "test-util")]
 pub(crate) mod probe;
 mod route;
+mod self_test;
 mod sockaddr;
+mod steering;
 
 use core::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,15 +29,20 @@ use wg_datapath::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, UdpIo
 use wg_proto::{Endpoint, Source};
 
 use crate::downgrade::{Downgrade, Downgrades};
-use crate::{Error, Interest, Offloads, Poller, Token};
+use crate::{Error, Interest, Offloads, Poller, Token, sockopt};
 use cmsg::{Cmsg, ControlBuffer};
 use errno::{AfterRecv, AfterSend, after_recv, after_send, is_report};
 use gso::{Gso, Refused};
 use mmsg::{RecvBatch, SendBatch};
 use pair::{Family, Pair};
+use path_mtu::PathMtuNews;
 use sockaddr::RawAddress;
 
+pub use buffers::Buffers;
 pub use route::RouteWatch;
+pub use self_test::{SelfTest, Tried};
+pub(crate) use steering::Instruction;
+pub use steering::Steering;
 
 /// Reports of earlier sends taken off a socket in one receive call. Each call of the kernel takes one.
 const MAX_REPORTS: u32 = 16;
@@ -54,11 +64,8 @@ struct FamilyState {
 }
 
 impl FamilyState {
-    /// The state of a socket just opened; there may be none.
-    fn new(socket: Option<impl AsFd>, offloads: Offloads, downgrades: &mut Downgrades) -> Self {
-        let gso = socket.map_or(Gso::OFF, |socket| pair::switch_on(socket, offloads, downgrades));
-        Self { gso, quiet_for: None, blocked: false, interest: None }
-    }
+    /// The state of a socket just opened.
+    const NEW: Self = Self { gso: Gso::OFF, quiet_for: None, blocked: false, interest: None };
 
     /// Counts a receive call; after [`QUIET_CALLS`] an empty family is like any other.
     const fn forget_old_quiet(&mut self) {
@@ -107,6 +114,12 @@ pub struct Udp {
     v4: FamilyState,
     v6: FamilyState,
     stale_source: bool,
+    wanted_buffers: Buffers,
+    path_mtu: PathMtuNews,
+    /// An error was reported that stands in the error queue of the IPv6 socket, too.
+    errors_queued: bool,
+    /// It shares its port with others, and moves only with them.
+    grouped: bool,
 }
 
 impl Udp {
@@ -131,21 +144,40 @@ impl Udp {
     ///
     /// As [`bind`](Self::bind).
     pub fn bind_with(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Error> {
-        let pair = Pair::open(port, fwmark)?;
-        let mut downgrades = Downgrades::default();
-        Ok(Self {
-            v4: FamilyState::new(pair.v4.as_ref(), offloads, &mut downgrades),
-            v6: FamilyState::new(pair.v6.as_ref(), offloads, &mut downgrades),
+        Ok(Self::with(Pair::open(port, fwmark)?, fwmark, offloads))
+    }
+
+    fn with(pair: Pair, fwmark: u32, offloads: Offloads) -> Self {
+        let mut udp = Self {
             pair,
             fwmark,
             offloads,
-            downgrades,
+            downgrades: Downgrades::default(),
             recv_batch: RecvBatch::new(),
             send_batch: SendBatch::new(),
             control: ControlBuffer::new(),
             turn: Family::V4,
+            v4: FamilyState::NEW,
+            v6: FamilyState::NEW,
             stale_source: false,
-        })
+            wanted_buffers: Buffers::DEFAULT,
+            path_mtu: PathMtuNews::default(),
+            errors_queued: false,
+            grouped: false,
+        };
+        udp.prepare_sockets();
+        udp
+    }
+
+    /// Sets what the sockets just opened are to do, and forgets what was known of those before.
+    fn prepare_sockets(&mut self) {
+        (self.v4, self.v6) = (FamilyState::NEW, FamilyState::NEW);
+        for (socket, state) in [(&self.pair.v4, &mut self.v4), (&self.pair.v6, &mut self.v6)] {
+            let Some(socket) = socket else { continue };
+            buffers::resize(socket, self.wanted_buffers);
+            state.gso = pair::switch_on(socket, self.offloads, &mut self.downgrades);
+        }
+        self.errors_queued = false;
     }
 
     /// Takes the next news of an offload that was switched off because the kernel refused it.
@@ -178,14 +210,17 @@ impl Udp {
     ///
     /// # Errors
     ///
-    /// As [`bind`](Self::bind); the old sockets then go on working.
+    /// As [`bind`](Self::bind); the old sockets then go on working. Also it is a member of a group, which moves as a whole
+    /// (EINVAL).
     pub fn rebind(&mut self, port: u16) -> Result<u16, Error> {
+        if self.grouped {
+            return Err(Error::new("move one of a group to another port", rustix::io::Errno::INVAL));
+        }
         if port != 0 && port == self.pair.port {
             return Ok(port);
         }
         self.pair = Pair::open(port, self.fwmark)?;
-        self.v4 = FamilyState::new(self.pair.v4.as_ref(), self.offloads, &mut self.downgrades);
-        self.v6 = FamilyState::new(self.pair.v6.as_ref(), self.offloads, &mut self.downgrades);
+        self.prepare_sockets();
         Ok(self.pair.port)
     }
 
@@ -261,6 +296,18 @@ impl Udp {
         }
     }
 
+    /// Reads what stands in the error queue of the IPv6 socket, [`path_mtu::MAX_ENTRIES`] at most. If there is more, the kernel
+    /// reports the next entry with the next call.
+    fn read_errors(&mut self) {
+        self.errors_queued = false;
+        let Some(socket) = &self.pair.v6 else { return };
+        if self.recv_batch.recv_errors(socket.as_fd(), path_mtu::MAX_ENTRIES).is_ok() {
+            for entry in self.recv_batch.received() {
+                self.path_mtu.add(entry.name, entry.control);
+            }
+        }
+    }
+
     fn recv_family(&mut self, family: Family, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
         let Some(socket) = self.pair.get(family) else { return Err(IoError::WouldBlock) };
         let mut reports = 0;
@@ -269,6 +316,7 @@ impl Udp {
             let Err(error) = self.recv_batch.recv(socket.as_fd(), buffers) else {
                 break self.recv_batch.received().count();
             };
+            self.errors_queued |= family == Family::V6 && is_report(error.raw_os_error());
             match after_recv(error.raw_os_error()) {
                 AfterRecv::Again if reports < MAX_REPORTS => reports += 1,
                 AfterRecv::WouldBlock => {
@@ -310,6 +358,9 @@ impl UdpIo for Udp {
                 Err(IoError::WouldBlock) => {}
                 Err(error) => failure = Some(error),
             }
+        }
+        if self.errors_queued {
+            self.read_errors();
         }
         match failure {
             // What did arrive counts more; a lasting failure will be met again.
@@ -363,15 +414,17 @@ impl UdpIo for Udp {
                 }
                 Err(error) => error.raw_os_error(),
             };
+            let may_be_anothers = is_report(error) && tried_again_at != Some(sent);
+            self.errors_queued |= is_report(error) && family == Family::V6;
             let (segments, segment_size) = self.send_batch.first();
-            if segments > 1 && gso::is_refusal(error) {
-                refused = Some(Refused { segments, segment_size, errno: error });
-                singly_until = sent + segments;
-                continue;
-            }
             match after_send(error) {
                 AfterSend::Again => {}
                 AfterSend::WouldBlock => break SendStatus::WouldBlock,
+                AfterSend::Once if may_be_anothers => tried_again_at = Some(sent),
+                _ if segments > 1 && gso::is_refusal(error) => {
+                    refused = Some(Refused { segments, segment_size, errno: error });
+                    singly_until = sent + segments;
+                }
                 AfterSend::Unpin if pinned => {
                     pinned = prepare(&mut self.control, &remote, None, transmit.tos);
                     self.stale_source = true;
@@ -379,9 +432,9 @@ impl UdpIo for Udp {
                     refused = None;
                     singly_until = 0;
                 }
-                AfterSend::Unpin | AfterSend::Once if is_report(error) && tried_again_at != Some(sent) => {
-                    tried_again_at = Some(sent);
-                }
+                AfterSend::Unpin if may_be_anothers => tried_again_at = Some(sent),
+                // Only with IPV6_RECVERR the kernel tells what it lost in a full queue.
+                AfterSend::Drop if error == libc::ENOBUFS && family == Family::V6 => sent += segments,
                 AfterSend::Unpin | AfterSend::Once | AfterSend::Drop => break SendStatus::Dropped(error),
             }
         };
@@ -391,6 +444,16 @@ impl UdpIo for Udp {
 
     fn take_stale_source(&mut self) -> bool {
         core::mem::take(&mut self.stale_source)
+    }
+
+    /// Bytes of memory, about twice those of the packets.
+    fn unsent(&self) -> Option<usize> {
+        self.pair.sockets().map(|socket| sockopt::unsent(socket).ok()).sum()
+    }
+
+    /// What the last receive and send calls came across, of IPv6 only; see `path_mtu`.
+    fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {
+        self.path_mtu.take()
     }
 }
 

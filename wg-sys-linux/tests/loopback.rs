@@ -509,6 +509,7 @@ fn full_queue_is_back_pressure_not_loss() {
                 SendStatus::Done => break,
                 SendStatus::WouldBlock => {
                     blocked += 1;
+                    assert!(udp.unsent() > Some(10_000), "{:?}", udp.unsent());
                     udp.register(&poller, Token::new(1)).unwrap();
                     poller.wait(&mut events, None).unwrap();
                     assert!(events.iter().any(|event| event.writable));
@@ -519,6 +520,7 @@ fn full_queue_is_back_pressure_not_loss() {
         }
         assert_eq!(sent, 100);
         assert!(blocked > 0, "the test did not test anything");
+        assert_eq!(Udp::bind(0, 0).unwrap().unsent(), Some(0));
         udp.register(&poller, Token::new(1)).unwrap();
         poller.wait(&mut events, Some(wg_sys_linux::clock::now())).unwrap();
         assert_eq!(events.iter().count(), 0, "writability is asked for only while it is waited for");

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use rustix::event::PollFlags;
-use wg_datapath::io::{IoError, Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use wg_datapath::io::{IoError, RecvSlot, Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use wg_datapath::slab::{SlabClass, SlabPool};
 use wg_proto::Endpoint;
-use wg_sys_linux::{Tun, Udp};
+use wg_sys_linux::{Events, Poller, Token, Tun, Udp, clock};
 
 #[path = "support/namespace.rs"]
 mod namespace;
@@ -91,4 +92,65 @@ fn ipv6_packets_have_no_flow_label_and_carry_their_class() {
     send(&mut udp, "[fd04::2]:9", 0, 2000);
     let (first, last) = (outer(&mut tun), outer(&mut tun));
     assert_eq!((first[6], last[6]), (44, 44), "fragmented here");
+}
+
+/// What a router says of an IPv6 packet that is too big for its next link.
+fn packet_too_big(packet: &[u8], mtu: u32) -> Vec<u8> {
+    let quoted = &packet[..packet.len().min(1000)];
+    let mut message = vec![2, 0, 0, 0];
+    message.extend(mtu.to_be_bytes());
+    message.extend(quoted);
+    let router = [0xfd, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    let len = u16::try_from(message.len()).unwrap();
+    let mut covered =
+        [&router[..], &packet[8..24], &u32::from(len).to_be_bytes(), &[0, 0, 0, 58], &message].concat();
+    covered.resize(covered.len().next_multiple_of(2), 0);
+    let mut sum: u32 = covered.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    message[2..4].copy_from_slice(&(!u16::try_from(sum).unwrap()).to_be_bytes());
+    [&[0x60, 0, 0, 0][..], &len.to_be_bytes(), &[58, 64], &router, &packet[8..24], &message].concat()
+}
+
+#[test]
+fn narrow_path_is_news_that_costs_no_datagram() {
+    let test = "narrow_path_is_news_that_costs_no_datagram";
+    let Some((namespace, mut tun)) = network(test) else { return };
+    let mut udp = namespace.run(|| Udp::bind(0, 0)).unwrap();
+    let mut poller = Poller::new().unwrap();
+    let mut events = Events::with_capacity(4);
+    udp.register(&poller, Token::new(1)).unwrap();
+    let slab = SlabPool::new(1, 0).take(SlabClass::Small).unwrap();
+    let mut slots = [RecvSlot::new(slab)];
+    for (last, mtu) in [(2, 1400), (3, 1300), (4, 1280)] {
+        let to = format!("[fd04::{last}]:9");
+        send(&mut udp, &to, 0, 1440);
+        let packet = outer(&mut tun);
+        assert_eq!(packet.len(), 1488);
+        tun.write(&packet_too_big(&packet, mtu)).unwrap();
+        if last == 3 {
+            // The report meets a send, to somebody else, of several datagrams.
+            let endpoint = Endpoint::new("[fd04::7]:9".parse().unwrap());
+            let segments = [0, 1000, 2000].map(|offset| Segment { offset, len: 1000 });
+            let report =
+                udp.send(&Transmit { endpoint: &endpoint, tos: 0, buffer: &[0; 3000], segments: &segments });
+            assert_eq!(report, SendReport { sent: 3, status: SendStatus::Done });
+            (0..3).for_each(|_| assert_eq!(outer(&mut tun).len(), 1048));
+        } else if last == 4 {
+            send(&mut udp, "[fd04::7]:9", 0, 1000);
+            assert_eq!(outer(&mut tun).len(), 1048);
+        }
+        poller.wait(&mut events, None).unwrap();
+        assert_eq!(udp.recv(&mut slots), Err(IoError::WouldBlock));
+        assert_eq!(udp.take_path_mtu(), Some((to.parse().unwrap(), u16::try_from(mtu).unwrap())));
+        assert_eq!(udp.take_path_mtu(), None);
+        poller.wait(&mut events, Some(clock::now())).unwrap();
+        assert_eq!(events.iter().count(), 0, "nothing is left that would wake the loop");
+        send(&mut udp, &to, 0, 1440);
+        let fragments = [outer(&mut tun), outer(&mut tun)];
+        assert!(fragments.iter().all(|fragment| fragment[6] == 44), "fragmented here from now on");
+        assert!(fragments.iter().all(|fragment| fragment.len() <= usize::try_from(mtu).unwrap()));
+    }
+    assert_eq!(udp.take_downgrade(), None);
 }

@@ -204,9 +204,9 @@ fn limited_frames_fit_one_send() {
 fn frame_goes_to_the_small_buffer_if_it_fits_there() {
     let test = "frame_goes_to_the_small_buffer_if_it_fits_there";
     let Some(namespace) = namespace(test) else { return };
-    for offloads in [Offloads::ALL, Offloads::NONE] {
-        let mut tun = namespace.run(|| Tun::open_with("wgt0", offloads)).unwrap();
-        bring_up(&namespace, "wgt0", 1);
+    for (name, offloads) in [("wgt1", Offloads::ALL), ("wgt2", Offloads::NONE)] {
+        let mut tun = namespace.run(|| Tun::open_with(name, offloads)).unwrap();
+        bring_up(&namespace, name, 1);
         namespace.run(|| {
             let socket = UdpSocket::bind("10.9.9.1:0").unwrap();
             let payload: Vec<u8> = (0..200).collect();
@@ -232,6 +232,7 @@ fn frame_goes_to_the_small_buffer_if_it_fits_there() {
             let frame = read_frame(&mut tun, &mut [0; 100], &mut [0; 50]);
             assert_eq!(frame.len, 100, "also when the buffers have changed places");
         });
+        namespace.ip(&["link", "del", name]);
     }
 }
 
@@ -292,28 +293,18 @@ fn interface_of_several_queues_is_busy_for_others() {
         assert!(queues.iter().all(|queue| queue.name().unwrap() == "wgt0"));
         assert!(queues.iter().all(|queue| queue.offloads() == queues[0].offloads()));
         let errno = |error: wg_sys_linux::Error| error.raw_os_error();
-        assert_eq!(
-            Tun::open_queues("wgt0", 2, Offloads::ALL).map(drop).map_err(errno),
-            Err(Some(libc::EBUSY))
-        );
+        let refusal = |name, count| errno(Tun::open_queues(name, count, Offloads::ALL).unwrap_err());
+        assert_eq!(refusal("wgt0", 2), Some(libc::EBUSY));
         assert_eq!(Tun::open("wgt0").map(drop).map_err(errno), Err(Some(libc::EINVAL)));
-        drop(queues);
-        let one = Tun::open_queues("wgt0", 1, Offloads::ALL).unwrap();
+        // Other names from here on: a program that another test is just starting holds the descriptors for a moment.
+        let one = Tun::open_queues("wgt1", 1, Offloads::ALL).unwrap();
         assert_eq!(one.len(), 1);
-        assert_eq!(
-            Tun::open_queues("wgt0", 2, Offloads::ALL).map(drop).map_err(errno),
-            Err(Some(libc::EINVAL))
-        );
-        assert_eq!(Tun::open("wgt0").map(drop).map_err(errno), Err(Some(libc::EBUSY)));
-        drop(one);
+        assert_eq!(refusal("wgt1", 2), Some(libc::EINVAL));
+        assert_eq!(Tun::open("wgt1").map(drop).map_err(errno), Err(Some(libc::EBUSY)));
         // One that is left over from before is used, if nobody does.
-        namespace.ip(&["tuntap", "add", "dev", "wgt0", "mode", "tun", "multi_queue"]);
-        let queues = Tun::open_queues("wgt0", 2, Offloads::ALL).unwrap();
-        assert_eq!(
-            Tun::open_queues("wgt0", 2, Offloads::ALL).map(drop).map_err(errno),
-            Err(Some(libc::EBUSY))
-        );
-        drop(queues);
+        namespace.ip(&["tuntap", "add", "dev", "wgt2", "mode", "tun", "multi_queue"]);
+        let _queues = Tun::open_queues("wgt2", 2, Offloads::ALL).unwrap();
+        assert_eq!(refusal("wgt2", 2), Some(libc::EBUSY));
     });
 }
 

@@ -120,7 +120,7 @@ fn kernel_without_udp_segmentation_leaves_the_rest() {
     drop(tun);
     namespace.run(|| {
         let _refusing = refuse(Refusals { tun_uso: Some(libc::EINVAL), ..Refusals::default() });
-        let tun = Tun::open_with("wgt0", Offloads::ALL).unwrap();
+        let tun = Tun::open_with("wgt1", Offloads::ALL).unwrap();
         assert_eq!(tun.offloads(), TunOffloads { udp4: false, udp6: false, ..ALL });
     });
 }

@@ -17,9 +17,9 @@ const WORD: usize = size_of::<usize>();
 /// Length of `struct cmsghdr`.
 const HEADER: usize = WORD + 2 * size_of::<c_int>();
 
-/// Room for what a receive call may deliver, local address, TOS and the length of the datagrams of a train, with some to
-/// spare.
-pub(super) const CAPACITY: usize = 128;
+/// Room for what a receive call may deliver: local address, TOS, the length of the datagrams of a train, or the entry of an
+/// error queue, with some to spare.
+pub(super) const CAPACITY: usize = 192;
 
 /// One control message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,11 @@
 //! |---|---|---|
 //! | EAGAIN | would block | would block |
 //! | EINTR | again | again |
-//! | ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, ENONET, ENOPROTOOPT, EPROTO, EOPNOTSUPP, EMSGSIZE, EPIPE, ECONNRESET, ECONNABORTED, ETIMEDOUT | a report of an earlier send: again | once more, as it may be the report of an earlier send (not EMSGSIZE); then drop |
+//! | ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, ENONET, ENOPROTOOPT, EPROTO, EOPNOTSUPP, EMSGSIZE, EPIPE, ECONNRESET, ECONNABORTED, ETIMEDOUT | a report of an earlier send: again | once more, as it may be the report of an earlier send; then drop |
+//! | EIO, EINVAL, EMSGSIZE, of a message of several datagrams | | one by one, see `gso` |
 //! | EINVAL, EADDRNOTAVAIL, ENETUNREACH, EHOSTUNREACH, ENODEV, with a pinned source | | forget the source, once more |
-//! | ENOBUFS, ENOMEM | transient | drop |
-//! | EPERM, EACCES (a firewall), EMSGSIZE, EINVAL, ... | transient | drop |
+//! | ENOBUFS, ENOMEM | transient | drop; ENOBUFS over IPv6 is a loss in a full queue, of which IPv4 does not tell |
+//! | EPERM, EACCES (a firewall), EINVAL, ... | transient | drop |
 //! | EBADF, ENOTSOCK | fatal | drop |
 
 use core::ffi::c_int;
@@ -48,7 +49,7 @@ pub(super) enum AfterSend {
 pub(super) const fn after_recv(errno: c_int) -> AfterRecv {
     match errno {
         libc::EAGAIN => AfterRecv::WouldBlock,
-        libc::EINTR | libc::EMSGSIZE => AfterRecv::Again,
+        libc::EINTR => AfterRecv::Again,
         libc::EBADF | libc::ENOTSOCK => AfterRecv::Fatal,
         _ if is_report(errno) => AfterRecv::Again,
         _ => AfterRecv::Transient,
@@ -85,6 +86,7 @@ pub(super) const fn is_report(errno: c_int) -> bool {
             | libc::ECONNRESET
             | libc::ECONNABORTED
             | libc::ETIMEDOUT
+            | libc::EMSGSIZE
     )
 }
 
@@ -103,8 +105,14 @@ mod tests {
 
     #[test]
     fn receive_errors_are_sorted() {
-        for errno in [libc::ECONNREFUSED, libc::ENETDOWN, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EINTR]
-        {
+        for errno in [
+            libc::ECONNREFUSED,
+            libc::ENETDOWN,
+            libc::EHOSTUNREACH,
+            libc::ENETUNREACH,
+            libc::EINTR,
+            libc::EMSGSIZE,
+        ] {
             assert_eq!(after_recv(errno), AfterRecv::Again, "{errno}");
         }
         for errno in [libc::ENOBUFS, libc::ENOMEM, libc::EPERM, libc::EINVAL, libc::EFAULT, libc::EIO] {
@@ -125,11 +133,10 @@ mod tests {
 
     #[test]
     fn send_errors_are_sorted() {
-        for errno in [libc::ECONNREFUSED, libc::ENETDOWN, libc::EHOSTDOWN] {
+        for errno in [libc::ECONNREFUSED, libc::ENETDOWN, libc::EHOSTDOWN, libc::EMSGSIZE] {
             assert_eq!(after_send(errno), AfterSend::Once, "{errno}");
         }
-        let drop =
-            [libc::EPERM, libc::EACCES, libc::EMSGSIZE, libc::ENOBUFS, libc::ENOMEM, libc::EDESTADDRREQ];
+        let drop = [libc::EPERM, libc::EACCES, libc::EIO, libc::ENOBUFS, libc::ENOMEM, libc::EDESTADDRREQ];
         for errno in drop {
             assert_eq!(after_send(errno), AfterSend::Drop, "{errno}");
         }

@@ -4,7 +4,7 @@
 //! uses. The buffers they point to come in as slices borrowed for longer than the call.
 #![expect(unsafe_code, reason = "recvmmsg and sendmmsg through libc")]
 
-use core::ffi::c_uint;
+use core::ffi::{c_int, c_uint};
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -82,6 +82,21 @@ impl RecvBatch {
         fd: BorrowedFd<'_>,
         buffers: impl Iterator<Item = &'a mut [u8]>,
     ) -> Result<usize, Errno> {
+        self.recv_from(fd, buffers, 0)
+    }
+
+    /// Reads at most `count` entries of the error queue, without what was sent.
+    pub(super) fn recv_errors(&mut self, fd: BorrowedFd<'_>, count: usize) -> Result<usize, Errno> {
+        let buffers = core::iter::repeat_with(<&mut [u8]>::default).take(count);
+        self.recv_from(fd, buffers, libc::MSG_ERRQUEUE)
+    }
+
+    fn recv_from<'a>(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        buffers: impl Iterator<Item = &'a mut [u8]>,
+        flags: c_int,
+    ) -> Result<usize, Errno> {
         self.filled = 0;
         let Frames { headers, vectors } = &mut *self.frames;
         let mut count: c_uint = 0;
@@ -108,7 +123,7 @@ impl RecvBatch {
                 fd.as_raw_fd(),
                 headers.as_mut_ptr(),
                 count,
-                libc::MSG_DONTWAIT as _,
+                (libc::MSG_DONTWAIT | flags) as _,
                 ptr::null_mut(),
             )
         };

@@ -14,9 +14,6 @@ use crate::downgrade::{Downgrades, Feature};
 use crate::sockopt::set_int;
 use crate::{Error, Offloads};
 
-/// Wished for in bytes: a few milliseconds at ten gigabits per second.
-const BUFFER: usize = 4 << 20;
-
 /// How often a free port of one family may turn out to be taken in the other.
 const MAX_TRIES: u32 = 100;
 
@@ -46,6 +43,13 @@ impl Family {
     }
 }
 
+/// Whether a socket joins others on its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    Shared,
+}
+
 /// The open sockets. At least one is there.
 #[derive(Debug)]
 pub(super) struct Pair {
@@ -68,18 +72,34 @@ impl Pair {
     }
 
     fn open_once(port: u16, fwmark: u32) -> Result<Self, Error> {
-        let v4 = unless_missing(open_v4(port, fwmark)).map_err(Error::during("open the IPv4 socket"))?;
+        let v4 = unless_missing(open_v4(port, fwmark, Sharing::Alone))
+            .map_err(Error::during("open the IPv4 socket"))?;
         let picked = match &v4 {
             Some(socket) => local_port(socket)?,
             None => port,
         };
-        let v6 = unless_missing(open_v6(picked, fwmark)).map_err(Error::during("open the IPv6 socket"))?;
+        let v6 = unless_missing(open_v6(picked, fwmark, Sharing::Alone))
+            .map_err(Error::during("open the IPv6 socket"))?;
         let port = match (&v4, &v6) {
             (Some(_), _) => picked,
             (None, Some(socket)) => local_port(socket)?,
             (None, None) => return Err(Error::new("open a UDP socket", Errno::AFNOSUPPORT)),
         };
         Ok(Self { v4, v6, port })
+    }
+
+    /// Opens the families of a pair that shares its port, on the same port.
+    pub(super) fn join(first: &Self, fwmark: u32) -> Result<Self, Error> {
+        let port = first.port;
+        let v4 = first.v4.as_ref().map(|_| open_v4(port, fwmark, Sharing::Shared));
+        let v6 = first.v6.as_ref().map(|_| open_v6(port, fwmark, Sharing::Shared));
+        let error = Error::during("open a socket beside the first");
+        Ok(Self { v4: v4.transpose().map_err(&error)?, v6: v6.transpose().map_err(&error)?, port })
+    }
+
+    /// Both sockets, as far as they are there.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        self.v4.iter().chain(&self.v6)
     }
 
     pub(super) const fn get(&self, family: Family) -> Option<&Socket> {
@@ -91,9 +111,9 @@ impl Pair {
 
     /// Sets the mark of both sockets; if one refuses, both keep `old`.
     pub(super) fn set_fwmark(&self, mark: u32, old: u32) -> Result<(), Error> {
-        for socket in self.v4.iter().chain(&self.v6) {
+        for socket in self.sockets() {
             if let Err(error) = socket.set_mark(mark) {
-                for socket in self.v4.iter().chain(&self.v6) {
+                for socket in self.sockets() {
                     let _ = socket.set_mark(old);
                 }
                 return Err(Error::new("set the fwmark", error));
@@ -151,8 +171,8 @@ fn unless_missing(opened: io::Result<Socket>) -> io::Result<Option<Socket>> {
     }
 }
 
-fn open_v4(port: u16, fwmark: u32) -> io::Result<Socket> {
-    let socket = open(Domain::IPV4, fwmark)?;
+fn open_v4(port: u16, fwmark: u32, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(Domain::IPV4, fwmark, sharing)?;
     set_int(&socket, libc::SOL_IP, libc::IP_PKTINFO, 1)?;
     sockopt::set_ip_recvtos(&socket, true)?;
     // The outer packet may be fragmented on the way, here and elsewhere (C97).
@@ -161,12 +181,14 @@ fn open_v4(port: u16, fwmark: u32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn open_v6(port: u16, fwmark: u32) -> io::Result<Socket> {
-    let socket = open(Domain::IPV6, fwmark)?;
+fn open_v6(port: u16, fwmark: u32, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(Domain::IPV6, fwmark, sharing)?;
     sockopt::set_ipv6_v6only(&socket, true)?;
     set_int(&socket, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
     sockopt::set_ipv6_recvtclass(&socket, true)?;
     sockopt::set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DONT)?;
+    // For `path_mtu`. A kernel that refuses has no news.
+    let _ = set_int(&socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1);
     // Linux would derive a label from the flow; kernels before 4.2 do not know the option and send zero anyway.
     let _ = set_int(&socket, libc::SOL_IPV6, IPV6_AUTOFLOWLABEL, 0);
     socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
@@ -174,23 +196,15 @@ fn open_v6(port: u16, fwmark: u32) -> io::Result<Socket> {
 }
 
 /// What both families share. No SO_REUSEADDR: with it a second process could bind the same port unnoticed.
-fn open(domain: Domain, fwmark: u32) -> io::Result<Socket> {
+fn open(domain: Domain, fwmark: u32, sharing: Sharing) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    if sharing == Sharing::Shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
     if fwmark != 0 {
         socket.set_mark(fwmark)?;
     }
-    grow_buffers(&socket);
     Ok(socket)
-}
-
-/// Asks for large buffers, beyond the system's limit if privileged. Small ones work too.
-fn grow_buffers(socket: impl AsFd) {
-    if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, BUFFER);
-    }
-    if sockopt::set_socket_send_buffer_size_force(&socket, BUFFER).is_err() {
-        let _ = sockopt::set_socket_send_buffer_size(&socket, BUFFER);
-    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
+mod ecn;
+
 #[cfg(test)]
 #[expect(clippy::arithmetic_side_effects, reason = "a test may overflow and fail")]
 mod tests;
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub use ecn::{Combined, Ecn, mark_ce, set_ecn};
 
 /// Bytes of an IPv4 header without options.
 const IPV4_HEADER: usize = 20;
@@ -26,54 +30,6 @@ pub enum IpVersion {
     V4,
     /// IPv6.
     V6,
-}
-
-/// The ECN field of an IP header (RFC 3168).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ecn {
-    /// The transport does not understand ECN.
-    #[default]
-    NotEct,
-    /// ECN-capable, codepoint 1.
-    Ect1,
-    /// ECN-capable, codepoint 0.
-    Ect0,
-    /// Congestion was experienced on the way.
-    Ce,
-}
-
-impl Ecn {
-    /// Reads the low two bits of a TOS or traffic class byte.
-    #[must_use]
-    pub const fn from_tos(tos: u8) -> Self {
-        match tos & 3 {
-            0 => Self::NotEct,
-            1 => Self::Ect1,
-            2 => Self::Ect0,
-            _ => Self::Ce,
-        }
-    }
-
-    /// The two bits, as the low end of a TOS or traffic class byte.
-    #[must_use]
-    pub const fn bits(self) -> u8 {
-        match self {
-            Self::NotEct => 0,
-            Self::Ect1 => 1,
-            Self::Ect0 => 2,
-            Self::Ce => 3,
-        }
-    }
-
-    /// What the outer header of a packet with this inner field carries: the same, but no congestion that
-    /// did not happen outside (RFC 3168, 9.1.1; C98).
-    #[must_use]
-    pub const fn outer(self) -> Self {
-        match self {
-            Self::Ce => Self::Ect0,
-            other => other,
-        }
-    }
 }
 
 /// Why bytes are not an inner packet.
@@ -207,34 +163,6 @@ pub fn parse(packet: &[u8]) -> Result<IpView, IpError> {
     if view.total_len > packet.len() { Err(IpError::BadLength) } else { Ok(view) }
 }
 
-/// Marks an ECN-capable packet as having experienced congestion, and mends the IPv4 checksum (C98).
-///
-/// True if the packet carries the mark afterwards. One that is not ECN-capable, or not IP, is left alone.
-pub fn mark_ce(packet: &mut [u8]) -> bool {
-    match ecn(packet) {
-        Ecn::NotEct => return false,
-        Ecn::Ce => return true,
-        Ecn::Ect0 | Ecn::Ect1 => {}
-    }
-    match packet {
-        [first, tos, rest @ ..] if *first >> 4 == 4 => {
-            let before = u16::from_be_bytes([*first, *tos]);
-            *tos |= Ecn::Ce.bits();
-            let after = u16::from_be_bytes([*first, *tos]);
-            if let [_, _, _, _, _, _, _, _, high, low, ..] = rest {
-                let checksum = u16::from_be_bytes([*high, *low]);
-                [*high, *low] = updated_checksum(checksum, before, after).to_be_bytes();
-            }
-            true
-        }
-        [_, class_and_flow, ..] => {
-            *class_and_flow |= Ecn::Ce.bits() << 4;
-            true
-        }
-        _ => false,
-    }
-}
-
 /// A header of which every byte is there.
 enum Header<'a> {
     V4(&'a [u8; IPV4_HEADER]),
@@ -285,13 +213,4 @@ fn split_addresses(addresses: &[u8; 32]) -> ([u8; 16], [u8; 16]) {
     src.copy_from_slice(first);
     dst.copy_from_slice(second);
     (src, dst)
-}
-
-/// The Internet checksum after one 16-bit word of the data changed (RFC 1624, equation 3).
-fn updated_checksum(checksum: u16, before: u16, after: u16) -> u16 {
-    let add = |a: u16, b: u16| {
-        let (sum, carry) = a.overflowing_add(b);
-        sum.wrapping_add(u16::from(carry))
-    };
-    !add(add(!checksum, !before), after)
 }

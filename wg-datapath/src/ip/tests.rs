@@ -140,6 +140,57 @@ fn the_outer_header_does_not_inherit_congestion() {
 }
 
 #[test]
+fn what_leaves_the_tunnel_tells_of_congestion_on_either_side() {
+    // C98; the table of RFC 6040, 4.2: a line for each inner field, a column for each outer one.
+    let fields = [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce];
+    let table = fields.map(|inner| fields.map(|outer| inner.combined(outer).ecn));
+    assert_eq!(
+        table,
+        [
+            [Ecn::NotEct, Ecn::NotEct, Ecn::NotEct, Ecn::NotEct],
+            [Ecn::Ect0, Ecn::Ect0, Ecn::Ect1, Ecn::Ce],
+            [Ecn::Ect1, Ecn::Ect1, Ecn::Ect1, Ecn::Ce],
+            [Ecn::Ce, Ecn::Ce, Ecn::Ce, Ecn::Ce],
+        ]
+    );
+    let lost = fields.map(|inner| fields.map(|outer| inner.combined(outer).is_lost));
+    assert_eq!(lost, [[false, false, false, true], [false; 4], [false; 4], [false; 4]]);
+}
+
+#[test]
+fn the_field_changes_alone_and_the_checksum_with_it() {
+    for (before, after) in (0..4_u8).flat_map(|before| (0..4_u8).map(move |after| (before, after))) {
+        let mut packet = v4(28, 28);
+        packet[1] = 0xb8 | before;
+        let packet = with_checksum(packet);
+        let mut changed = packet.clone();
+        assert!(set_ecn(&mut changed, Ecn::from_tos(after)));
+        assert_eq!((changed[1], sum(&changed[..20])), (0xb8 | after, 0));
+        assert_eq!((changed[0], &changed[2..10], &changed[12..]), (packet[0], &packet[2..10], &packet[12..]));
+        let mut packet = v6(0, 40);
+        packet[1] = 0xcf | before << 4;
+        let mut changed = packet.clone();
+        assert!(set_ecn(&mut changed, Ecn::from_tos(after)));
+        packet[1] = 0xcf | after << 4;
+        assert_eq!(changed, packet);
+    }
+    // 0x45b8 becomes 0x45bb, three more, so the checksum is three less.
+    let mut packet = v4(28, 28);
+    (packet[1], packet[10], packet[11]) = (0xb8, 0x12, 0x35);
+    assert!(set_ecn(&mut packet, Ecn::Ce));
+    assert_eq!(packet[10..12], [0x12, 0x32]);
+    // No carry is lost at the end (RFC 1624): 0x0001 - 3 is 0xfffd in one's complement.
+    (packet[1], packet[10], packet[11]) = (0xb8, 0x00, 0x01);
+    assert!(set_ecn(&mut packet, Ecn::Ce));
+    assert_eq!(packet[10..12], [0xff, 0xfd]);
+    assert!(
+        !set_ecn(&mut [0x45; 19], Ecn::Ce)
+            && !set_ecn(&mut [0x60; 39], Ecn::Ce)
+            && !set_ecn(&mut [], Ecn::Ce)
+    );
+}
+
+#[test]
 fn marking_congestion_keeps_the_checksum_right() {
     // C98
     for tos in 0..=u8::MAX {

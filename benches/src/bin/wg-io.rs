@@ -1,1 +1,50 @@
-fn main() {}
+//! Prints what the kernel and the memory of this machine cost, one line a primitive. Needs root and `/dev/net/tun`.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use wg_benches::{cost, report};
+use wg_netns::Requirements;
+
+/// Measures system calls with and without offloads, copies, and what another core has in its cache.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// Also write the rows to this file, as a JSON array.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How many samples each primitive gets.
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let requirements = Requirements::check();
+    if !requirements.missing().is_empty() {
+        eprintln!("The bench needs:\n  {}", requirements.missing().join("\n  "));
+        return ExitCode::FAILURE;
+    }
+    let rounds = usize::try_from(cli.rounds).unwrap_or(usize::MAX);
+    let live = io::stderr().is_terminal();
+    let costs = cost::run(rounds, |round| {
+        if live {
+            let end = if round == rounds { '\n' } else { '\r' };
+            eprint!("round {round} of {rounds}{end}");
+            io::stderr().flush().ok();
+        }
+    });
+    print!("{}", cost::format_table(&costs.rows));
+    for reason in &costs.missing {
+        println!("left out: {reason}");
+    }
+    if let Some(path) = cli.json
+        && let Err(error) = report::write_json(&path, &costs.rows)
+    {
+        eprintln!("cannot write {}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}

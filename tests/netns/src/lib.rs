@@ -17,7 +17,7 @@
 //! How to run it is said in the README of the package.
 //!
 //! This is a test harness: what cannot be set up ends in a panic that names the command and its output, at the line of
-//! the caller. Nothing here needs `unsafe` but the one `ioctl` of [`tun_fd`].
+//! the caller. Nothing here needs `unsafe` but the `ioctl`s of [`tun_fd`].
 
 pub mod capture;
 pub mod cleanup;

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod load;
 pub mod micro;
 pub mod report;
+pub mod traffic;

@@ -2,21 +2,19 @@
 //!
 //! 1. parse: type, length; handshake messages go to their queue (sequential)
 //! 2. begin: index, age and limit of the key, a look at the window (sequential; moves nothing)
-//! 3. open: AEAD (parallel; [`crate::InBatch::open`])
+//! 3. open: AEAD (parallel; [`crate::Batch::crypt`])
 //! 4. commit: window, endpoint, confirmation, timers (sequential; C76)
 //! 5. inner header: version, length, source against the whole table (sequential; C80, C81)
 //! 6. deliver, and count (sequential)
 
 use alloc::sync::Arc;
-use core::ops::Range;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
-use wg_proto::wire::{TAG_LEN, TRANSPORT_HEADER_LEN};
-use wg_proto::{OpenError, RecvKey, SessionIndex, Trigger};
+use wg_proto::wire::TRANSPORT_OVERHEAD;
+use wg_proto::{Endpoint, OpenError, RecvKey, SessionIndex, Trigger};
 
-use crate::batch::InSegment;
 use crate::device::{Device, Now};
 use crate::drop::DropReason;
 use crate::ip;
@@ -39,30 +37,28 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         }
     }
 
-    /// Takes in an opened datagram and returns where in its slab the packet to deliver is; none for a keepalive.
+    /// Takes in an opened datagram and returns the length of the packet to deliver; none for a keepalive.
     ///
-    /// A packet that fails the checks of its inner header has still moved endpoint and timers (C82).
+    /// `content` is what was sealed. A packet that fails the checks of its inner header has still moved endpoint and timers
+    /// (C82).
     pub(crate) fn commit_in(
         &mut self,
         id: PeerId,
         index: SessionIndex,
-        segment: &InSegment,
+        datagram: &Opened<'_>,
         now: Now,
-    ) -> Result<Option<Range<usize>>, DropReason> {
-        if !segment.authentic {
-            return Err(DropReason::InvalidTag);
-        }
+    ) -> Result<Option<usize>, DropReason> {
         let peer = self.peers.get_mut(id).ok_or(DropReason::SessionRetired)?;
-        let content = segment.len.saturating_sub(TRANSPORT_HEADER_LEN + TAG_LEN);
+        let &Opened { counter, content, endpoint } = datagram;
         let received = peer
             .sessions
-            .commit_recv(index, segment.counter, content, Some(segment.endpoint), now.instant)
+            .commit_recv(index, counter, content.len(), Some(endpoint), now.instant)
             .map_err(|error| match error {
                 OpenError::UnknownIndex => DropReason::SessionRetired,
                 error => error.into(),
             })?;
-        if content == 0 {
-            peer.stats.received(segment.len);
+        if content.is_empty() {
+            peer.stats.received(TRANSPORT_OVERHEAD);
         }
         if received.confirmed {
             peer.control.session_confirmed(now.wall);
@@ -75,18 +71,14 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         if received.rekey_due {
             self.want_handshake(id.slot(), Trigger::Wanted, now);
         }
-        if content == 0 {
+        if content.is_empty() {
             return Ok(None);
         }
-        let packet = segment
-            .slab
-            .get(TRANSPORT_HEADER_LEN..TRANSPORT_HEADER_LEN + content)
-            .ok_or(DropReason::InBadLength)?;
-        let view = ip::parse(packet).map_err(DropReason::incoming)?;
+        let view = ip::parse(content).map_err(DropReason::incoming)?;
         if self.allowed_ips.lookup(view.src()) != Some(id.slot()) {
             return Err(DropReason::BadSource);
         }
-        Ok(Some(TRANSPORT_HEADER_LEN..TRANSPORT_HEADER_LEN + view.total_len()))
+        Ok(Some(view.total_len()))
     }
 
     /// Counts a delivered packet by the length of its message (C83).
@@ -95,4 +87,13 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             peer.stats.received(message_len);
         }
     }
+}
+
+/// A datagram whose tag verified.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opened<'a> {
+    pub(crate) counter: u64,
+    /// What was sealed: a packet and its padding, or nothing.
+    pub(crate) content: &'a [u8],
+    pub(crate) endpoint: Endpoint,
 }

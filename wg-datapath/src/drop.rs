@@ -70,6 +70,8 @@ drop_reasons! {
     OutTooShort, "out_too_short", Public;
     /// The inner packet is too long to be sealed into one datagram.
     OutTooLong, "out_too_long", Public;
+    /// What is left to be done with the frame does not fit its headers.
+    OutMalformedFrame, "out_malformed_frame", Public;
     /// No peer owns the destination address (C64).
     NoPeerForDestination, "no_peer_for_destination", Public;
     /// The peer has no endpoint to send to (C49).
@@ -274,7 +276,7 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), number);
         }
-        assert_eq!(DropReason::ALL.len(), 48);
+        assert_eq!(DropReason::ALL.len(), 49);
         assert_eq!(DropReason::ALL.last(), Some(&DropReason::NoBuffer));
     }
 

@@ -2,7 +2,7 @@
 //!
 //! 1. route: version, destination, longest prefix (sequential)
 //! 2. begin: session, one range of counters for the batch; or stage and ask for a handshake (sequential)
-//! 3. seal: header, padding, AEAD (parallel; [`crate::OutBatch::seal`])
+//! 3. seal: split, headers, checksums, padding, AEAD (parallel; [`crate::Batch::crypt`])
 //! 4. send to where the peer is by then, and count what the socket took (sequential)
 
 use rand_core::TryCryptoRng;
@@ -48,6 +48,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             self.drops.count_many(DropReason::LowOrderPeer, batch.len() as u64);
             return Begun::Kept;
         }
+        batch.gather();
         for packet in batch.packets() {
             let pushed = self.staged.push(slot, packet);
             self.drops.count_many(DropReason::StagedOverflow, pushed.dropped as u64);

@@ -54,7 +54,7 @@ pub trait TunIo {
     /// Reads one frame: a packet, or many of one flow in one piece.
     ///
     /// It goes to the start of `small` if it fits there, and to the start of `large` otherwise; a caller that expects a long
-    /// one gives no `small`. A frame that has the length of the buffer it went to was longer, and is cut.
+    /// one gives no `small`. A frame that fills `large` to its last byte may have been longer, and is cut.
     ///
     /// The default reads a packet without offloads.
     ///

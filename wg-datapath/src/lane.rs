@@ -1,14 +1,14 @@
 //! A lane: a TUN queue and a pair of sockets, joined to a device and offered to a strategy.
 //!
 //! ```text
-//!   TUN --read to EAGAIN--> route --> one batch per peer --begin--> ready --> crypt --> UDP
+//!   TUN --read to EAGAIN--> route --> queue --> a batch of one peer --begin--> crypt --> UDP
 //!   UDP --one recv-------> parse --> one batch per keypair --begin--> ready --> crypt --> commit --> TUN
 //!                            `--> handshake messages: queue of the device --> control work --> UDP
 //! ```
 //!
-//! Packets that come singly are grouped by peer as they are read: a packet is read to where it would stand in the batch of
-//! the packet before it, and copied only if it turns out to belong to another. A read never waits for a batch to fill.
-//! While the socket pushes back, nothing is read from the TUN queue, so the pressure reaches the sender.
+//! A frame is read to a buffer of its own, packets that come singly to small ones, and waits in the queue of the lane. From
+//! there a batch takes what one peer has, as it comes: a read never waits for a batch to fill. Only when the queue is full is
+//! the TUN no longer read, so the pressure reaches the sender.
 //!
 //! After the first packets nothing here allocates: slabs come from a bounded pool and batches are used again.
 
@@ -22,19 +22,20 @@ use alloc::vec::Vec;
 
 use rand_core::TryCryptoRng;
 use wg_proto::PrivateKey;
-use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
 use wg_sched::CoreIo;
 
-use crate::allowed_ips::PeerSlot;
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
+use crate::batch_aead::BatchAead;
+use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
+use crate::frame::OutFrame;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
-use crate::slab::{SlabClass, SlabPool};
+use crate::slab::{Slab, SlabClass, SlabPool};
 
 /// Datagrams taken in by one call.
-const RECV_SLOTS: usize = BATCH_SEGMENTS;
+const RECV_SLOTS: usize = 64;
 /// Cookies handed out in one piece of control work while the lane keeps up: as many as come in by one call, so that
 /// everybody gets one.
 const COOKIES: usize = RECV_SLOTS;
@@ -42,26 +43,48 @@ const COOKIES: usize = RECV_SLOTS;
 /// what it costs to drop a message, and data waits behind a flood in the socket: it is fetched first. Of a flood that
 /// leaves room for data, this answers most; of one that does not, whoever has luck, and who asks again may.
 const COOKIES_BEHIND: usize = 4;
-/// Peers that one drain of the TUN queue collects batches for, before it sends them on.
+/// Batches in that are under way at once: one for each slot, and those at work.
+const IN_BATCHES: usize = RECV_SLOTS + 16;
+/// Slabs that what comes in takes: those to receive into, as many that wait in batches, and those of small batches at work
+/// that are not yet enough for a round.
+const IN_SLABS: usize = 2 * RECV_SLOTS + 32;
+/// Batches, newest first, that a datagram may join the last of its peer among.
 const OPEN_BATCHES: usize = 8;
-/// Packets read in one drain.
-const DRAIN: usize = 2 * BATCH_SEGMENTS;
-/// Slabs of a lane: one for each slot, as many in batches on their way in, and those of the batches on their way out.
-const LARGE_SLABS: usize = 2 * RECV_SLOTS + 2 * OPEN_BATCHES;
+/// Frames read in one drain.
+const DRAIN: usize = 128;
+/// Frames that wait in the queue of the lane.
+const QUEUED_FRAMES: usize = 1024;
+/// Bytes of the slabs they are in.
+const QUEUED_BYTES: usize = 4 << 20;
+/// Batches out that are under way at once: those at work, or that the socket pushed back.
+const OUT_BATCHES: usize = 17;
+/// Slabs for packets that come singly: those that wait, those in batches, and the one to read into.
+const SMALL_SLABS: usize = QUEUED_FRAMES + OUT_BATCHES * BATCH_SEGMENTS + 1;
+/// Slabs for everything else: for what comes in, for frames that wait, for batches on their way out with what they are sealed
+/// from and the rest of that, and those to read into and to write from.
+const LARGE_SLABS: usize = IN_SLABS + QUEUED_BYTES / SlabClass::Large.bytes() + 3 * OUT_BATCHES + 2;
 
 /// The buffers of a lane and what is under way in it.
 #[derive(Debug)]
 pub struct Lane<A> {
     slabs: SlabPool,
     slots: Vec<RecvSlot>,
+    /// The slabs that the next frame is read into: a small and a large one.
+    inbox: (Slab, Slab),
+    /// The slab that frames for the TUN are put together in.
+    outbox: Slab,
+    coalescer: Option<Box<Coalescer>>,
+    /// The last frame was large, so the next will be.
+    expects_large: bool,
+    /// Frames that wait.
+    queue: VecDeque<OutFrame>,
+    queued_bytes: usize,
     ready_in: VecDeque<Box<InBatch<A>>>,
-    ready_out: VecDeque<(PeerSlot, Box<OutBatch<A>>)>,
-    /// Sealed, and not yet taken by the socket.
-    blocked: Option<Box<OutBatch<A>>>,
+    /// Sealed, and not yet taken by the socket; in order.
+    blocked: VecDeque<Box<OutBatch<A>>>,
     /// Control datagrams that the socket did not take.
     held: VecDeque<ControlDatagram>,
     spare_in: Vec<Box<InBatch<A>>>,
-    #[expect(clippy::vec_box, reason = "boxes are moved as batches; making new ones is what this avoids")]
     spare_out: Vec<Box<OutBatch<A>>>,
     /// The TUN queue was read to its end since the executor last saw it readable.
     tun_drained: bool,
@@ -76,16 +99,23 @@ pub struct Lane<A> {
 
 impl<A> Default for Lane<A> {
     fn default() -> Self {
+        let mut slabs = SlabPool::new(SMALL_SLABS, LARGE_SLABS);
+        // What strangers can make the lane hold is there from the start.
+        slabs.make(SlabClass::Large, IN_SLABS);
         Self {
-            slabs: SlabPool::new(0, LARGE_SLABS),
+            slabs,
             slots: Vec::with_capacity(RECV_SLOTS),
+            inbox: (Slab::default(), Slab::default()),
+            outbox: Slab::default(),
+            coalescer: Some(Box::default()),
+            expects_large: false,
+            queue: VecDeque::with_capacity(QUEUED_FRAMES),
+            queued_bytes: 0,
             ready_in: VecDeque::with_capacity(RECV_SLOTS),
-            ready_out: VecDeque::with_capacity(OPEN_BATCHES),
-            blocked: None,
+            blocked: VecDeque::with_capacity(OUT_BATCHES),
             held: VecDeque::with_capacity(control::HELD),
-            spare_in: Vec::with_capacity(RECV_SLOTS),
-            // Those being collected, the one the socket pushed back, and the one at work.
-            spare_out: Vec::with_capacity(OPEN_BATCHES + 2),
+            spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
+            spare_out: Vec::with_capacity(OUT_BATCHES),
             tun_drained: false,
             udp_drained: false,
             cookies: 0,
@@ -105,7 +135,17 @@ impl<A> Lane<A> {
     /// Tells whether the lane waits for the socket to become writable.
     #[must_use]
     pub fn wants_writable(&self) -> bool {
-        self.blocked.is_some() || !self.held.is_empty()
+        !self.blocked.is_empty() || !self.held.is_empty()
+    }
+
+    /// Tells whether the lane has room for what the TUN device has. While it has not, readiness of the TUN says nothing.
+    #[must_use]
+    pub fn wants_readable(&self) -> bool {
+        !self.queue_is_full()
+    }
+
+    fn queue_is_full(&self) -> bool {
+        self.queue.len() >= QUEUED_FRAMES || self.queued_bytes + SlabClass::Large.bytes() > QUEUED_BYTES
     }
 
     /// Tells whether the TUN device is to be read again: after the executor saw it readable. A lane that met the end of a
@@ -150,7 +190,7 @@ impl<A, R, T, U, D> core::fmt::Debug for LaneIo<'_, A, R, T, U, D> {
 
 impl<A, R, T, U, D> CoreIo for LaneIo<'_, A, R, T, U, D>
 where
-    A: Aead,
+    A: BatchAead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
@@ -168,16 +208,16 @@ where
     }
 
     fn poll_tun(&mut self) -> Option<Batch<A>> {
+        if !self.lane.tun_drained && self.lane.fatal.is_none() {
+            self.lane.busy |= self.drain_tun() && self.lane.queue.is_empty();
+        }
         if self.lane.wants_writable() && !self.resume() {
             return None;
         }
         if let Some(batch) = self.flush_staged() {
             return Some(Batch::Out(batch));
         }
-        if self.lane.ready_out.is_empty() && !self.lane.tun_drained && self.lane.fatal.is_none() {
-            self.lane.busy |= self.drain_tun() && self.lane.ready_out.is_empty();
-        }
-        while let Some((_, mut batch)) = self.lane.ready_out.pop_front() {
+        while let Some(mut batch) = self.next_batch() {
             match self.device.begin_out(&mut batch, self.now) {
                 Begun::Ready => return Some(Batch::Out(batch)),
                 Begun::Kept => {
@@ -189,8 +229,12 @@ where
         None
     }
 
-    fn crypt(&mut self, batch: &mut Batch<A>) {
-        batch.crypt();
+    fn packets(&self, batch: &Batch<A>) -> u32 {
+        u32::try_from(batch.len()).unwrap_or(u32::MAX)
+    }
+
+    fn crypt(&mut self, batches: &mut [Batch<A>]) {
+        Batch::crypt(batches);
     }
 
     fn send_tun(&mut self, batch: Batch<A>) {
@@ -223,7 +267,7 @@ where
 
 impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
-    A: Aead,
+    A: BatchAead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,

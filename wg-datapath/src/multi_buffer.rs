@@ -4,7 +4,7 @@ use wg_aead::{Backend, Key, OpenJob, SealJob};
 use wg_proto::aead::{Aead, AeadError};
 use wg_proto::aead::{OpenJob as ProtoOpenJob, SealJob as ProtoSealJob};
 
-use crate::batch::BATCH_SEGMENTS;
+use crate::batch::CRYPT_SEGMENTS;
 use crate::batch_aead::{BatchAead, OpenSegment, SealSegment};
 
 /// A key of the multi-buffer backend: packets of a batch share the lanes of SIMD registers. Wiped on drop.
@@ -45,11 +45,11 @@ impl Aead for MultiBufferAead {
 
     fn seal_batch(jobs: &mut [ProtoSealJob<'_, Self>]) {
         let backend = Backend::best();
-        for jobs in jobs.chunks_mut(BATCH_SEGMENTS) {
-            let mut batch = heapless::Vec::<SealJob<'_>, BATCH_SEGMENTS>::new();
+        for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
+            let mut batch = heapless::Vec::<SealJob<'_>, CRYPT_SEGMENTS>::new();
             batch.extend(jobs.iter_mut().map(|job| SealJob::in_place(&job.key.0, job.counter, job.buffer)));
             backend.seal_batch(&mut batch);
-            let mut results = [Ok(()); BATCH_SEGMENTS];
+            let mut results = [Ok(()); CRYPT_SEGMENTS];
             for (result, job) in results.iter_mut().zip(&batch) {
                 *result = job.result();
             }
@@ -62,11 +62,11 @@ impl Aead for MultiBufferAead {
 
     fn open_batch(jobs: &mut [ProtoOpenJob<'_, Self>]) {
         let backend = Backend::best();
-        for jobs in jobs.chunks_mut(BATCH_SEGMENTS) {
-            let mut batch = heapless::Vec::<OpenJob<'_>, BATCH_SEGMENTS>::new();
+        for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
+            let mut batch = heapless::Vec::<OpenJob<'_>, CRYPT_SEGMENTS>::new();
             batch.extend(jobs.iter_mut().map(|job| OpenJob::in_place(&job.key.0, job.counter, job.buffer)));
             backend.open_batch(&mut batch);
-            let mut results = [Ok(()); BATCH_SEGMENTS];
+            let mut results = [Ok(()); CRYPT_SEGMENTS];
             for (result, job) in results.iter_mut().zip(&batch) {
                 *result = job.result();
             }
@@ -81,8 +81,8 @@ impl Aead for MultiBufferAead {
 impl BatchAead for MultiBufferAead {
     fn seal_segments(jobs: &mut [SealSegment<'_, Self>]) {
         let backend = Backend::best();
-        for jobs in jobs.chunks_mut(BATCH_SEGMENTS) {
-            let mut batch = heapless::Vec::<SealJob<'_>, BATCH_SEGMENTS>::new();
+        for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
+            let mut batch = heapless::Vec::<SealJob<'_>, CRYPT_SEGMENTS>::new();
             batch.extend(jobs.iter_mut().map(|job| {
                 let sealed = SealJob::append(&job.key.0, job.counter, job.out, job.head_len, job.body);
                 match job.checksum {
@@ -91,7 +91,7 @@ impl BatchAead for MultiBufferAead {
                 }
             }));
             backend.seal_batch(&mut batch);
-            let mut results = [Ok(()); BATCH_SEGMENTS];
+            let mut results = [Ok(()); CRYPT_SEGMENTS];
             for (result, job) in results.iter_mut().zip(&batch) {
                 *result = job.result();
             }
@@ -104,13 +104,13 @@ impl BatchAead for MultiBufferAead {
 
     fn open_segments(jobs: &mut [OpenSegment<'_, Self>]) {
         let backend = Backend::best();
-        for jobs in jobs.chunks_mut(BATCH_SEGMENTS) {
-            let mut batch = heapless::Vec::<OpenJob<'_>, BATCH_SEGMENTS>::new();
+        for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
+            let mut batch = heapless::Vec::<OpenJob<'_>, CRYPT_SEGMENTS>::new();
             batch.extend(
                 jobs.iter_mut().map(|job| OpenJob::in_place(&job.key.0, job.counter, job.buffer).summing()),
             );
             backend.open_batch(&mut batch);
-            let mut results = [(Ok(()), None); BATCH_SEGMENTS];
+            let mut results = [(Ok(()), None); CRYPT_SEGMENTS];
             for (result, job) in results.iter_mut().zip(&batch) {
                 *result = (job.result(), job.sum());
             }

@@ -108,6 +108,15 @@ impl SlabPool {
         Self { small: Shelf::new(small), large: Shelf::new(large) }
     }
 
+    /// Makes slabs ahead of time, up to `count` of a class and its bound. Memory that no packet reached stays untouched.
+    pub fn make(&mut self, class: SlabClass, count: usize) {
+        let shelf = self.shelf_mut(class);
+        while shelf.made < count.min(shelf.capacity) {
+            shelf.made += 1;
+            shelf.idle.push(Slab::new(class));
+        }
+    }
+
     /// Takes a slab, the one put back last if there is one; `None` when all are out.
     ///
     /// Its content is whatever it held before.
@@ -243,6 +252,17 @@ mod tests {
         assert!(pool.take(SlabClass::Small).is_none());
         small.into_iter().for_each(|slab| pool.put(slab));
         assert!(pool.take(SlabClass::Small).is_some());
+    }
+
+    #[test]
+    fn slabs_made_ahead_count_towards_the_bound() {
+        let mut pool = SlabPool::new(3, 0);
+        pool.make(SlabClass::Small, 2);
+        pool.make(SlabClass::Small, 9);
+        pool.make(SlabClass::Large, 1);
+        assert_eq!(pool.in_use(SlabClass::Small), 0);
+        assert_eq!([(); 4].map(|()| pool.take(SlabClass::Small).is_some()), [true, true, true, false]);
+        assert!(pool.take(SlabClass::Large).is_none());
     }
 
     #[test]

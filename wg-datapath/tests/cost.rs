@@ -13,17 +13,41 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use wg_datapath::DropReason;
-use wg_datapath::proto::aead::RingAead;
+use wg_datapath::proto::aead::{Aead, AeadError, RingAead};
 use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::wire::CookieReply;
 use wg_datapath::proto::{CookieJar, Mac1Key, PublicKey, SessionIndex, Tai64n, multiplications};
+use wg_datapath::{BatchAead, DropReason};
 use wg_tally::aead::{CountingAead, passes};
 use wg_tally::allocator;
 
 use crate::star::{key, now, outer};
 
-type Star = star::Star<CountingAead<RingAead>>;
+type Star = star::Star<Counted>;
+
+/// The counting AEAD, fit for the datapath.
+#[derive(Debug)]
+struct Counted(CountingAead<RingAead>);
+
+impl Aead for Counted {
+    fn new(key: &[u8; 32]) -> Self {
+        Self(Aead::new(key))
+    }
+
+    fn seal_in_place(&self, counter: u64, buffer: &mut [u8]) -> Result<(), AeadError> {
+        self.0.seal_in_place(counter, buffer)
+    }
+
+    fn open_in_place(&self, counter: u64, buffer: &mut [u8]) -> Result<(), AeadError> {
+        self.0.open_in_place(counter, buffer)
+    }
+
+    fn open(&self, counter: u64, ciphertext: &[u8], out: &mut [u8]) -> Result<usize, AeadError> {
+        self.0.open(counter, ciphertext, out)
+    }
+}
+
+impl BatchAead for Counted {}
 
 /// From so many on the device is under load: an eighth of its queue, see `star.rs`.
 const THRESHOLD: usize = 8;

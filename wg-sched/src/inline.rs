@@ -1,4 +1,5 @@
-//! Run to completion: a core takes a batch, opens or seals it, and sends it on, before it takes the next.
+//! Run to completion: a core takes a batch, opens or seals it, and sends it on, before it takes the next. Only small batches are
+//! taken a few at a time, as many as fill the lanes of the cipher.
 //!
 //! No lock, no ring, no hand-off; order is kept because there is only one at work. Each core has its own lane, and a
 //! peer lives on one lane. Data goes before control: while batches flow, one piece of control work is done in each round,
@@ -12,8 +13,12 @@ use crate::io::{CoreIo, Stage};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Lane, LaneId, Limits, Plan, Topology};
 
-/// Batches of one direction in a row, before the other has its turn.
+/// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
 const TURN: u32 = 4;
+/// Batches of one round, at most.
+const ROUND: usize = 16;
+/// Packets that are enough for a round.
+const FULL: u32 = 32;
 
 /// The strategy; it has no state of its own.
 #[derive(Debug, Default)]
@@ -49,24 +54,8 @@ impl Strategy for Inline {
         let mut outcome = Outcome::default();
         loop {
             let mut moved = 0;
-            for _ in 0..TURN {
-                let Some(mut batch) = io.poll_udp() else { break };
-                io.charge(Stage::Receive, 1);
-                io.crypt(&mut batch);
-                io.charge(Stage::Crypt, 1);
-                io.send_tun(batch);
-                io.charge(Stage::Send, 1);
-                moved += 1;
-            }
-            for _ in 0..TURN {
-                let Some(mut batch) = io.poll_tun() else { break };
-                io.charge(Stage::Receive, 1);
-                io.crypt(&mut batch);
-                io.charge(Stage::Crypt, 1);
-                io.send_udp(batch);
-                io.charge(Stage::Send, 1);
-                moved += 1;
-            }
+            moved += turn(io, I::poll_udp, I::send_tun);
+            moved += turn(io, I::poll_tun, I::send_udp);
             let control = u32::from(io.poll_control());
             io.charge(Stage::Control, control);
             outcome.batches += moved;
@@ -82,6 +71,50 @@ impl Strategy for Inline {
     }
 }
 
+/// Takes rounds of one direction until it was its turn, and tells how many batches there were.
+fn turn<I: CoreIo>(
+    io: &mut I,
+    poll: impl Fn(&mut I) -> Option<I::Batch>,
+    send: impl Fn(&mut I, I::Batch),
+) -> u32 {
+    let mut moved = 0;
+    while moved < TURN {
+        match round(io, &poll, &send) {
+            0 => break,
+            batches => moved += batches,
+        }
+    }
+    moved
+}
+
+/// Takes batches of one direction up to a round's worth through all three phases, and tells how many there were.
+fn round<I: CoreIo>(
+    io: &mut I,
+    poll: impl Fn(&mut I) -> Option<I::Batch>,
+    send: impl Fn(&mut I, I::Batch),
+) -> u32 {
+    let mut batches = heapless::Vec::<I::Batch, ROUND>::new();
+    let mut packets = 0;
+    while packets < FULL && !batches.is_full() {
+        let Some(batch) = poll(io) else { break };
+        packets += io.packets(&batch);
+        let pushed = batches.push(batch);
+        debug_assert!(pushed.is_ok(), "there is room");
+    }
+    let count = u32::try_from(batches.len()).unwrap_or(u32::MAX);
+    if count == 0 {
+        return 0;
+    }
+    io.charge(Stage::Receive, count);
+    io.crypt(&mut batches);
+    io.charge(Stage::Crypt, count);
+    for batch in batches {
+        send(io, batch);
+    }
+    io.charge(Stage::Send, count);
+    count
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -93,12 +126,19 @@ mod tests {
     use crate::topology::{Core, NodeId};
 
     /// Batches are numbers; every effect is written down.
-    #[derive(Default)]
     struct Script {
         udp: VecDeque<u32>,
         tun: VecDeque<u32>,
         control: u32,
+        /// In each batch.
+        packets: u32,
         trace: Vec<(&'static str, u32)>,
+    }
+
+    impl Default for Script {
+        fn default() -> Self {
+            Self { udp: VecDeque::new(), tun: VecDeque::new(), control: 0, packets: FULL, trace: Vec::new() }
+        }
     }
 
     impl CoreIo for Script {
@@ -110,8 +150,11 @@ mod tests {
         fn poll_tun(&mut self) -> Option<u32> {
             self.tun.pop_front()
         }
-        fn crypt(&mut self, batch: &mut u32) {
-            self.trace.push(("crypt", *batch));
+        fn packets(&self, _: &u32) -> u32 {
+            self.packets
+        }
+        fn crypt(&mut self, batches: &mut [u32]) {
+            self.trace.extend(batches.iter().map(|batch| ("crypt", *batch)));
         }
         fn send_tun(&mut self, batch: u32) {
             self.trace.push(("tun", batch));
@@ -143,6 +186,26 @@ mod tests {
         for pair in script.trace.chunks(2) {
             assert_eq!(pair[0], ("crypt", pair[1].1), "run to completion");
         }
+    }
+
+    #[test]
+    fn small_batches_share_a_crypt_phase_up_to_a_round() {
+        let (udp, tun) = ((0..50).collect(), (100..150).collect());
+        let mut script = Script { udp, tun, packets: 3, ..Script::default() };
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        assert_eq!(outcome.batches, 100);
+        assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
+        assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
+        // Eleven batches of three packets are the first to fill it.
+        let first: Vec<_> = script.trace.iter().take(22).copied().collect();
+        let expected: Vec<_> =
+            (0..11).map(|batch| ("crypt", batch)).chain((0..11).map(|batch| ("tun", batch))).collect();
+        assert_eq!(first, expected);
+
+        let mut script = Script { udp: (0..50).collect(), packets: 1, ..Script::default() };
+        Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        let together = script.trace.iter().take_while(|(what, _)| *what == "crypt").count();
+        assert_eq!(together, ROUND);
     }
 
     #[test]

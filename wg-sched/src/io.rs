@@ -33,8 +33,11 @@ pub trait CoreIo {
     /// sockets push back: then the kernel's queue fills, and its sender notices.
     fn poll_tun(&mut self) -> Option<Self::Batch>;
 
-    /// Opens or seals a batch. Any core may do this, at any time between the poll and the send.
-    fn crypt(&mut self, batch: &mut Self::Batch);
+    /// The packets of a batch: what its crypt phase is worth.
+    fn packets(&self, batch: &Self::Batch) -> u32;
+
+    /// Opens or seals batches; small ones cost less together. Any core may do this, at any time between the poll and the send.
+    fn crypt(&mut self, batches: &mut [Self::Batch]);
 
     /// Commits opened packets and delivers them to the TUN queue.
     fn send_tun(&mut self, batch: Self::Batch);

@@ -4,9 +4,13 @@
 
 pub mod clock;
 pub mod daemon;
+mod downgrade;
 mod error;
+#[cfg(any(test, feature = "test-util"))]
+pub mod fault;
 mod ifname;
 mod netlink;
+mod offloads;
 pub mod poll;
 #[cfg(feature = "test-util")]
 pub mod probe;
@@ -17,8 +21,10 @@ mod uapi_socket;
 mod udp;
 mod waker;
 
+pub use downgrade::{Downgrade, Feature};
 pub use error::Error;
 pub use ifname::interface_index;
+pub use offloads::{Offloads, ParseOffloadsError};
 pub use poll::{Event, Events, Interest, Poller, Token};
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};

@@ -1,11 +1,14 @@
 //! The UDP sockets of a tunnel: IPv4 and IPv6 on one port, datagrams in batches, answers from the address asked.
 //!
+//! With offloads, several datagrams leave in one message and come as one train, see `gso` and [`RecvSlot::segment_size`].
+//!
 //! Receiving takes turns between the families, so that a flood on one does not starve the other. Sending pins the local
 //! address a peer's packets came to; when the kernel refuses that address, the datagram leaves without it in the same
 //! call and [`Udp::take_stale_source`] says so (C91). What each error number means stands in `errno`.
 
 mod cmsg;
 mod errno;
+mod gso;
 mod mmsg;
 mod pair;
 mod pktinfo;
@@ -20,9 +23,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use wg_datapath::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, UdpIo};
 use wg_proto::{Endpoint, Source};
 
-use crate::{Error, Interest, Poller, Token};
+use crate::downgrade::{Downgrade, Downgrades};
+use crate::{Error, Interest, Offloads, Poller, Token};
 use cmsg::{Cmsg, ControlBuffer};
 use errno::{AfterRecv, AfterSend, after_recv, after_send, is_report};
+use gso::{Gso, Refused};
 use mmsg::{RecvBatch, SendBatch};
 use pair::{Family, Pair};
 use sockaddr::RawAddress;
@@ -36,8 +41,10 @@ const MAX_REPORTS: u32 = 16;
 const QUIET_CALLS: u32 = 8;
 
 /// What is remembered about one family between calls.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct FamilyState {
+    /// What may be sent in one message.
+    gso: Gso,
     /// The last receive call found nothing, this many calls ago.
     quiet_for: Option<u32>,
     /// The last send would have blocked.
@@ -47,6 +54,12 @@ struct FamilyState {
 }
 
 impl FamilyState {
+    /// The state of a socket just opened; there may be none.
+    fn new(socket: Option<impl AsFd>, offloads: Offloads, downgrades: &mut Downgrades) -> Self {
+        let gso = socket.map_or(Gso::OFF, |socket| pair::switch_on(socket, offloads, downgrades));
+        Self { gso, quiet_for: None, blocked: false, interest: None }
+    }
+
     /// Counts a receive call; after [`QUIET_CALLS`] an empty family is like any other.
     const fn forget_old_quiet(&mut self) {
         self.quiet_for = match self.quiet_for {
@@ -84,6 +97,8 @@ impl FamilyState {
 pub struct Udp {
     pair: Pair,
     fwmark: u32,
+    offloads: Offloads,
+    downgrades: Downgrades,
     recv_batch: RecvBatch,
     send_batch: SendBatch,
     control: ControlBuffer,
@@ -97,23 +112,51 @@ pub struct Udp {
 impl Udp {
     /// Opens both sockets on any address and `port`, 0 for one that is free in both families, with `fwmark`, 0 for none.
     ///
-    /// A family the system does not have is left out.
+    /// A family the system does not have is left out. Datagrams leave several at a time where the kernel can, and come one by
+    /// one.
     ///
     /// # Errors
     ///
     /// The port is taken (EADDRINUSE), or the mark needs a privilege.
     pub fn bind(port: u16, fwmark: u32) -> Result<Self, Error> {
+        Self::bind_with(port, fwmark, Offloads { udp_gro: false, ..Offloads::ALL })
+    }
+
+    /// Opens both sockets as [`bind`](Self::bind) does, with those of the offloads that the kernel has.
+    ///
+    /// With [`Offloads::udp_gro`] any slot to receive into may be filled by a train of 64 KiB; in a shorter one a longer train
+    /// is lost, as a datagram longer than its slot is.
+    ///
+    /// # Errors
+    ///
+    /// As [`bind`](Self::bind).
+    pub fn bind_with(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Error> {
+        let pair = Pair::open(port, fwmark)?;
+        let mut downgrades = Downgrades::default();
         Ok(Self {
-            pair: Pair::open(port, fwmark)?,
+            v4: FamilyState::new(pair.v4.as_ref(), offloads, &mut downgrades),
+            v6: FamilyState::new(pair.v6.as_ref(), offloads, &mut downgrades),
+            pair,
             fwmark,
+            offloads,
+            downgrades,
             recv_batch: RecvBatch::new(),
             send_batch: SendBatch::new(),
             control: ControlBuffer::new(),
             turn: Family::V4,
-            v4: FamilyState::default(),
-            v6: FamilyState::default(),
             stale_source: false,
         })
+    }
+
+    /// Takes the next news of an offload that was switched off because the kernel refused it.
+    pub fn take_downgrade(&mut self) -> Option<Downgrade> {
+        self.downgrades.take()
+    }
+
+    /// Returns the most datagrams that leave in one message, over IPv4 and over IPv6; 1 without segmentation.
+    #[must_use]
+    pub const fn max_segments(&self) -> (usize, usize) {
+        (self.v4.gso.segments(), self.v6.gso.segments())
     }
 
     /// Returns the port both sockets are bound to.
@@ -141,7 +184,8 @@ impl Udp {
             return Ok(port);
         }
         self.pair = Pair::open(port, self.fwmark)?;
-        (self.v4, self.v6) = Default::default();
+        self.v4 = FamilyState::new(self.pair.v4.as_ref(), self.offloads, &mut self.downgrades);
+        self.v6 = FamilyState::new(self.pair.v6.as_ref(), self.offloads, &mut self.downgrades);
         Ok(self.pair.port)
     }
 
@@ -238,8 +282,10 @@ impl Udp {
             }
         };
         for (slot, message) in slots.iter_mut().zip(self.recv_batch.received()) {
-            let (source, ecn) = local_side(message.control);
+            let Aside { source, ecn, segment_size } = aside(message.control);
             slot.len = message.len;
+            // A train of one is a datagram.
+            slot.segment_size = if segment_size < message.len { segment_size } else { 0 };
             slot.truncated = message.truncated;
             slot.endpoint = sockaddr::decode(message.name).map(|remote| Endpoint { remote, source });
             slot.ecn = ecn;
@@ -285,31 +331,53 @@ impl UdpIo for Udp {
         let socket = socket.as_fd();
         let mut sent = 0;
         let mut tried_again_at = None;
+        // Up to this one they are sent one by one, because a message of several was refused.
+        let mut singly_until: usize = 0;
+        let mut refused: Option<Refused> = None;
+        let gso = match family {
+            Family::V4 => &mut self.v4.gso,
+            Family::V6 => &mut self.v6.gso,
+        };
+        let mut limits = gso.limits(remote.ip(), family);
         let status = loop {
             let rest = transmit.segments.get(sent..).unwrap_or_default();
             if rest.is_empty() {
                 break SendStatus::Done;
             }
             // A segment outside the buffer ends the batch before it, and is refused when it comes first.
-            let payloads = rest.iter().map_while(|segment| {
-                let start = segment.offset as usize;
-                transmit.buffer.get(start..start.checked_add(segment.len as usize)?)
-            });
-            let error = match self.send_batch.send(socket, name.as_bytes(), self.control.as_bytes(), payloads)
-            {
+            let singly = singly_until.saturating_sub(sent);
+            let messages = gso::messages(transmit.buffer, rest, singly, limits);
+            let error = match self.send_batch.send(socket, name.as_bytes(), &self.control, messages) {
                 Ok(0) => break SendStatus::Dropped(libc::EFAULT),
                 Ok(count) => {
                     sent += count;
+                    if let Some(refused) = refused.take() {
+                        // One by one they pass.
+                        singly_until = 0;
+                        if let Some(feature) = gso.learn(refused, remote.ip()) {
+                            self.downgrades.push(feature, refused.errno);
+                        }
+                        limits = gso.limits(remote.ip(), family);
+                    }
                     continue;
                 }
                 Err(error) => error.raw_os_error(),
             };
+            let (segments, segment_size) = self.send_batch.first();
+            if segments > 1 && gso::is_refusal(error) {
+                refused = Some(Refused { segments, segment_size, errno: error });
+                singly_until = sent + segments;
+                continue;
+            }
             match after_send(error) {
                 AfterSend::Again => {}
                 AfterSend::WouldBlock => break SendStatus::WouldBlock,
                 AfterSend::Unpin if pinned => {
                     pinned = prepare(&mut self.control, &remote, None, transmit.tos);
                     self.stale_source = true;
+                    // The source may have been at fault, not the message.
+                    refused = None;
+                    singly_until = 0;
                 }
                 AfterSend::Unpin | AfterSend::Once if is_report(error) && tried_again_at != Some(sent) => {
                     tried_again_at = Some(sent);
@@ -340,18 +408,37 @@ fn prepare(control: &mut ControlBuffer, remote: &SocketAddr, source: Option<&Sou
     pinned
 }
 
-/// Reads the local address and the ECN bits from the control messages of a datagram.
-fn local_side(control: &[u8]) -> (Option<Source>, u8) {
-    let mut source = None;
-    let mut ecn = 0;
+/// What comes with a datagram or a train of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Aside {
+    /// The local address.
+    source: Option<Source>,
+    ecn: u8,
+    /// The length of each datagram of a train but the last; 0 if it is none.
+    segment_size: usize,
+}
+
+/// Reads what comes with a datagram from its control messages.
+fn aside(control: &[u8]) -> Aside {
+    let mut aside = Aside::default();
     for message in cmsg::iter(control) {
         if let Some(tos) = tos_of(&message) {
-            ecn = tos & 3;
+            aside.ecn = tos & 3;
+        } else if let Some(segment_size) = segment_size_of(&message) {
+            aside.segment_size = segment_size;
         } else {
-            source = source.or_else(|| pktinfo::decode(&message));
+            aside.source = aside.source.or_else(|| pktinfo::decode(&message));
         }
     }
-    (source, ecn)
+    aside
+}
+
+/// The length of the datagrams of a train, if the message tells it: a C int.
+fn segment_size_of(message: &Cmsg<'_>) -> Option<usize> {
+    if (message.level, message.kind) != (libc::SOL_UDP, libc::UDP_GRO) {
+        return None;
+    }
+    usize::try_from(i32::from_ne_bytes(*message.data.first_chunk()?)).ok()
 }
 
 /// The TOS or traffic class, if the message tells it: one byte for IPv4, a C int for IPv6.

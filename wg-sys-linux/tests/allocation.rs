@@ -1,10 +1,15 @@
 //! Nothing is allocated per packet: the counts of the allocator before and after traffic are equal.
 
-use wg_datapath::io::{RecvSlot, Segment, SendReport, SendStatus, Transmit, UdpIo};
+use wg_datapath::io::{RecvSlot, Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
 use wg_datapath::slab::{SlabClass, SlabPool};
 use wg_proto::{Endpoint, Source};
-use wg_sys_linux::{Events, Poller, Token, Udp, clock};
+use wg_sys_linux::{Events, Offloads, Poller, Token, Tun, Udp, clock};
 use wg_tally::allocator;
+
+#[path = "support/namespace.rs"]
+#[expect(dead_code, reason = "shared with the other tests against the kernel")]
+mod namespace;
+use namespace::Namespace;
 
 #[test]
 fn traffic_allocates_nothing() {
@@ -39,4 +44,57 @@ fn traffic_allocates_nothing() {
 
     drop(core::hint::black_box(vec![1_u8; 10]));
     assert!(allocator::calls() > before, "the counter counts");
+}
+
+#[test]
+fn trains_allocate_nothing() {
+    let (mut here, mut there) =
+        (Udp::bind_with(0, 0, Offloads::ALL).unwrap(), Udp::bind_with(0, 0, Offloads::ALL).unwrap());
+    let mut pool = SlabPool::new(0, 4);
+    let mut slots: Vec<_> = (0..4).map(|_| RecvSlot::new(pool.take(SlabClass::Large).unwrap())).collect();
+    let buffer = [7; 40_000];
+    let segments: Vec<_> = (0..40).map(|n| Segment { offset: n * 1000, len: 1000 }).collect();
+    let long: Vec<_> = (0..2).map(|n| Segment { offset: n * 20_000, len: 20_000 }).collect();
+    let to = Endpoint::new(([127, 0, 0, 1], there.port()).into());
+
+    let before = allocator::calls();
+    for run in [&segments, &long] {
+        let report = here.send(&Transmit { endpoint: &to, tos: 3, buffer: &buffer, segments: run });
+        assert_eq!(report, SendReport { sent: run.len(), status: SendStatus::Done });
+        let mut bytes = 0;
+        for _ in 0..1000 {
+            slots.iter_mut().for_each(|slot| slot.segment_size = 0);
+            let filled = there.recv(&mut slots).unwrap_or(0);
+            bytes += slots[..filled].iter().map(|slot| slot.len).sum::<usize>();
+        }
+        assert_eq!(bytes, 40_000);
+    }
+    assert_eq!(allocator::calls(), before);
+}
+
+#[test]
+fn frames_of_a_tun_allocate_nothing() {
+    let test = "frames_of_a_tun_allocate_nothing";
+    if !std::path::Path::new("/dev/net/tun").exists() {
+        return println!("SKIPPED {test}: there is no /dev/net/tun (modprobe tun)");
+    }
+    let Some(namespace) = Namespace::new(test) else { return };
+    let mut tun = namespace.run(|| Tun::open_with("wgt0", Offloads::ALL)).unwrap();
+    namespace.ip(&["addr", "add", "10.9.9.1/24", "dev", "wgt0"]);
+    namespace.ip(&["link", "set", "wgt0", "up"]);
+    namespace.run(|| {
+        let socket = std::net::UdpSocket::bind("10.9.9.1:0").unwrap();
+        let (mut small, mut large) = (vec![0; 2048], vec![0; 65_600]);
+        for _ in 0..10 {
+            socket.send_to(&[1; 100], "10.9.9.2:7").unwrap();
+        }
+        let mut frames = 0;
+        let before = allocator::calls();
+        while let Ok(frame) = tun.read_frame(&mut small, &mut large) {
+            tun.write_frame(&small[..frame.len], frame.offload).unwrap();
+            frames += 1;
+        }
+        assert_eq!(allocator::calls(), before);
+        assert!(frames > 0);
+    });
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: measures, prints a table and takes `--json FILE`.
 
+mod peers;
 mod quick;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(crate) struct Options {
     /// Also writes the rows to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many rounds; the subjects take turns in each. `quick` takes 3 if nothing is said.
+    /// How many rounds; the subjects take turns in each. `quick` takes 3 if nothing is said, `peers` 5.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// `aead` for these lengths only, as `64,1420`.
@@ -32,12 +33,18 @@ pub(crate) struct Options {
     /// `aead` by these backends and libraries only, by parts of their names, as `avx512,rustcrypto`; and by `ring`.
     #[arg(long, value_name = "NAMES")]
     backends: Option<String>,
+    #[command(flatten)]
+    peers: peers::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
     /// A TCP stream and small packets through two gateways in namespaces, beside wireguard-go.
     Quick,
+    /// The gateway beside wireguard-go, boringtun and gotatun: TCP, UDP, overload, echo requests, handshakes.
+    Peers,
+    /// What the kernel and the memory of this machine cost: system calls with and without offloads, copies, other cores.
+    Io,
     /// ChaCha20-Poly1305 by every backend of `wg-aead`, `ring`, `aws-lc-rs` and RustCrypto, by length and batch.
     Aead,
     /// Sealing and opening packets.
@@ -50,11 +57,11 @@ enum Name {
 
 /// Runs a bench.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    if options.name != Name::Quick {
-        return micro(options);
-    }
-    if cfg!(debug_assertions) {
-        return cargo::again_in_release();
+    match options.name {
+        Name::Quick | Name::Peers if cfg!(debug_assertions) => return cargo::again_in_release(),
+        Name::Peers => return peers::run(&options.peers, options.rounds, options.json.as_deref()),
+        Name::Quick => {}
+        _ => return micro(options),
     }
     install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     let requirements =
@@ -78,9 +85,12 @@ fn finish(rows: &[Row], options: &Options) -> Result<(), String> {
 /// The micro benches are a program of their own, which knows the crates from inside.
 fn micro(options: &Options) -> Result<(), String> {
     let name = options.name.to_possible_value().ok_or("no name")?;
+    let program = if options.name == Name::Io { "wg-io" } else { "wg-micro" };
     let mut run =
-        cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", "wg-micro"]);
-    run.args(["--", name.get_name()]);
+        cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", program, "--"]);
+    if options.name != Name::Io {
+        run.arg(name.get_name());
+    }
     if let Some(rounds) = options.rounds {
         run.arg("--rounds").arg(rounds.to_string());
     }

@@ -1,4 +1,4 @@
-//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] IFNAME`, and the environment it looks at (U1, U2, U5).
+//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] [--offload NAME=off,..] IFNAME`, and the environment it looks at (U1, U2, U5).
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use wg_sched::StrategyKind;
+use wg_sys_linux::Offloads;
 
 use crate::log::LogLevel;
 
@@ -37,6 +38,10 @@ pub struct Cli {
     /// Chooses how the work is spread over cores.
     #[arg(long, value_name = "NAME", default_value_t)]
     pub strategy: StrategyKind,
+    /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
+    /// is used where the kernel has it.
+    #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
+    pub offload: Offloads,
     /// Configures the interface from a file as `wg setconf` reads it, before the program goes to the background.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -175,6 +180,15 @@ mod tests {
         assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().strategy, StrategyKind::Inline);
         let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
         assert!(message.contains("inline"), "{message}");
+    }
+
+    #[test]
+    fn offloads_are_all_used_unless_switched_off() {
+        assert_eq!(read(&["wg0"]).unwrap().offload, Offloads::ALL);
+        let some = read(&["--offload", "tun=off,udp-gso=off", "wg0"]).unwrap().offload;
+        assert_eq!(some, Offloads { udp_gro: true, ..Offloads::NONE });
+        assert_eq!(read(&["--offload", "all=off", "wg0"]).unwrap().offload, Offloads::NONE);
+        assert_eq!(exit_code(&read(&["--offload", "tun", "wg0"]).unwrap_err()), 1);
     }
 
     #[test]

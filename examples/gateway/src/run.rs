@@ -42,10 +42,11 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended the loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, mut tun, mut socket, strategy, configuration, host_bits } = setup;
+    let Setup { interface, mut tun, mut socket, strategy, offloads, configuration, host_bits } = setup;
     let mut strategy = strategy.build();
     let mut lane = Lane::<TunnelAead>::new();
-    let mut tunnel = Tunnel::new(0).map_err(|error| Error::new("draw from the entropy source", error))?;
+    let mut tunnel =
+        Tunnel::new(0, offloads).map_err(|error| Error::new("draw from the entropy source", error))?;
     #[cfg(feature = "key-log")]
     if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {
         tunnel.device.set_key_log(log);
@@ -117,8 +118,12 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             return Ok(());
         }
 
-        // While the sockets push back the TUN is not read, so packets there must not wake the loop; its end still does.
-        if reads_tun == lane.wants_writable() {
+        if let Some(downgrade) = tun.take_downgrade().or_else(|| tunnel.sockets.take_downgrade()) {
+            tracing::warn!("{downgrade}");
+        }
+
+        // While its queue is full the lane does not read the TUN, so packets there must not wake the loop; its end still does.
+        if reads_tun != lane.wants_readable() {
             reads_tun = !reads_tun;
             let interest = if reads_tun { Interest::Readable } else { Interest::Errors };
             poller.modify(&tun, TUN, interest)?;

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use wg_sched::StrategyKind;
 use wg_sys_linux::daemon::inherited_fd;
-use wg_sys_linux::{Error, Tun, UapiSocket};
+use wg_sys_linux::{Error, Offloads, Tun, UapiSocket};
 
 use crate::cli::{self, Cli};
 use crate::conf::{self, Conf, ConfError, SystemResolver};
@@ -35,6 +35,8 @@ pub struct Setup {
     pub socket: UapiSocket,
     /// How the work is to be spread over cores.
     pub strategy: StrategyKind,
+    /// The offloads to use where the kernel has them.
+    pub offloads: Offloads,
     /// What the interface is configured with before anyone hears of it; nothing without a file.
     pub configuration: Vec<Op>,
     /// The lines of the file with allowed IPs whose host bits are dropped.
@@ -55,8 +57,8 @@ impl Setup {
             None => (Vec::new(), Vec::new()),
         };
         let mut tun = match inherited_fd(cli::TUN_FD)? {
-            Some(fd) => Tun::adopt(fd)?,
-            None => Tun::open(cli.interface.as_str())?,
+            Some(fd) => Tun::adopt_with(fd, cli.offload)?,
+            None => Tun::open_with(cli.interface.as_str(), cli.offload)?,
         };
         tun.set_mtu(DEFAULT_MTU)?;
         let interface = tun.name()?;
@@ -64,7 +66,15 @@ impl Setup {
             Some(fd) => UapiSocket::adopt(fd, &interface)?,
             None => UapiSocket::bind(&interface)?,
         };
-        Ok(Self { interface, tun, socket, strategy: cli.strategy, configuration, host_bits })
+        Ok(Self {
+            interface,
+            tun,
+            socket,
+            strategy: cli.strategy,
+            offloads: cli.offload,
+            configuration,
+            host_bits,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The UDP sockets as the gateway sees them: open while the interface is up, and a port and mark to remember while it is not.
 
 use wg_datapath::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, UdpIo};
-use wg_sys_linux::{Error, Poller, Token, Udp};
+use wg_sys_linux::{Downgrade, Error, Offloads, Poller, Token, Udp};
 
 /// What a datagram is refused with while there is no socket: `ENETDOWN`.
 const DOWN: i32 = 100;
@@ -13,9 +13,20 @@ pub(crate) struct Sockets {
     /// The port to open them on; 0 until one was chosen.
     port: u16,
     mark: u32,
+    offloads: Offloads,
 }
 
 impl Sockets {
+    /// No sockets yet; those to come use these offloads.
+    pub(crate) fn new(offloads: Offloads) -> Self {
+        Self { offloads, ..Self::default() }
+    }
+
+    /// Takes the next news of an offload that the kernel refused.
+    pub(crate) fn take_downgrade(&mut self) -> Option<Downgrade> {
+        self.udp.as_mut().and_then(Udp::take_downgrade)
+    }
+
     /// The port in use, or to be used; 0 if none was chosen yet.
     pub(crate) const fn port(&self) -> u16 {
         self.port
@@ -29,7 +40,7 @@ impl Sockets {
     /// Opens the sockets.
     pub(crate) fn open(&mut self) -> Result<(), Error> {
         if self.udp.is_none() {
-            let udp = Udp::bind(self.port, self.mark)?;
+            let udp = Udp::bind_with(self.port, self.mark, self.offloads)?;
             self.port = udp.port();
             self.udp = Some(udp);
         }

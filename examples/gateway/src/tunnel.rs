@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use getrandom::SysRng;
 use wg_datapath::{Config, ConfigError, Device, IpPrefix, Now, PeerId};
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
-use wg_sys_linux::{Error, clock, interface_index};
+use wg_sys_linux::{Error, Offloads, clock, interface_index};
 
 use crate::log::PeerName;
 use crate::sockets::Sockets;
@@ -39,9 +39,9 @@ pub(crate) fn read_clocks() -> Now {
 
 impl Tunnel {
     /// Makes a device without a key or peers, and down.
-    pub(crate) fn new(mtu: usize) -> Result<Self, getrandom::Error> {
+    pub(crate) fn new(mtu: usize, offloads: Offloads) -> Result<Self, getrandom::Error> {
         let device = Device::new(Config { mtu, ..Config::default() }, SysRng)?;
-        Ok(Self { device, sockets: Sockets::default(), interface_up: false })
+        Ok(Self { device, sockets: Sockets::new(offloads), interface_up: false })
     }
 
     /// Follows the interface up.

@@ -1,7 +1,7 @@
 //! Leaves nothing behind.
 //!
 //! Everything this crate makes outside its own process carries a name `wgt<pid>x<n>`: namespaces, interfaces, UAPI
-//! sockets, directories. The guards remove their own; a signal removes all that this process made, then ends it; and
+//! sockets, control groups, directories. The guards remove their own; a signal removes all that this process made, then ends it; and
 //! the first name taken in a process removes what dead processes left (a guard does not survive `kill -9`).
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::command::try_run;
-use crate::wait;
+use crate::{quota, wait};
 
 const PREFIX: &str = "wgt";
 const NAMESPACES: &str = "/run/netns";
@@ -124,6 +124,7 @@ fn sweep(chosen: impl Fn(u32) -> bool) {
     for name in names_in(Path::new(SOCKETS), &chosen) {
         fs::remove_file(Path::new(SOCKETS).join(name)).ok();
     }
+    quota::sweep(|name| owner(name).is_some_and(&chosen));
     for name in names_in(&std::env::temp_dir(), &chosen) {
         fs::remove_dir_all(std::env::temp_dir().join(name)).ok();
     }

@@ -10,7 +10,16 @@ use serde_json::Value;
 use crate::command::{self, Failure};
 use crate::{Namespace, wait};
 
-/// What one stream carried.
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The side that connects.
+    Forward,
+    /// The side that listens.
+    Reversed,
+}
+
+/// What the streams carried together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
     /// Gigabits a second at the receiver.
@@ -25,6 +34,22 @@ pub struct Report {
 ///
 /// A [`Failure`] when `iperf3` does not run, cannot connect, or prints no result.
 pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, seconds: u64) -> Result<Report, Failure> {
+    streams(from, to, address, seconds, 1, Direction::Forward)
+}
+
+/// Runs TCP streams between one namespace and `address` in another.
+///
+/// # Errors
+///
+/// A [`Failure`] when `iperf3` does not run, cannot connect, or prints no result.
+pub fn streams(
+    from: &Namespace,
+    to: &Namespace,
+    address: IpAddr,
+    seconds: u64,
+    count: u32,
+    direction: Direction,
+) -> Result<Report, Failure> {
     let mut server = to
         .command("iperf3")
         .args(["--server", "--one-off", "--bind", &address.to_string()])
@@ -36,7 +61,10 @@ pub fn tcp(from: &Namespace, to: &Namespace, address: IpAddr, seconds: u64) -> R
     let result = wait::find(Duration::from_secs(5), || {
         let mut client = from.command("iperf3");
         client.args(["--client", &address.to_string(), "--time", &seconds.to_string(), "--json"]);
-        client.args(["--connect-timeout", "3000"]);
+        client.args(["--connect-timeout", "3000", "--parallel", &count.to_string()]);
+        if direction == Direction::Reversed {
+            client.arg("--reverse");
+        }
         match command::try_run(&mut client) {
             // Which exit status comes with that depends on the version.
             Ok(json) if is_too_early(&json) => None,

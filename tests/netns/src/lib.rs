@@ -6,10 +6,11 @@
 //!
 //! * [`Requirements`] says whether this machine can do that, and what is missing.
 //! * [`Namespace`] and [`veth`] are the network; [`cleanup`] removes all of it, also after a panic or Ctrl-C.
-//! * [`Program`] and [`Tunnel`] are a running program and its interface; [`wg`] and [`uapi`] configure it.
+//! * [`Program`], [`Launch`] and [`Tunnel`] are a running program and its interface; [`wg`] and [`uapi`] configure it.
 //! * [`Node`] and [`Pair`] put one tunnel into each of two namespaces, with keys and addresses.
 //! * [`ping`], [`echo`], [`tcp`], [`stream`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and
 //!   disturb the wire.
+//! * [`quota`] gives programs a share of the processors.
 //! * [`site`] is where a node is flooded; [`flood`] attacks, and [`newcomers`] are honest peers that begin a session
 //!   meanwhile.
 //!
@@ -26,6 +27,7 @@ pub mod flood;
 pub mod inject;
 pub mod iperf;
 pub mod key;
+pub mod launch;
 pub mod matrix;
 pub mod namespace;
 pub mod newcomers;
@@ -35,6 +37,7 @@ pub mod pcap;
 pub mod ping;
 pub mod process;
 pub mod program;
+pub mod quota;
 pub mod requirements;
 pub mod site;
 pub mod status;
@@ -49,6 +52,7 @@ pub mod veth;
 pub mod wait;
 pub mod wg;
 
+pub use launch::Launch;
 pub use namespace::Namespace;
 pub use node::{Family, Node};
 pub use pair::Pair;

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::key::{Key, KeyPair};
 use crate::ping::Ping;
 use crate::status::PeerStatus;
-use crate::{Namespace, Program, Tunnel, uapi, wait};
+use crate::{Launch, Namespace, Tunnel, uapi, wait};
 
 /// The UDP port of every node; each has a namespace of its own.
 pub const PORT: u16 = 51820;
@@ -40,16 +40,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts `program` in a new namespace, gives it keys, port [`PORT`] and inner addresses, and takes it up. It has no
+    /// Starts a program in a new namespace, gives it keys, port [`PORT`] and inner addresses, and takes it up. It has no
     /// peers and, before [`Self::plug_in`], no outer addresses.
     ///
     /// # Panics
     ///
     /// When a step fails.
     #[track_caller]
-    pub fn new(program: Program, number: u8) -> Self {
+    pub fn new(launch: impl Into<Launch>, number: u8) -> Self {
         let namespace = Namespace::new();
-        let tunnel = Tunnel::start(program, &namespace);
+        let tunnel = Tunnel::start(launch, &namespace);
         let node = Self { tunnel, namespace, keys: KeyPair::generate(), number };
         node.configure();
         node

@@ -1,7 +1,7 @@
 //! Two nodes joined by a cable.
 
 use crate::veth::{self, Veth};
-use crate::{Family, Node, Program};
+use crate::{Family, Launch, Node, Program};
 
 /// Two nodes, numbers 1 and 2, joined by a veth pair, that do not know each other yet.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Pair {
     ///
     /// When a step fails.
     #[track_caller]
-    pub fn new([first, second]: [Program; 2]) -> Self {
+    pub fn new([first, second]: [impl Into<Launch>; 2]) -> Self {
         let (a, b) = (Node::new(first, 1), Node::new(second, 2));
         let cable = veth::connect(&a.namespace, &b.namespace);
         a.plug_in(&cable.first);

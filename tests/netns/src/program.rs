@@ -14,14 +14,20 @@ pub const GATEWAY_VARIABLE: &str = "WG_GATEWAY";
 pub const KEY_LOG_GATEWAY_VARIABLE: &str = "WG_KEY_LOG_GATEWAY";
 
 static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
+static BORINGTUN: OnceLock<PathBuf> = OnceLock::new();
+static GOTATUN: OnceLock<PathBuf> = OnceLock::new();
 
-/// A program that serves one WireGuard interface and takes the command line of `wireguard-go`.
+/// A program that serves one WireGuard interface, with a socket to configure it as `wireguard-go` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Program {
     /// The gateway of this workspace.
     Gateway,
     /// `wireguard-go` as the distribution packages it.
     WireguardGo,
+    /// `boringtun-cli` of the crates registry.
+    Boringtun,
+    /// `gotatun-cli` of the crates registry.
+    Gotatun,
 }
 
 impl Program {
@@ -30,6 +36,8 @@ impl Program {
         match self {
             Self::Gateway => "wg-gateway",
             Self::WireguardGo => "wireguard-go",
+            Self::Boringtun => "boringtun",
+            Self::Gotatun => "gotatun",
         }
     }
 
@@ -37,7 +45,7 @@ impl Program {
     ///
     /// # Panics
     ///
-    /// When the gateway does not build, or `wireguard-go` is not installed.
+    /// When the gateway does not build, `wireguard-go` is not installed, or nobody said where another one is.
     #[track_caller]
     pub fn path(self) -> PathBuf {
         match self {
@@ -48,6 +56,27 @@ impl Program {
             Self::WireguardGo => {
                 find_program("wireguard-go").expect("wireguard-go: `apt-get install wireguard-go`")
             }
+            Self::Boringtun => BORINGTUN.get().expect("the path of boringtun").clone(),
+            Self::Gotatun => GOTATUN.get().expect("the path of gotatun").clone(),
+        }
+    }
+
+    /// Says where the program is. Of no effect once that was said, or `wireguard-go` is meant, which is where the
+    /// distribution puts it.
+    pub fn is_at(self, path: PathBuf) {
+        match self {
+            Self::Gateway => Self::gateway_is_at(path),
+            Self::WireguardGo => {}
+            Self::Boringtun => drop(BORINGTUN.set(path)),
+            Self::Gotatun => drop(GOTATUN.set(path)),
+        }
+    }
+
+    /// What keeps it in the foreground, and the rights of the user who starts it.
+    pub(crate) const fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Gateway | Self::WireguardGo => &["-f"],
+            Self::Boringtun | Self::Gotatun => &["--foreground", "--disable-drop-privileges"],
         }
     }
 

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cleanup;
 use crate::status::Status;
-use crate::{Namespace, Program, uapi, wait, wg};
+use crate::{Launch, Namespace, Program, uapi, wait, wg};
 
 /// How long a program may take to come up or to end before a test calls it stuck.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// A program in the foreground, its interface and its log. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Tunnel {
-    program: Program,
+    launch: Launch,
     interface: String,
     child: Child,
     log: PathBuf,
@@ -29,14 +29,14 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Starts `program` in `namespace` and waits until interface and socket are there.
+    /// Starts a program in `namespace` and waits until interface and socket are there.
     ///
     /// # Panics
     ///
     /// When the program does not come up; the message holds its log.
     #[track_caller]
-    pub fn start(program: Program, namespace: &Namespace) -> Self {
-        Self::start_named(program, namespace, &cleanup::unique_name())
+    pub fn start(launch: impl Into<Launch>, namespace: &Namespace) -> Self {
+        Self::start_named(launch, namespace, &cleanup::unique_name())
     }
 
     /// Like [`Self::start`], with a given interface name, which must begin like [`cleanup::unique_name`]'s.
@@ -45,18 +45,20 @@ impl Tunnel {
     ///
     /// When the program does not come up; the message holds its log.
     #[track_caller]
-    pub fn start_named(program: Program, namespace: &Namespace, interface: &str) -> Self {
+    pub fn start_named(launch: impl Into<Launch>, namespace: &Namespace, interface: &str) -> Self {
+        let launch = launch.into();
         let mut log = String::new();
-        for _ in 0..program.start_attempts() {
-            let mut command = namespace.command(program.path());
-            command.args(["-f", interface]).stdin(Stdio::null());
-            let mut tunnel = Self::spawn(program, interface, command);
+        for _ in 0..launch.program.start_attempts() {
+            let mut command = launch.command(namespace, interface);
+            command.stdin(Stdio::null());
+            let mut tunnel = Self::spawn(launch.program, interface, command);
+            tunnel.launch = launch.clone();
             if tunnel.comes_up(namespace) {
                 return tunnel;
             }
             log = tunnel.log();
         }
-        panic!("{} does not come up:\n{log}", program.name());
+        panic!("{} does not come up:\n{log}", launch.program.name());
     }
 
     /// Kills the program, if it still runs, and starts it again under the same name.
@@ -68,7 +70,7 @@ impl Tunnel {
     pub fn start_again(&mut self, namespace: &Namespace) {
         self.kill();
         self.replaced = true;
-        *self = Self::start_named(self.program, namespace, &self.interface);
+        *self = Self::start_named(self.launch.clone(), namespace, &self.interface);
     }
 
     /// Starts a command that runs `program` for `interface` in the foreground. Does not wait.
@@ -108,11 +110,12 @@ impl Tunnel {
         command.process_group(0);
         // Of no effect but on a gateway that was built to give its keys away.
         command.env("WG_KEYLOGFILE", log.with_file_name("keys"));
-        if std::env::var_os("LOG_LEVEL").is_none() {
+        let is_said = command.get_envs().any(|(name, _)| name == "LOG_LEVEL");
+        if !is_said && std::env::var_os("LOG_LEVEL").is_none() {
             command.env("LOG_LEVEL", "verbose");
         }
         let child = command.spawn().expect("starting `ip netns exec`");
-        Self { program, interface: interface.to_owned(), child, log, replaced: false }
+        Self { launch: program.into(), interface: interface.to_owned(), child, log, replaced: false }
     }
 
     /// Waits for interface and socket; false if the program ended instead.
@@ -128,7 +131,7 @@ impl Tunnel {
 
     /// Which program this is.
     pub const fn program(&self) -> Program {
-        self.program
+        self.launch.program
     }
 
     /// The name of the interface.
@@ -228,7 +231,7 @@ impl Drop for Tunnel {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let shown = lines.len().saturating_sub(40);
-            let (name, interface) = (self.program.name(), &self.interface);
+            let (name, interface) = (self.launch.program.name(), &self.interface);
             eprintln!("--- last lines of {name} for {interface}:\n{}\n---", lines[shown..].join("\n"));
         }
         self.kill();

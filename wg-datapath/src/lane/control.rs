@@ -4,10 +4,10 @@
 //! session would run out for want of a new one. So what belongs to a peer waits, at most [`HELD`] of it.
 
 use rand_core::TryCryptoRng;
-use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
 
 use super::LaneIo;
+use crate::batch_aead::BatchAead;
 use crate::device::ControlDatagram;
 use crate::drop::DropReason;
 use crate::io::{Segment, SendReport, SendStatus, Transmit, TunIo, UdpIo};
@@ -17,7 +17,7 @@ pub(super) const HELD: usize = 64;
 
 impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
-    A: Aead,
+    A: BatchAead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,

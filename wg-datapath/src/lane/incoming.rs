@@ -1,32 +1,30 @@
 //! Datagrams in: sorted by keypair as they come, and delivered in that order once they were opened.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use rand_core::TryCryptoRng;
-use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
 use wg_proto::wire::{MessageType, ParseError, TransportData, message_type};
+use wg_proto::{RecvKey, SessionIndex};
 
 use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
-use crate::batch::{InBatch, InSegment};
+use crate::batch::{BATCH_SEGMENTS, InBatch, InSegment, Train};
+use crate::batch_aead::BatchAead;
+use crate::decap::Opened;
 use crate::device::HANDSHAKE_GROUP;
 use crate::drop::DropReason;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
-use crate::slab::{Slab, SlabClass};
-
-/// What a datagram was sorted as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sorted {
-    /// Data: it is in a batch.
-    Batched,
-    /// Anything else: it is still in its slot.
-    Handshake,
-}
+use crate::ip::Ecn;
+use crate::offload::Offload;
+use crate::peer_table::PeerId;
+use crate::slab::{Slab, SlabClass, SlabPool};
 
 impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
-    A: Aead,
+    A: BatchAead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
@@ -36,7 +34,8 @@ where
     /// whether there was any.
     pub(super) fn receive(&mut self) -> bool {
         self.refill_slots();
-        let received = self.udp.recv(&mut self.lane.slots);
+        let ready = self.lane.slots.iter().take_while(|slot| !slot.slab.is_empty()).count();
+        let received = self.udp.recv(self.lane.slots.get_mut(..ready).unwrap_or_default());
         self.lane.cookies = match received {
             // There may be more behind as many as fit, and data among it.
             Ok(RECV_SLOTS..) => COOKIES.min(self.lane.cookies + COOKIES_BEHIND),
@@ -55,15 +54,11 @@ where
                 return false;
             }
         };
-        let mut handshakes = [false; RECV_SLOTS];
         let received = received.min(self.lane.slots.len());
-        for (at, is_handshake) in handshakes.iter_mut().enumerate().take(received) {
-            match self.sort(at) {
-                Ok(sorted) => *is_handshake = sorted == Sorted::Handshake,
-                Err(reason) => self.device.drops.count(reason),
-            }
+        self.take_handshakes(received);
+        for at in 0..received {
+            self.sort(at);
         }
-        self.take_handshakes(handshakes);
         received > 0
     }
 
@@ -75,6 +70,7 @@ where
             {
                 slot.slab = slab;
             }
+            slot.segment_size = 0;
         }
         while self.lane.slots.len() < RECV_SLOTS {
             let Some(slab) = self.lane.slabs.take(SlabClass::Large) else { break };
@@ -87,9 +83,15 @@ where
     /// Not inlined: packets are sealed and opened from the same caller, and what its frame is larger by, the stack they leave
     /// keys on is deeper by than what is wiped.
     #[inline(never)]
-    fn take_handshakes(&mut self, handshakes: [bool; RECV_SLOTS]) {
-        let marked = self.lane.slots.iter().zip(handshakes).filter(|(_, is_handshake)| *is_handshake);
-        let mut marked = marked.filter_map(|(slot, _)| Some((slot.slab.get(..slot.len)?, slot.endpoint?)));
+    fn take_handshakes(&mut self, received: usize) {
+        if !self.device.is_up() {
+            return;
+        }
+        let slots = self.lane.slots.iter().take(received).filter(|slot| !slot.truncated);
+        let datagrams = slots.filter_map(|slot| Some((slot.endpoint?, datagrams(slot))));
+        let mut marked = datagrams.flat_map(|(endpoint, datagrams)| {
+            datagrams.filter(|datagram| is_handshake(datagram)).map(move |datagram| (datagram, endpoint))
+        });
         let mut group = heapless::Vec::<_, HANDSHAKE_GROUP>::new();
         loop {
             group.clear();
@@ -101,81 +103,266 @@ where
         }
     }
 
-    fn sort(&mut self, at: usize) -> Result<Sorted, DropReason> {
-        let slot = self.lane.slots.get_mut(at).ok_or(DropReason::NoBuffer)?;
-        if slot.truncated {
-            return Err(DropReason::Truncated);
-        }
-        let endpoint = slot.endpoint.ok_or(DropReason::NoSource)?;
-        if !self.device.is_up() {
-            return Err(DropReason::DeviceDown);
-        }
-        let datagram = slot.slab.get(..slot.len).ok_or(DropReason::Truncated)?;
-        let kind = message_type(datagram).map_err(|error| match error {
-            ParseError::TooShort => DropReason::MessageTooShort,
-            _ => DropReason::UnknownMessageType,
-        })?;
-        if kind != MessageType::TransportData {
-            return Ok(Sorted::Handshake);
-        }
-        let message = TransportData::parse(datagram).map_err(|_| DropReason::WrongMessageLength)?;
-        let (index, counter) = (message.receiver_index(), message.counter());
-        let (peer, key) = self.device.begin_in(index, counter, self.now)?;
-        // The newest batch of this peer, among the last few, if it is of this keypair: the packets of two sessions of a peer
-        // keep their order too (C68).
-        let batch = self
-            .lane
-            .ready_in
-            .iter_mut()
-            .rev()
-            .take(OPEN_BATCHES)
-            .find(|batch| batch.peer == Some(peer))
-            .filter(|batch| batch.index == index && !batch.segments.is_full());
-        let batch = match batch {
-            Some(batch) => batch,
-            None => {
-                let mut batch = self.lane.spare_in.pop().unwrap_or_default();
-                (batch.peer, batch.index, batch.key) = (Some(peer), index, Some(Arc::clone(key)));
-                self.lane.ready_in.push_back(batch);
-                self.lane.ready_in.back_mut().ok_or(DropReason::NoBuffer)?
-            }
+    /// Sorts the data of one slot into batches, and counts what is neither that nor a handshake message.
+    fn sort(&mut self, at: usize) {
+        let Some(slot) = self.lane.slots.get(at) else { return };
+        let count = datagrams(slot).len().max(1);
+        let reason = match slot.endpoint {
+            _ if slot.truncated || slot.len > slot.slab.len() => Some(DropReason::Truncated),
+            None => Some(DropReason::NoSource),
+            Some(_) if !self.device.is_up() => Some(DropReason::DeviceDown),
+            Some(_) if slot.len == 0 => Some(DropReason::MessageTooShort),
+            Some(_) => None,
         };
-        let len = slot.len;
-        let slab: Slab = core::mem::take(&mut slot.slab);
-        let segment = InSegment { slab, len, counter, endpoint, authentic: false };
-        batch.segments.push(segment).map_err(|_| DropReason::NoBuffer)?;
-        Ok(Sorted::Batched)
+        if let Some(reason) = reason {
+            self.device.drops.count_many(reason, count as u64);
+            return;
+        }
+        let Some(endpoint) = slot.endpoint else { return };
+        let ecn = slot.ecn;
+        // The slab goes to the batch of the first datagram. All of a train are of one keypair as a rule; what is not is copied.
+        let mut home = None::<Home>;
+        let mut offset = 0;
+        for datagram in datagrams(slot) {
+            let start = offset;
+            offset += datagram.len();
+            let message = match parse(datagram) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(reason) => {
+                    self.device.drops.count(reason);
+                    continue;
+                }
+            };
+            let (index, counter) = (message.receiver_index(), message.counter());
+            let (peer, key) = match self.device.begin_in(index, counter, self.now) {
+                Ok(begun) => begun,
+                Err(reason) => {
+                    self.device.drops.count(reason);
+                    continue;
+                }
+            };
+            let (batch, train, start) = match &home {
+                Some(home) if home.open && (home.peer, home.index) == (peer, index) => {
+                    (home.batch, home.train, start)
+                }
+                _ => {
+                    let alone = home.is_some();
+                    if let Some(home) = &mut home {
+                        // What comes behind a packet of the same peer may not be put before it.
+                        home.open &= home.peer != peer;
+                    }
+                    let wanted = if alone { 1 } else { count };
+                    let (ready, spare) = (&mut self.lane.ready_in, &mut self.lane.spare_in);
+                    let boarded = open_batch(ready, spare, peer, index, key, wanted).and_then(|at| {
+                        let slab =
+                            if alone { copied(&mut self.lane.slabs, datagram)? } else { Slab::default() };
+                        let train = ready.get_mut(at)?.board(Train { slab, endpoint, ecn })?;
+                        Some((at, train))
+                    });
+                    let Some((batch, train)) = boarded else {
+                        self.device.drops.count(DropReason::NoBuffer);
+                        continue;
+                    };
+                    if alone {
+                        (batch, train, 0)
+                    } else {
+                        home = Some(Home { peer, index, batch, train, open: true });
+                        (batch, train, start)
+                    }
+                }
+            };
+            let seated = self
+                .lane
+                .ready_in
+                .get_mut(batch)
+                .is_some_and(|batch| batch.seat(train, start, datagram.len(), counter));
+            if !seated {
+                self.device.drops.count(DropReason::NoBuffer);
+            }
+        }
+        if let Some(Home { batch, train, .. }) = home
+            && let Some(slot) = self.lane.slots.get_mut(at)
+            && let Some(train) =
+                self.lane.ready_in.get_mut(batch).and_then(|batch| batch.trains.get_mut(usize::from(train)))
+        {
+            train.slab = core::mem::take(&mut slot.slab);
+        }
     }
 
     /// Commits an opened batch and delivers it, in order.
     pub(super) fn commit(&mut self, mut batch: Box<InBatch<A>>) {
         if let Some(peer) = batch.peer {
-            for segment in &batch.segments {
-                match self.device.commit_in(peer, batch.index, segment, self.now) {
-                    Ok(None) => {}
-                    Ok(Some(range)) => {
-                        let packet = segment.slab.get(range).unwrap_or_default();
-                        match self.tun.write(packet) {
-                            Ok(()) => self.device.delivered(peer, segment.len),
-                            Err(IoError::WouldBlock) => self.device.drops.count(DropReason::TunQueueFull),
-                            Err(IoError::Transient(_)) => self.device.drops.count(DropReason::TunRefused),
-                            Err(error) => {
-                                self.device.drops.count(DropReason::TunRefused);
-                                self.lane.fatal = Some(error);
-                            }
-                        }
-                    }
+            let InBatch { trains, segments, index, .. } = &mut *batch;
+            for segment in segments {
+                match self.admit(peer, *index, trains, segment) {
+                    Ok(len) => segment.packet_len = len,
                     Err(reason) => self.device.drops.count(reason),
                 }
             }
+            self.deliver(peer, &batch);
             self.device.touch(peer.slot());
         }
-        (batch.peer, batch.key) = (None, None);
-        while let Some(segment) = batch.segments.pop() {
-            self.lane.slabs.put(segment.slab);
+        batch.recycle(|slab| self.lane.slabs.put(slab));
+        self.lane.spare_in.push(batch);
+    }
+
+    /// Commits one datagram; returns the length of the packet to deliver, if it has one.
+    fn admit(
+        &mut self,
+        peer: PeerId,
+        index: SessionIndex,
+        trains: &mut [Train],
+        segment: &mut InSegment,
+    ) -> Result<Option<usize>, DropReason> {
+        if !segment.authentic {
+            return Err(DropReason::InvalidTag);
         }
-        if self.lane.spare_in.len() < self.lane.spare_in.capacity() {
-            self.lane.spare_in.push(batch);
+        let train = trains.get_mut(usize::from(segment.train)).ok_or(DropReason::NoBuffer)?;
+        if train.ecn == Ecn::Ce.bits() {
+            segment.mark_ce(&mut train.slab);
+        }
+        let content = segment.content(&train.slab);
+        let datagram = Opened { counter: segment.counter, content, endpoint: train.endpoint };
+        self.device.commit_in(peer, index, &datagram, self.now)
+    }
+
+    /// Writes the packets of a batch to the TUN, those of a flow in one frame where that can be, and counts those it took.
+    fn deliver(&mut self, peer: PeerId, batch: &InBatch<A>) {
+        let offloads = self.tun.offloads();
+        // Out of the lane for the moment; always there.
+        let mut coalescer = self.lane.coalescer.take();
+        let mut plan = coalescer.as_mut().filter(|_| offloads.checksum && batch.len() > 1);
+        if let Some(plan) = &mut plan {
+            plan.clear(offloads);
+        }
+        let mut pushed = heapless::Vec::<(&[u8], usize), BATCH_SEGMENTS>::new();
+        for segment in &batch.segments {
+            let Some(train) = batch.trains.get(usize::from(segment.train)) else { continue };
+            let Some(packet) = segment.packet(&train.slab) else { continue };
+            let message_len = segment.len as usize;
+            // There is room for as many packets as a batch has.
+            let planned = plan.as_mut().is_some_and(|plan| plan.push(packet, segment.sum));
+            if !planned || pushed.push((packet, message_len)).is_err() {
+                self.write(peer, packet, message_len);
+            }
+        }
+        for group in plan.iter().flat_map(|plan| plan.groups()) {
+            let packet = |at: usize| pushed.get(at).map_or(&[][..], |(packet, _)| *packet);
+            let offload = group.offload();
+            let written = if offload == Offload::default() {
+                None
+            } else {
+                self.fill_outbox();
+                group.write(packet, &mut self.lane.outbox).filter(|len| {
+                    let frame = self.lane.outbox.get(..*len).unwrap_or_default();
+                    self.tun.write_frame(frame, offload).is_ok()
+                })
+            };
+            for at in group.packets() {
+                let Some((packet, message_len)) = pushed.get(at) else { continue };
+                // Where the whole was refused, the parts have another chance, and an error of their own.
+                match written {
+                    Some(_) => self.device.delivered(peer, *message_len),
+                    None => self.write(peer, packet, *message_len),
+                }
+            }
+        }
+        self.lane.coalescer = coalescer;
+    }
+
+    /// Puts a slab to where frames are put together.
+    fn fill_outbox(&mut self) {
+        if self.lane.outbox.is_empty()
+            && let Some(slab) = self.lane.slabs.take(SlabClass::Large)
+        {
+            self.lane.outbox = slab;
         }
     }
+
+    /// Writes one packet to the TUN, and counts it.
+    fn write(&mut self, peer: PeerId, packet: &[u8], message_len: usize) {
+        match self.tun.write(packet) {
+            Ok(()) => self.device.delivered(peer, message_len),
+            Err(error) => self.refused(error, 1),
+        }
+    }
+
+    /// Counts packets that the TUN did not take.
+    fn refused(&mut self, error: IoError, packets: u64) {
+        let reason = match error {
+            IoError::WouldBlock => DropReason::TunQueueFull,
+            _ => DropReason::TunRefused,
+        };
+        self.device.drops.count_many(reason, packets);
+        if let IoError::Fatal(_) = error {
+            self.lane.fatal = Some(error);
+        }
+    }
+}
+
+/// The batch and train that the slab of a slot will belong to.
+struct Home {
+    peer: PeerId,
+    index: SessionIndex,
+    batch: usize,
+    train: u16,
+    /// More of the train may join it.
+    open: bool,
+}
+
+/// The datagrams in a slot, in order: a train, or one.
+fn datagrams(slot: &RecvSlot) -> impl ExactSizeIterator<Item = &[u8]> {
+    let bytes = slot.slab.get(..slot.len).unwrap_or_default();
+    let size = if slot.segment_size == 0 { bytes.len() } else { slot.segment_size };
+    bytes.chunks(size.max(1))
+}
+
+/// The data message that a datagram is; nothing if it is a handshake message.
+fn parse(datagram: &[u8]) -> Result<Option<TransportData<'_>>, DropReason> {
+    match message_type(datagram) {
+        Ok(MessageType::TransportData) => {
+            TransportData::parse(datagram).map(Some).map_err(|_| DropReason::WrongMessageLength)
+        }
+        Ok(_) => Ok(None),
+        Err(ParseError::TooShort) => Err(DropReason::MessageTooShort),
+        Err(_) => Err(DropReason::UnknownMessageType),
+    }
+}
+
+fn is_handshake(datagram: &[u8]) -> bool {
+    message_type(datagram).is_ok_and(|kind| kind != MessageType::TransportData)
+}
+
+/// A copy of a datagram in a slab of its own.
+fn copied(slabs: &mut SlabPool, datagram: &[u8]) -> Option<Slab> {
+    let mut slab = slabs.take(SlabClass::for_len(datagram.len())?)?;
+    slab.get_mut(..datagram.len())?.copy_from_slice(datagram);
+    Some(slab)
+}
+
+/// Finds the batch that datagrams of a keypair join, or begins one; nothing if all are under way.
+///
+/// It is the newest batch of the peer, among the last few, if it is of this keypair: the packets of two sessions of a peer
+/// keep their order too (C68).
+fn open_batch<A>(
+    ready: &mut VecDeque<Box<InBatch<A>>>,
+    spare: &mut Vec<Box<InBatch<A>>>,
+    peer: PeerId,
+    index: SessionIndex,
+    key: &Arc<RecvKey<A>>,
+    datagrams: usize,
+) -> Option<usize> {
+    let newest =
+        ready.iter().enumerate().rev().take(OPEN_BATCHES).find(|(_, batch)| batch.peer == Some(peer));
+    if let Some((at, batch)) = newest
+        && batch.index == index
+        && batch.has_room(datagrams)
+    {
+        return Some(at);
+    }
+    let mut batch = spare.pop()?;
+    (batch.peer, batch.index, batch.key) = (Some(peer), index, Some(Arc::clone(key)));
+    ready.push_back(batch);
+    Some(ready.len() - 1)
 }

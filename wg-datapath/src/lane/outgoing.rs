@@ -1,47 +1,45 @@
-//! Packets out: from the TUN queue into batches, and from sealed batches to the socket. Order is kept throughout.
+//! Packets out: from the TUN into the queue of the lane, from there into batches, and from sealed batches to the socket. The
+//! order of a peer's packets is kept throughout.
 
 use alloc::boxed::Box;
 
 use rand_core::TryCryptoRng;
-use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
 
-use super::{DRAIN, LaneIo, OPEN_BATCHES};
-use crate::allowed_ips::PeerSlot;
+use super::{DRAIN, LaneIo};
 use crate::batch::OutBatch;
+use crate::batch_aead::BatchAead;
 use crate::drop::DropReason;
 use crate::encap::Begun;
-use crate::io::{IoError, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::frame::OutFrame;
+use crate::io::{Frame, IoError, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::segment::Segmenter;
 use crate::slab::SlabClass;
 
 impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
-    A: Aead,
+    A: BatchAead,
     R: TryCryptoRng,
     T: TunIo,
     U: UdpIo,
     D: Dh,
 {
-    /// Reads the TUN queue to its end, or until the batches that may be open are full, and tells whether it read anything.
+    /// Reads the TUN queue to its end, or until the queue of the lane is full, and tells whether it read anything.
     pub(super) fn drain_tun(&mut self) -> bool {
-        let mut last = None;
         let mut any = false;
         for _ in 0..DRAIN {
-            let Some(at) = self.open_batch(last) else { break };
-            let mtu = self.device.mtu;
-            let most = self.read_room();
-            let Some(room) = self.lane.ready_out.get_mut(at).and_then(|(_, batch)| batch.room(most)) else {
+            if self.lane.queue_is_full() || !self.refill_inbox() {
                 break;
-            };
-            let whole = room.len();
-            let read = self.tun.read(room);
+            }
+            let (small, large) = &mut self.lane.inbox;
+            let small = if self.lane.expects_large { &mut [][..] } else { &mut small[..] };
+            let read = self.tun.read_frame(small, large);
             any |= read.is_ok();
-            let len = match read {
-                Ok(len) if len < whole => len,
-                // It filled the buffer to the last byte, so there was more of it.
-                Ok(_) => {
-                    self.device.drops.count(DropReason::OutTooLong);
-                    continue;
+            match read {
+                Ok(frame) => {
+                    if let Err(reason) = self.enqueue(frame) {
+                        self.device.drops.count(reason);
+                    }
                 }
                 Err(IoError::WouldBlock) => {
                     self.lane.tun_drained = true;
@@ -52,122 +50,94 @@ where
                     self.lane.fatal = Some(error);
                     break;
                 }
-            };
-            let packet = room.get(..len).unwrap_or_default();
-            match self.device.route(packet) {
-                Ok(slot) => last = self.place(at, slot, len, mtu),
-                Err(reason) => self.device.drops.count(reason),
             }
         }
-        self.drop_empty_batches();
         any
     }
 
-    /// The room a read must have: more than the MTU, so that a packet that fills it is known to be cut, and more than was
-    /// usual, as the MTU may just have grown.
-    fn read_room(&self) -> usize {
-        self.device.mtu.max(1500).saturating_add(1)
+    /// Puts slabs to where the next frame is read to.
+    fn refill_inbox(&mut self) -> bool {
+        let (small, large) = &mut self.lane.inbox;
+        for (slab, class) in [(small, SlabClass::Small), (large, SlabClass::Large)] {
+            if slab.is_empty() {
+                let Some(taken) = self.lane.slabs.take(class) else { return false };
+                *slab = taken;
+            }
+        }
+        true
     }
 
-    /// The batch to read the next packet into: that of the last one, if it has room and there is a place left for a peer
-    /// that has none; else an empty one.
-    fn open_batch(&mut self, last: Option<usize>) -> Option<usize> {
-        let most = self.read_room();
-        let place_left = self.lane.ready_out.len() < OPEN_BATCHES;
-        if let Some(at) = last
-            && place_left
-            && self.lane.ready_out.get_mut(at).is_some_and(|(_, batch)| batch.room(most).is_some())
+    /// Routes a frame that was read, and takes it in.
+    fn enqueue(&mut self, frame: Frame) -> Result<(), DropReason> {
+        let (small, large) = &mut self.lane.inbox;
+        let Frame { len, offload } = frame;
+        if len >= large.len() {
+            return Err(DropReason::OutTooLong);
+        }
+        let is_small = len <= small.len();
+        if is_small
+            && core::mem::take(&mut self.lane.expects_large)
+            && let (Some(small), Some(packet)) = (small.get_mut(..len), large.get(..len))
         {
-            return Some(at);
+            small.copy_from_slice(packet);
         }
-        if let Some(at) = self.lane.ready_out.iter().position(|(_, batch)| batch.is_empty()) {
-            return Some(at);
-        }
-        if place_left { self.add_batch(PeerSlot::new(0)) } else { None }
+        self.lane.expects_large = !is_small;
+        let slab = if is_small { small } else { large };
+        let bytes = slab.get(..len).ok_or(DropReason::OutTooLong)?;
+        let slot = self.device.route(bytes)?;
+        let peer = self.device.peers.at(slot).map(|peer| peer.id).ok_or(DropReason::NoPeerForDestination)?;
+        let segmenter = Segmenter::new(bytes, &offload).map_err(|_| DropReason::OutMalformedFrame)?;
+        let frame = OutFrame::new(core::mem::take(slab), len, segmenter, peer);
+        self.lane.queued_bytes += frame.held();
+        self.lane.queue.push_back(frame);
+        Ok(())
     }
 
-    /// Opens a batch behind the others.
-    fn add_batch(&mut self, slot: PeerSlot) -> Option<usize> {
+    /// The next packets of one peer, as many as there are and fit.
+    pub(super) fn next_batch(&mut self) -> Option<Box<OutBatch<A>>> {
+        let peer = self.lane.queue.front()?.peer;
         let mut batch = self.lane.spare_out.pop().unwrap_or_default();
         let Some(slab) = self.lane.slabs.take(SlabClass::Large) else {
             self.lane.spare_out.push(batch);
             return None;
         };
-        batch.slab = slab;
-        self.lane.ready_out.push_back((slot, batch));
-        Some(self.lane.ready_out.len() - 1)
-    }
-
-    /// Takes in a packet that was read into the room of the batch at `at`: where it stands, or by a copy into the batch of
-    /// its peer. Returns the batch it went to.
-    ///
-    /// Only the newest batch of a peer takes packets, and batches stand in the order of their first packets, so that the
-    /// packets of a peer stay in order.
-    fn place(&mut self, at: usize, slot: PeerSlot, len: usize, mtu: usize) -> Option<usize> {
-        let owner = self.device.peers.at(slot).map(|peer| peer.id);
-        let newest =
-            self.lane.ready_out.iter().rposition(|(owner, batch)| *owner == slot && !batch.is_empty());
-        let newest = newest.filter(|newest| {
-            self.lane.ready_out.get_mut(*newest).is_some_and(|(_, batch)| batch.room(len).is_some())
-        });
-        let to = match newest {
-            Some(newest) => newest,
-            None if self.lane.ready_out.get(at).is_some_and(|(_, batch)| batch.is_empty()) => {
-                let (_, mut batch) = self.lane.ready_out.remove(at)?;
-                batch.peer = owner;
-                if !batch.push_in_place(len, mtu) {
-                    self.device.drops.count(DropReason::OutTooLong);
+        (batch.slab, batch.peer) = (slab, Some(peer));
+        let mtu = self.device.mtu;
+        while let Some(mut frame) = self.lane.queue.pop_front() {
+            let bytes = frame.held();
+            if frame.peer != peer || batch.take(&mut frame, mtu) == 0 {
+                if batch.is_empty() {
+                    // Not even the first packet fits an empty slab.
+                    self.lane.queued_bytes -= bytes;
+                    self.device.drops.count_many(DropReason::OutTooLong, frame.remaining() as u64);
+                    self.lane.slabs.put(frame.into_slab());
+                    continue;
                 }
-                self.lane.ready_out.push_back((slot, batch));
-                return Some(self.lane.ready_out.len() - 1);
+                self.lane.queue.push_front(frame);
+                break;
             }
-            None => {
-                let Some(to) = self.add_batch(slot) else {
-                    self.device.drops.count(DropReason::NoBuffer);
-                    return Some(at);
-                };
-                if let Some((_, batch)) = self.lane.ready_out.back_mut() {
-                    batch.peer = owner;
+            self.lane.queued_bytes -= bytes;
+            let rest = frame.remaining();
+            if rest > 0 {
+                let slab = self.lane.slabs.take(SlabClass::Large);
+                match slab.and_then(|slab| frame.rest_into(slab)) {
+                    Some(rest) => {
+                        self.lane.queued_bytes += rest.held();
+                        self.lane.queue.push_front(rest);
+                    }
+                    None => self.device.drops.count_many(DropReason::NoBuffer, rest as u64),
                 }
-                to
             }
-        };
-        if to == at {
-            let placed =
-                self.lane.ready_out.get_mut(at).is_some_and(|(_, batch)| batch.push_in_place(len, mtu));
-            if !placed {
-                self.device.drops.count(DropReason::OutTooLong);
-            }
-        } else {
-            self.copy_packet(at, to, len, mtu);
-        }
-        Some(to)
-    }
-
-    fn copy_packet(&mut self, from: usize, to: usize, len: usize, mtu: usize) {
-        // Two batches of one queue: the later is split off for the moment.
-        let (low, high) = (from.min(to), from.max(to));
-        let (first, second) = self.lane.ready_out.make_contiguous().split_at_mut(high);
-        let (Some((_, low_batch)), Some((_, high_batch))) = (first.get_mut(low), second.first_mut()) else {
-            return;
-        };
-        let (source, target) = if from < to { (low_batch, high_batch) } else { (high_batch, low_batch) };
-        let packet = source.room(len).and_then(|room| room.get(..len)).unwrap_or_default();
-        if !target.push(packet, mtu) {
-            self.device.drops.count(DropReason::OutTooLong);
-        }
-    }
-
-    fn drop_empty_batches(&mut self) {
-        // Once around, so that the order is kept.
-        for _ in 0..self.lane.ready_out.len() {
-            let Some((slot, batch)) = self.lane.ready_out.pop_front() else { break };
-            if batch.is_empty() {
-                self.recycle_out(batch);
-            } else {
-                self.lane.ready_out.push_back((slot, batch));
+            batch.keep(frame);
+            if rest > 0 {
+                break;
             }
         }
+        if batch.is_empty() {
+            self.recycle_out(batch);
+            return None;
+        }
+        Some(batch)
     }
 
     /// Takes the staged packets of a peer that has a session, before anything newer is read.
@@ -197,16 +167,12 @@ where
 
     /// Sends a sealed batch, as far as the socket takes it.
     pub(super) fn transmit(&mut self, mut batch: Box<OutBatch<A>>) {
-        if batch.failed > 0 {
-            self.device.drops.count_many(DropReason::SealFailed, batch.failed as u64);
-            let sealed = batch.segments.len() - batch.failed;
-            batch.segments.truncate(sealed);
-            batch.failed = 0;
-        }
-        if self.push_out(&mut batch) {
-            self.recycle_out(batch);
+        let failed = batch.drop_failed();
+        self.device.drops.count_many(DropReason::SealFailed, failed as u64);
+        if self.lane.wants_writable() || !self.push_out(&mut batch) {
+            self.lane.blocked.push_back(batch);
         } else {
-            self.lane.blocked = Some(batch);
+            self.recycle_out(batch);
         }
     }
 
@@ -215,14 +181,14 @@ where
         if !self.resume_control() {
             return false;
         }
-        let Some(mut batch) = self.lane.blocked.take() else { return true };
-        if self.push_out(&mut batch) {
+        while let Some(mut batch) = self.lane.blocked.pop_front() {
+            if !self.push_out(&mut batch) {
+                self.lane.blocked.push_front(batch);
+                return false;
+            }
             self.recycle_out(batch);
-            true
-        } else {
-            self.lane.blocked = Some(batch);
-            false
         }
+        true
     }
 
     /// Hands the rest of a batch to the socket, and tells whether all of it is done with. It goes to where its peer is now:
@@ -241,8 +207,8 @@ where
             self.device.drops.count_many(DropReason::NoEndpoint, rest);
             return true;
         };
-        while let Some(segments) = batch.segments.get(batch.sent..).filter(|rest| !rest.is_empty()) {
-            let transmit = Transmit { endpoint: &endpoint, tos: 0, buffer: &batch.slab, segments };
+        while let Some((segments, tos)) = batch.unsent() {
+            let transmit = Transmit { endpoint: &endpoint, tos, buffer: &batch.slab, segments };
             let SendReport { sent, status } = self.udp.send(&transmit);
             let taken = segments.get(..sent).unwrap_or(segments);
             for segment in taken {
@@ -252,7 +218,8 @@ where
                 peer.sessions.forget_source();
                 endpoint.source = None;
             }
-            batch.sent += taken.len();
+            let taken = taken.len();
+            batch.sent += taken;
             match status {
                 SendStatus::Done => {}
                 SendStatus::WouldBlock => return false,
@@ -266,7 +233,7 @@ where
     }
 
     pub(super) fn recycle_out(&mut self, mut batch: Box<OutBatch<A>>) {
-        self.lane.slabs.put(batch.recycle());
+        batch.recycle(|slab| self.lane.slabs.put(slab));
         if self.lane.spare_out.len() < self.lane.spare_out.capacity() {
             self.lane.spare_out.push(batch);
         }

@@ -374,40 +374,43 @@ fn a_handle_outlives_its_peer_without_harm() {
 
 #[test]
 fn packets_read_for_a_removed_peer_do_not_go_to_its_successor() {
-    // Packets were read and routed, the turn ended, the peer went, and another took its place in the table.
-    let mut rig = Rig::with_config(6, Config::default());
-    (B..6).for_each(|other| rig.connect(A, other));
+    // Packets were read and routed, the turn ended after its 16 batches, the peer went, and another took its place in the
+    // table.
+    const LAST: usize = 17;
+    let mut rig = Rig::with_config(LAST + 1, Config::default());
+    (B..=LAST).for_each(|other| rig.connect(A, other));
     rig[A].budget = Budget { batches: 4 };
-    (B..6).for_each(|other| rig.send(A, other, 84));
+    (B..=LAST).for_each(|other| rig.send(A, other, 84));
     let now = rig.now;
     assert!(rig[A].step(now).more, "one batch is left");
-    assert_eq!(rig.sent().len(), 4);
-    let last = rig.peer(A, 5);
+    assert_eq!(rig.sent().len(), 16);
+    let last = rig.peer(A, LAST);
     rig[A].device.remove_peer(last);
-    let successor = rig[A].device.add_peer(public_key(7)).unwrap();
-    rig[A].device.set_endpoint(successor, outer(7));
+    let successor = rig[A].device.add_peer(public_key(30)).unwrap();
+    rig[A].device.set_endpoint(successor, outer(30));
     rig.settle();
-    assert!(rig.sent().iter().all(|datagram| datagram.to != outer(7)), "not even a handshake for them");
+    assert!(rig.sent().iter().all(|datagram| datagram.to != outer(30)), "not even a handshake for them");
     assert_eq!((rig[A].dropped(DropReason::StagedRemoved), rig.drops(A)), (1, 1));
 }
 
 #[test]
 fn datagrams_read_from_a_removed_peer_are_not_delivered() {
     // They were sorted by session, the turn ended, and the peer went.
-    let mut rig = Rig::with_config(6, Config::default());
-    (B..6).for_each(|other| rig.connect(A, other));
+    const LAST: usize = 17;
+    let mut rig = Rig::with_config(LAST + 1, Config::default());
+    (B..=LAST).for_each(|other| rig.connect(A, other));
     rig[A].budget = Budget { batches: 4 };
-    for other in B..6 {
+    for other in B..=LAST {
         rig.send(other, A, 84);
         rig.run(other);
     }
     let now = rig.now;
     assert!(rig[A].step(now).more, "one batch is left");
-    let last = rig.peer(A, 5);
+    let last = rig.peer(A, LAST);
     rig[A].device.remove_peer(last);
-    rig[A].device.add_peer(public_key(7)).unwrap();
+    rig[A].device.add_peer(public_key(30)).unwrap();
     rig.settle();
-    assert_eq!(rig[A].delivered().len(), 4);
+    assert_eq!(rig[A].delivered().len(), 16);
     assert_eq!((rig[A].dropped(DropReason::SessionRetired), rig.drops(A)), (1, 1));
 }
 

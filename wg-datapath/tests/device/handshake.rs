@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 
-use wg_datapath::DropReason;
 use wg_datapath::proto::wire::{Message, MessageType};
 use wg_datapath::proto::{PrivateKey, UnixTime};
+use wg_datapath::{DropReason, Sum};
 
 use crate::forge::{datagram, initiation, junk_initiation, junk_response, stranger, with_mac1};
-use crate::rig::{A, B, C, Rig, initiations, kind, millis, outer, private_key, public_key, seconds};
+use crate::rig::{
+    A, B, C, Rig, initiations, inner, kind, millis, outer, packet, private_key, public_key, seconds,
+};
 
 /// What a device knows of a peer, for "nothing changed".
 fn state(rig: &Rig) -> impl PartialEq + core::fmt::Debug + use<> {
@@ -255,13 +257,64 @@ fn an_index_that_is_taken_is_drawn_again() {
 }
 
 #[test]
-fn handshake_messages_carry_their_class_and_data_none() {
+fn handshake_messages_carry_their_class_and_data_the_ecn_bits_of_the_packet() {
     // C98
     let mut rig = Rig::new(2);
-    rig.send(A, B, 84);
+    for inner_tos in [0xb8, 0xb9, 0xba, 0xbb, 0] {
+        let mut packet = packet(inner(A), inner(B), 84);
+        packet[1] = inner_tos;
+        rig[A].tun.inner.outgoing.push_back(packet);
+        rig.settle();
+    }
+    let tos: Vec<u8> = rig.sent().iter().map(|datagram| datagram.tos).collect();
+    assert_eq!(
+        tos,
+        [0x88, 0x88, 0, 1, 2, 2, 0],
+        "congestion that happened before the tunnel is not told outside"
+    );
+}
+
+#[test]
+fn packets_of_one_batch_leave_with_the_ecn_bits_of_each() {
+    // C98
+    let mut rig = Rig::with_session();
+    let inner_tos = [0, 2, 2, 0, 1, 3, 3, 0];
+    for tos in inner_tos {
+        let mut packet = packet(inner(A), inner(B), 84);
+        packet[1] = tos;
+        rig[A].tun.inner.outgoing.push_back(packet);
+    }
     rig.settle();
     let tos: Vec<u8> = rig.sent().iter().map(|datagram| datagram.tos).collect();
-    assert_eq!(tos, [0x88, 0x88, 0]);
+    assert_eq!(tos, [0, 2, 2, 0, 1, 2, 2, 0]);
+    let delivered: Vec<u8> = rig[B].delivered().iter().map(|packet| packet[1]).collect();
+    assert_eq!(delivered, inner_tos);
+}
+
+#[test]
+fn congestion_outside_is_told_to_who_understands_it() {
+    // C98: outer bits, inner bits, delivered bits
+    for (outer_ecn, inner_ecn, delivered) in
+        [(3, 0, 0), (3, 1, 3), (3, 2, 3), (3, 3, 3), (2, 0, 0), (1, 2, 2), (0, 2, 2), (0, 3, 3)]
+    {
+        let mut rig = Rig::with_session();
+        let mut packet = packet(inner(A), inner(B), 84);
+        packet[1] = inner_ecn;
+        packet[10..12].fill(0);
+        let checksum = Sum::of(&packet[..20]).checksum();
+        packet[10..12].copy_from_slice(&checksum);
+        rig.network.cut(true);
+        rig[A].tun.inner.outgoing.push_back(packet);
+        rig.settle();
+        rig.network.cut(false);
+        let mut datagram = rig.sent().remove(0);
+        datagram.tos = outer_ecn;
+        rig.network.inject(datagram);
+        rig.settle();
+        let packets = rig[B].delivered();
+        assert_eq!(packets[0][1], delivered, "{outer_ecn} around {inner_ecn}");
+        assert!(Sum::of(&packets[0][..20]).verifies());
+    }
 }
 
 #[test]
@@ -270,7 +323,7 @@ fn a_peer_without_endpoint_is_not_written_to_until_it_writes() {
     let mut rig = Rig::strangers(2, wg_datapath::Config::default());
     rig[B].add(A);
     let peer = rig[A].device.add_peer(public_key(B)).unwrap();
-    rig[A].device.add_allowed_ip(peer, crate::rig::prefix(crate::rig::inner(B), 32)).unwrap();
+    rig[A].device.add_allowed_ip(peer, crate::rig::prefix(inner(B), 32)).unwrap();
     for _ in 0..200 {
         rig.send(A, B, 84);
     }

@@ -5,10 +5,9 @@ use core::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use wg_datapath::proto::aead::Aead;
 use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
-use wg_datapath::{Config, Device, IpPrefix, Lane, LaneIo, Now};
+use wg_datapath::{BatchAead, Config, Device, IpPrefix, Lane, LaneIo, Now};
 
 use crate::edges::{Host, Socket, Wire};
 
@@ -41,7 +40,7 @@ pub(crate) struct End<A> {
     strategy: AnyStrategy,
 }
 
-impl<A: Aead> End<A> {
+impl<A: BatchAead> End<A> {
     pub(crate) fn new(number: u16, wire: &Wire) -> Self {
         // Under load from eight waiting messages on.
         let config = Config { handshake_queue: 64, ..Config::default() };
@@ -84,7 +83,7 @@ pub(crate) struct Star<A> {
     pub(crate) now: Now,
 }
 
-impl<A: Aead> Star<A> {
+impl<A: BatchAead> Star<A> {
     pub(crate) fn new(peers: u16) -> Self {
         let wire = Wire::default();
         let mut ends: Vec<End<A>> = (0..=peers).map(|number| End::new(number, &wire)).collect();
@@ -126,8 +125,12 @@ impl<A: Aead> Star<A> {
             end.host.waiting = 1;
         }
         self.settle();
-        for _ in 0..3 {
-            self.exchange(700);
+        for burst in [700, 1, 2, 3, 10, 30, 64, 200, 700] {
+            self.exchange(burst);
+            // And the hub behind: as many datagrams at once as it can take in, and then those to the others.
+            self.ends[1..].iter_mut().for_each(|end| end.host.waiting = burst);
+            while self.ends[1..].iter_mut().any(|end| end.step(self.now)) {}
+            self.exchange(burst);
         }
     }
 }

@@ -1,16 +1,23 @@
-//! The four ioctls of a TUN: attach, read name and flags, and find the namespace of a device or of a socket.
+//! The ioctls of a TUN: attach, read name and flags, set what goes before a frame and what is left to whoever reads it,
+//! and find the namespace of a device or of a socket.
 #![expect(unsafe_code, reason = "ioctl: the kernel writes through pointers")]
 
 use core::ffi::c_void;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::Errno;
-use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Updater, ioctl, opcode};
+use rustix::ioctl::{IntegerSetter, Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl, opcode};
 
 /// Attaches the descriptor to an interface and fills in its name.
 const TUNSETIFF: Opcode = opcode::write::<i32>(b'T', 202);
 /// Reads name and flags of the interface.
 const TUNGETIFF: Opcode = opcode::read::<u32>(b'T', 210);
+/// Sets what may be left to be done with frames that are read: a number, no pointer.
+const TUNSETOFFLOAD: Opcode = opcode::write::<u32>(b'T', 208);
+/// Sets the length of the `virtio_net_hdr`.
+const TUNSETVNETHDRSZ: Opcode = opcode::write::<i32>(b'T', 216);
+/// Sets whether its numbers are little-endian.
+const TUNSETVNETLE: Opcode = opcode::write::<i32>(b'T', 220);
 /// Opens the network namespace the interface is in now (Linux 4.20).
 const TUNGETDEVNETNS: Opcode = opcode::none(b'T', 227);
 /// Opens the network namespace of a socket.
@@ -18,10 +25,19 @@ const SIOCGSKNS: Opcode = 0x894c;
 
 /// A TUN rather than a TAP.
 pub(super) const IFF_TUN: u16 = 0x0001;
+/// Several descriptors may be attached, each a queue.
+pub(super) const IFF_MULTI_QUEUE: u16 = 0x0100;
 /// No four-byte header before each packet.
 pub(super) const IFF_NO_PI: u16 = 0x1000;
 /// A `virtio_net_hdr` before each packet.
 pub(super) const IFF_VNET_HDR: u16 = 0x4000;
+
+/// Checksums may be left to be completed. The others need it.
+pub(super) const TUN_F_CSUM: u32 = 0x01;
+/// TCP may come unsplit, also with the bit that stands for ECN.
+pub(super) const TUN_F_TSO: u32 = 0x02 | 0x04 | 0x08;
+/// UDP may come unsplit (Linux 6.2).
+pub(super) const TUN_F_USO: u32 = 0x20 | 0x40;
 
 /// `struct ifreq` as far as a TUN needs it: a zero-padded name, flags, and the rest of the union.
 #[repr(C, align(8))]
@@ -77,6 +93,28 @@ pub(super) fn attached(fd: impl AsFd) -> Result<Attached, Errno> {
     Ok(Attached::from(request))
 }
 
+/// Sets the length of the header before each frame to `len`, and its numbers to little-endian.
+pub(super) fn set_header(fd: impl AsFd, len: usize) -> Result<(), Errno> {
+    let len = i32::try_from(len).map_err(|_| Errno::INVAL)?;
+    // SAFETY: TUNSETVNETHDRSZ reads a C int.
+    let size = unsafe { Setter::<TUNSETVNETHDRSZ, i32>::new(len) };
+    // SAFETY: the pointer inside `size` is valid for the length of the call.
+    unsafe { ioctl(&fd, size) }?;
+    // SAFETY: TUNSETVNETLE reads a C int.
+    let little = unsafe { Setter::<TUNSETVNETLE, i32>::new(1) };
+    // SAFETY: the pointer inside `little` is valid for the length of the call.
+    unsafe { ioctl(&fd, little) }
+}
+
+/// Sets what may be left to be done with frames that are read; EINVAL if the kernel does not know all of it.
+pub(super) fn set_offload(fd: impl AsFd, flags: u32) -> Result<(), Errno> {
+    let flags = usize::try_from(flags).map_err(|_| Errno::INVAL)?;
+    // SAFETY: TUNSETOFFLOAD takes its argument as a number and follows no pointer.
+    let call = unsafe { IntegerSetter::<TUNSETOFFLOAD>::new_usize(flags) };
+    // SAFETY: the call reads and writes no memory of this process.
+    unsafe { ioctl(fd, call) }
+}
+
 /// An ioctl without argument that returns a new descriptor.
 struct OpenNamespace(Opcode);
 
@@ -124,6 +162,9 @@ mod tests {
         assert_eq!(TUNSETIFF, 0x4004_54ca);
         assert_eq!(TUNGETIFF, 0x8004_54d2);
         assert_eq!(TUNGETDEVNETNS, 0x54e3);
+        assert_eq!(TUNSETOFFLOAD, 0x4004_54d0);
+        assert_eq!(TUNSETVNETHDRSZ, 0x4004_54d8);
+        assert_eq!(TUNSETVNETLE, 0x4004_54dc);
     }
 
     #[test]
@@ -131,6 +172,8 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(attached(&null), Err(Errno::NOTTY));
         assert_eq!(attach(&null, "wg0", IFF_TUN), Err(Errno::NOTTY));
+        assert_eq!(set_header(&null, 10), Err(Errno::NOTTY));
+        assert_eq!(set_offload(&null, TUN_F_CSUM), Err(Errno::NOTTY));
         assert!(device_namespace(&null).is_err());
         assert!(socket_namespace(&null).is_err());
     }

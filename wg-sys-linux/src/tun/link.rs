@@ -29,9 +29,13 @@ const IFLA_MTU: u16 = 4;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_TUN_PI: u16 = 4;
+const IFLA_TUN_NUM_QUEUES: u16 = 8;
+const IFLA_TUN_NUM_DISABLED_QUEUES: u16 = 9;
 /// The bits of an attribute's kind that are its number; the others are flags.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_GSO_MAX_SIZE: u16 = 41;
+const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
 const IFLA_TARGET_NETNSID: u16 = 46;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
@@ -91,16 +95,34 @@ impl LinkQuery {
         Err(Errno::NODEV)
     }
 
+    /// Tells how many descriptors are attached to the TUN interface `name` of the socket's namespace; `None` if there is
+    /// none that takes several.
+    pub(super) fn queues(&mut self, name: &str) -> Option<u32> {
+        parse_queues(&self.get_link(name, None).ok()?)
+    }
+
     /// Sets the MTU.
     pub(super) fn set_mtu(&mut self, tun: BorrowedFd<'_>, mtu: u32) -> Result<(), Errno> {
+        self.change(tun, &[(IFLA_MTU, mtu)])
+    }
+
+    /// Sets the length of the longest frame in IPv4 and in IPv6. Before Linux 6.3 one holds for both: that of IPv6.
+    pub(super) fn set_frame_limits(&mut self, tun: BorrowedFd<'_>, v4: u32, v6: u32) -> Result<(), Errno> {
+        // The one for IPv6 sets the other, too, and comes first. An attribute the kernel does not know is passed over.
+        self.change(tun, &[(IFLA_GSO_MAX_SIZE, v6)])?;
+        self.change(tun, &[(IFLA_GSO_IPV4_MAX_SIZE, v4)])
+    }
+
+    /// Sets attributes of the interface.
+    fn change(&mut self, tun: BorrowedFd<'_>, values: &[(u16, u32)]) -> Result<(), Errno> {
         let name = ioctl::attached(tun)?.name;
         match self.foreign_namespace(tun) {
-            None => change_mtu(&mut self.socket, &name, mtu),
+            None => change_link(&mut self.socket, &name, values),
             // Changing takes no namespace id. A thread of its own may be elsewhere without moving the process.
             Some(namespace) => thread::scope(|scope| {
                 let there = scope.spawn(|| {
                     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                    change_mtu(&mut Socket::open(0)?, &name, mtu)
+                    change_link(&mut Socket::open(0)?, &name, values)
                 });
                 there.join().unwrap_or(Err(Errno::IO))
             }),
@@ -151,11 +173,12 @@ impl LinkQuery {
     }
 }
 
-fn change_mtu(socket: &mut Socket, name: &str, mtu: u32) -> Result<(), Errno> {
-    let request = Request::command(RTM_NEWLINK, &interface_header())
-        .attribute(IFLA_IFNAME, &name_bytes(name))
-        .attribute(IFLA_MTU, &mtu.to_ne_bytes());
-    socket.ask(request).map(|_| ())
+fn change_link(socket: &mut Socket, name: &str, values: &[(u16, u32)]) -> Result<(), Errno> {
+    let request =
+        Request::command(RTM_NEWLINK, &interface_header()).attribute(IFLA_IFNAME, &name_bytes(name));
+    let attribute =
+        |request: Request, &(kind, value): &(u16, u32)| request.attribute(kind, &value.to_ne_bytes());
+    socket.ask(values.iter().fold(request, attribute)).map(|_| ())
 }
 
 /// A `struct ifinfomsg` that names no interface: the attribute does.
@@ -178,11 +201,21 @@ fn parse_link(message: &[u8]) -> Option<Link> {
 
 /// Reads from an RTM_NEWLINK whether the TUN puts a protocol number in front of each packet.
 fn parse_packet_information(message: &[u8]) -> Option<bool> {
+    attribute_of_tun(message, IFLA_TUN_PI)?.first().map(|&present| present != 0)
+}
+
+/// Reads from an RTM_NEWLINK how many descriptors are attached to a TUN that takes several.
+fn parse_queues(message: &[u8]) -> Option<u32> {
+    let number = |kind| u32_at(attribute_of_tun(message, kind)?, 0);
+    Some(number(IFLA_TUN_NUM_QUEUES)?.saturating_add(number(IFLA_TUN_NUM_DISABLED_QUEUES)?))
+}
+
+/// The value of one of the attributes that only a TUN has.
+fn attribute_of_tun(message: &[u8], number: u16) -> Option<&[u8]> {
     let nested = |outer, number| {
         attributes(outer).find(|&(kind, _)| kind & NLA_TYPE_MASK == number).map(|(_, value)| value)
     };
-    let data = nested(nested(message.get(16..)?, IFLA_LINKINFO)?, IFLA_INFO_DATA)?;
-    nested(data, IFLA_TUN_PI)?.first().map(|&present| present != 0)
+    nested(nested(nested(message.get(16..)?, IFLA_LINKINFO)?, IFLA_INFO_DATA)?, number)
 }
 
 #[cfg(test)]

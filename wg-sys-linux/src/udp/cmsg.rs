@@ -17,7 +17,8 @@ const WORD: usize = size_of::<usize>();
 /// Length of `struct cmsghdr`.
 const HEADER: usize = WORD + 2 * size_of::<c_int>();
 
-/// Room for what a receive call may deliver: local address and TOS, with some to spare.
+/// Room for what a receive call may deliver, local address, TOS and the length of the datagrams of a train, with some to
+/// spare.
 pub(super) const CAPACITY: usize = 128;
 
 /// One control message.
@@ -55,6 +56,14 @@ impl ControlBuffer {
 
     pub(super) const fn clear(&mut self) {
         self.len = 0;
+    }
+
+    /// Takes the messages of another buffer in place of its own.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.len = other.len;
+        if let Some(room) = self.bytes.get_mut(..other.len) {
+            room.copy_from_slice(other.as_bytes());
+        }
     }
 
     /// Appends a message. What this crate sends fits; more than fits would be left out.

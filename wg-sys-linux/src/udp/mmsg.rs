@@ -12,10 +12,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
+use super::cmsg::ControlBuffer;
+use super::gso::Message;
 use super::{cmsg, sockaddr};
 use crate::sockopt::last_errno;
 
-/// Datagrams per system call, at most.
+/// Messages per system call, at most.
 pub(super) const BATCH: usize = 64;
 
 #[expect(clippy::cast_possible_truncation, reason = "28 bytes")]
@@ -135,27 +137,48 @@ impl fmt::Debug for RecvBatch {
 /// Arrays for sending.
 pub(super) struct SendBatch {
     frames: Box<Frames>,
+    /// What goes with messages of several datagrams.
+    controls: Box<[ControlBuffer; BATCH]>,
+    /// Datagrams in each message of the last call, and the length of all but the last of them.
+    segments: [(u16, u16); BATCH],
 }
 
 impl SendBatch {
     pub(super) fn new() -> Self {
-        Self { frames: Frames::new() }
+        Self {
+            frames: Frames::new(),
+            controls: Box::new([const { ControlBuffer::new() }; BATCH]),
+            segments: [(0, 0); BATCH],
+        }
     }
 
-    /// Sends `payloads`, at most [`BATCH`] of them, to one address with the same control messages, and returns how many
-    /// the kernel took. Does not block; fails only if it took none.
+    /// Sends `messages`, at most [`BATCH`] of them, to one address with the same control messages, and returns how many
+    /// datagrams the kernel took. Does not block; fails only if it took none.
     pub(super) fn send<'a>(
         &mut self,
         fd: impl AsFd,
         name: &[u8],
-        control: &[u8],
-        payloads: impl Iterator<Item = &'a [u8]>,
+        control: &ControlBuffer,
+        messages: impl Iterator<Item = Message<'a>>,
     ) -> Result<usize, Errno> {
         let Frames { headers, vectors } = &mut *self.frames;
-        let mut count: c_uint = 0;
-        for ((header, vector), payload) in headers.iter_mut().zip(vectors.iter_mut()).zip(payloads) {
-            vector.iov_base = payload.as_ptr().cast_mut().cast();
-            vector.iov_len = payload.len();
+        let entries = headers
+            .iter_mut()
+            .zip(vectors.iter_mut())
+            .zip(self.controls.iter_mut())
+            .zip(self.segments.iter_mut());
+        let mut count: usize = 0;
+        for ((((header, vector), own), segments), message) in entries.zip(messages) {
+            let control = if message.segments > 1 {
+                own.copy_from(control);
+                own.push(libc::SOL_UDP, libc::UDP_SEGMENT, &message.segment_size.to_ne_bytes());
+                own.as_bytes()
+            } else {
+                control.as_bytes()
+            };
+            *segments = (u16::try_from(message.segments).unwrap_or(1), message.segment_size);
+            vector.iov_base = message.payload.as_ptr().cast_mut().cast();
+            vector.iov_len = message.payload.len();
             header.msg_hdr.msg_name = name.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_namelen = libc::socklen_t::try_from(name.len()).unwrap_or(0);
             header.msg_hdr.msg_iov = vector;
@@ -168,13 +191,26 @@ impl SendBatch {
             header.msg_len = 0;
             count += 1;
         }
-        // SAFETY: the first `count` headers are valid: name, control and payload are slices borrowed for longer than this
-        // call, with their own lengths. The kernel only reads them, so the casts to mutable are harmless; it writes
-        // nothing but `msg_len` in the headers, which are borrowed exclusively.
+        #[cfg(any(test, feature = "test-util"))]
+        let count = crate::fault::messages_taken(
+            self.segments.iter().take(count).map(|&(segments, size)| (segments.into(), size.into())),
+        )?;
+        let count = c_uint::try_from(count).unwrap_or(0);
+        // SAFETY: the first `count` headers are valid: name, control and payload are slices with their own lengths, borrowed
+        // for longer than this call, from the caller or from `self.controls`, which is not touched meanwhile. The kernel only
+        // reads them, so the casts to mutable are harmless; it writes nothing but `msg_len` in the headers, which are
+        // borrowed exclusively.
         let sent = unsafe {
             libc::sendmmsg(fd.as_fd().as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT as _)
         };
-        usize::try_from(sent).map_err(|_| last_errno())
+        let sent = usize::try_from(sent).map_err(|_| last_errno())?;
+        Ok(self.segments.iter().take(sent).map(|&(segments, _)| usize::from(segments)).sum())
+    }
+
+    /// Datagrams in the first message of the last call, and the length of all but the last of them.
+    pub(super) fn first(&self) -> (usize, usize) {
+        let (segments, size) = self.segments[0];
+        (segments.into(), size.into())
     }
 }
 
@@ -197,7 +233,9 @@ mod tests {
             (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         let to = RawAddress::new(&there.local_addr().unwrap());
         let payloads: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; usize::from(n)]).collect();
-        let sent = SendBatch::new().send(&here, to.as_bytes(), &[], payloads.iter().map(Vec::as_slice));
+        let single = |payload| Message { payload, segments: 1, segment_size: 0 };
+        let messages = payloads.iter().map(|payload| single(payload.as_slice()));
+        let sent = SendBatch::new().send(&here, to.as_bytes(), &ControlBuffer::new(), messages);
         assert_eq!(sent, Ok(BATCH), "no more than a batch a call");
 
         let mut buffers = vec![[0_u8; 200]; 80];

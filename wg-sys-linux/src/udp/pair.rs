@@ -9,8 +9,10 @@ use rustix::net::sockopt;
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::Error;
+use super::gso::{self, Gso};
+use crate::downgrade::{Downgrades, Feature};
 use crate::sockopt::set_int;
+use crate::{Error, Offloads};
 
 /// Wished for in bytes: a few milliseconds at ten gigabits per second.
 const BUFFER: usize = 4 << 20;
@@ -99,6 +101,38 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// Switches the offloads of a socket on, and returns what it may send.
+pub(super) fn switch_on(socket: impl AsFd, offloads: Offloads, downgrades: &mut Downgrades) -> Gso {
+    if offloads.udp_gro
+        && let Err(error) = set_gro(&socket)
+    {
+        downgrades.push(Feature::UdpGro, error.raw_os_error());
+    }
+    if !offloads.udp_gso {
+        return Gso::OFF;
+    }
+    match set_gso(&socket) {
+        Ok(()) => Gso::up_to(gso::MOST),
+        Err(error) => {
+            downgrades.push(Feature::UdpGso, error.raw_os_error());
+            Gso::OFF
+        }
+    }
+}
+
+fn set_gro(socket: impl AsFd) -> Result<(), Errno> {
+    #[cfg(any(test, feature = "test-util"))]
+    crate::fault::option(|refusals| refusals.udp_gro)?;
+    set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+/// Sets the length of segments to none, which is what it is: a kernel without segmentation does not know the option.
+fn set_gso(socket: impl AsFd) -> Result<(), Errno> {
+    #[cfg(any(test, feature = "test-util"))]
+    crate::fault::option(|refusals| refusals.udp_segment)?;
+    set_int(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0)
 }
 
 fn local_port(socket: &Socket) -> Result<u16, Error> {

@@ -6,6 +6,8 @@ use wg_datapath::io::Segment;
 use wg_datapath::slab::{SlabClass, SlabPool};
 
 use super::*;
+use crate::Feature;
+use crate::fault::{Refusals, refuse};
 use crate::sockopt::set_int;
 use crate::{Events, clock};
 
@@ -116,10 +118,207 @@ fn local_side_is_read_whatever_the_order_of_messages() {
     control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMP, &[0; 16]);
     let source = Source { addr: "2001:db8::1".parse().unwrap(), interface: 0 };
     assert!(pktinfo::encode(&mut control, &source, &"[2001:db8::2]:1".parse().unwrap()));
-    assert_eq!(local_side(control.as_bytes()), (Some(source), 3));
-    assert_eq!(local_side(&[]), (None, 0));
+    control.push(libc::SOL_UDP, libc::UDP_GRO, &1452_i32.to_ne_bytes());
+    assert_eq!(aside(control.as_bytes()), Aside { source: Some(source), ecn: 3, segment_size: 1452 });
+    assert_eq!(aside(&[]), Aside::default());
     control.clear();
     control.push(libc::SOL_IPV6, libc::IPV6_TCLASS, &[1]);
     control.push(libc::SOL_IP, libc::IP_TOS, &[]);
-    assert_eq!(local_side(control.as_bytes()), (None, 0), "too short to tell");
+    control.push(libc::SOL_UDP, libc::UDP_GRO, &[1, 2]);
+    assert_eq!(aside(control.as_bytes()), Aside::default(), "too short to tell");
+    control.clear();
+    control.push(libc::SOL_UDP, libc::UDP_GRO, &(-1_i32).to_ne_bytes());
+    assert_eq!(aside(control.as_bytes()), Aside::default(), "no length");
+}
+
+/// Sends datagrams of these lengths, numbered, and returns the report.
+fn send_run(udp: &mut Udp, endpoint: &Endpoint, lengths: &[usize]) -> SendReport {
+    let mut buffer = Vec::new();
+    let mut segments = Vec::new();
+    for (n, &len) in lengths.iter().enumerate() {
+        let offset = u32::try_from(buffer.len()).unwrap();
+        segments.push(Segment { offset, len: u32::try_from(len).unwrap() });
+        buffer.resize(buffer.len() + len, u8::try_from(n).unwrap());
+    }
+    udp.send(&Transmit { endpoint, tos: 0, buffer: &buffer, segments: &segments })
+}
+
+/// A peer, and what it receives now: number and length of each datagram.
+fn peer() -> (UdpSocket, Endpoint) {
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let endpoint = Endpoint::new(peer.local_addr().unwrap());
+    (peer, endpoint)
+}
+
+fn received(peer: &UdpSocket) -> Vec<(u8, usize)> {
+    let mut datagram = [0; 2000];
+    let mut received = Vec::new();
+    while let Ok(len) = peer.recv(&mut datagram) {
+        received.push((datagram[0], len));
+    }
+    received
+}
+
+fn numbered(lengths: &[usize]) -> Vec<(u8, usize)> {
+    (0..).zip(lengths.iter().copied()).collect()
+}
+
+const fn done(sent: usize) -> SendReport {
+    SendReport { sent, status: SendStatus::Done }
+}
+
+/// Two runs, the first of more than 64 datagrams.
+fn two_runs() -> Vec<usize> {
+    [vec![96; 100], vec![600; 30]].concat()
+}
+
+#[test]
+fn kernel_that_takes_64_datagrams_a_message_gets_64() {
+    // C103
+    let mut udp = Udp::bind(0, 0).unwrap();
+    udp.v4.gso = Gso::up_to(128);
+    let (peer, to) = peer();
+    let _refusing = refuse(Refusals { segments_above: Some((64, libc::EINVAL)), ..Refusals::default() });
+    for _ in 0..2 {
+        assert_eq!(send_run(&mut udp, &to, &two_runs()), done(130));
+        assert_eq!(received(&peer), numbered(&two_runs()));
+        assert_eq!(udp.max_segments().0, 64);
+    }
+    let told = Downgrade { feature: Feature::UdpLongTrains, errno: libc::EINVAL };
+    assert_eq!((udp.take_downgrade(), udp.take_downgrade()), (Some(told), None));
+}
+
+#[test]
+fn refused_segmentation_is_switched_off_step_by_step_and_nothing_is_lost() {
+    // C103
+    for (errno, steps) in [
+        (libc::EIO, &[Feature::UdpGso][..]),
+        (libc::EINVAL, &[Feature::UdpLongTrains, Feature::UdpGso]),
+        (libc::EMSGSIZE, &[Feature::UdpGso]),
+    ] {
+        let mut udp = Udp::bind(0, 0).unwrap();
+        udp.v4.gso = Gso::up_to(128);
+        let (peer, to) = peer();
+        let refusing = refuse(Refusals { segments_above: Some((1, errno)), ..Refusals::default() });
+        for _ in 0..2 {
+            assert_eq!(send_run(&mut udp, &to, &[96; 250]), done(250));
+            assert_eq!(received(&peer), numbered(&[96; 250]), "error {errno}");
+        }
+        for &feature in steps {
+            assert_eq!(udp.take_downgrade(), Some(Downgrade { feature, errno }));
+        }
+        assert_eq!(udp.take_downgrade(), None);
+        assert_eq!(udp.max_segments().0, 1);
+        drop(refusing);
+        // New sockets may find it otherwise.
+        udp.rebind(0).unwrap();
+        assert!(udp.max_segments().0 > 1);
+    }
+}
+
+#[test]
+fn narrow_link_is_no_downgrade() {
+    for errno in [libc::EINVAL, libc::EMSGSIZE] {
+        let mut udp = Udp::bind(0, 0).unwrap();
+        let (peer, to) = peer();
+        let _refusing = refuse(Refusals { segment_size_above: Some((1000, errno)), ..Refusals::default() });
+        let lengths = [vec![1400; 20], vec![96; 20]].concat();
+        for _ in 0..2 {
+            assert_eq!(send_run(&mut udp, &to, &lengths), done(40));
+            assert_eq!(received(&peer), numbered(&lengths));
+        }
+        assert_eq!(udp.v4.gso.limits(to.remote.ip(), Family::V4).segment_size, 1399);
+        assert_eq!(udp.take_downgrade(), None);
+        assert!(udp.max_segments().0 >= 64);
+    }
+}
+
+#[test]
+fn messages_taken_in_part_are_resumed_behind_the_last_datagram_taken() {
+    // C102
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let (peer, to) = peer();
+    let lengths = [vec![96; 100], vec![97; 30], vec![5], vec![1400; 12]].concat();
+    for take in 1..4 {
+        let _refusing = refuse(Refusals { take_messages: Some(take), ..Refusals::default() });
+        assert_eq!(send_run(&mut udp, &to, &lengths), done(143));
+        assert_eq!(received(&peer), numbered(&lengths));
+    }
+}
+
+#[test]
+fn full_queue_and_firewall_are_told_of_a_message_as_of_a_datagram() {
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let (peer, to) = peer();
+    let refuse_once = |errno| refuse(Refusals { sends: Some((1, errno)), ..Refusals::default() });
+    for (errno, status) in
+        [(libc::EAGAIN, SendStatus::WouldBlock), (libc::EPERM, SendStatus::Dropped(libc::EPERM))]
+    {
+        let _refusing = refuse_once(errno);
+        assert_eq!(send_run(&mut udp, &to, &[96; 40]), SendReport { sent: 0, status });
+        assert_eq!(received(&peer), []);
+        assert_eq!(send_run(&mut udp, &to, &[96; 40]), done(40));
+        assert_eq!(received(&peer), numbered(&[96; 40]));
+    }
+    let _refusing = refuse_once(libc::EINTR);
+    assert_eq!(send_run(&mut udp, &to, &[96; 40]), done(40));
+    assert_eq!(received(&peer), numbered(&[96; 40]));
+    assert_eq!(udp.take_downgrade(), None);
+}
+
+#[test]
+fn queue_that_fills_up_after_a_refused_message_is_no_downgrade_yet() {
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let (peer, to) = peer();
+    // The second refusal meets the first datagram of the message, alone.
+    let refusing = refuse(Refusals { sends: Some((2, libc::EINVAL)), ..Refusals::default() });
+    let report = send_run(&mut udp, &to, &[96; 40]);
+    assert_eq!(report, SendReport { sent: 0, status: SendStatus::Dropped(libc::EINVAL) });
+    drop(refusing);
+    assert_eq!(udp.take_downgrade(), None, "the datagrams do not pass either");
+    assert_eq!(send_run(&mut udp, &to, &[96; 40]), done(40));
+    assert_eq!(received(&peer), numbered(&[96; 40]));
+}
+
+#[test]
+fn kernel_without_the_options_is_told_of_at_once() {
+    let refusals = Refusals {
+        udp_segment: Some(libc::ENOPROTOOPT),
+        udp_gro: Some(libc::ENOPROTOOPT),
+        ..Refusals::default()
+    };
+    let _refusing = refuse(refusals);
+    let mut udp = Udp::bind_with(0, 0, Offloads::ALL).unwrap();
+    assert_eq!(udp.max_segments(), (1, 1));
+    let mut told = Vec::new();
+    while let Some(Downgrade { feature, errno }) = udp.take_downgrade() {
+        assert_eq!(errno, libc::ENOPROTOOPT);
+        told.push(feature);
+    }
+    let sockets = udp.socket_v4().iter().count() + udp.socket_v6().iter().count();
+    assert_eq!(told, [Feature::UdpGro, Feature::UdpGso].repeat(sockets));
+    let (peer, to) = peer();
+    assert_eq!(send_run(&mut udp, &to, &two_runs()), done(130));
+    assert_eq!(received(&peer), numbered(&two_runs()));
+
+    let mut off = Udp::bind_with(0, 0, Offloads::NONE).unwrap();
+    assert_eq!((off.max_segments(), off.take_downgrade()), ((1, 1), None), "not asked for, not missed");
+}
+
+#[test]
+fn refusals_allocate_nothing() {
+    let mut udp = Udp::bind(0, 0).unwrap();
+    udp.v4.gso = Gso::up_to(128);
+    let (_peer, to) = peer();
+    let buffer = [0; 9600];
+    let segments: Vec<_> = (0..100).map(|n| Segment { offset: n * 96, len: 96 }).collect();
+    for limit in [64, 1] {
+        let _refusing =
+            refuse(Refusals { segments_above: Some((limit, libc::EINVAL)), ..Refusals::default() });
+        let before = wg_tally::allocator::calls();
+        let report = udp.send(&Transmit { endpoint: &to, tos: 0, buffer: &buffer, segments: &segments });
+        assert_eq!((report, wg_tally::allocator::calls() - before), (done(100), 0));
+        assert_eq!(udp.max_segments().0, limit);
+    }
 }

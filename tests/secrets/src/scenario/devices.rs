@@ -4,8 +4,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use rand_core::TryRng as _;
+use wg_datapath::BatchAead;
 use wg_datapath::memory::{Datagram, MemoryNetwork, MemoryTun, MemoryUdp};
-use wg_datapath::proto::aead::Aead;
 use wg_datapath::proto::dh::Dh;
 use wg_datapath::proto::with_wiped_stack;
 use wg_datapath::proto::{Instant, PresharedKey, PrivateKey, PublicKey, UnixTime};
@@ -38,7 +38,7 @@ struct Side<A, D> {
     keys: Entropy,
 }
 
-impl<A: Aead + core::fmt::Debug, D: Dh> Scenario for Devices<A, D> {
+impl<A: BatchAead + core::fmt::Debug, D: Dh> Scenario for Devices<A, D> {
     fn make(record: bool) -> Box<Self> {
         let network = MemoryNetwork::default();
         let now =
@@ -101,7 +101,7 @@ impl<A: Aead + core::fmt::Debug, D: Dh> Scenario for Devices<A, D> {
     }
 }
 
-impl<A: Aead + core::fmt::Debug, D: Dh> Devices<A, D> {
+impl<A: BatchAead + core::fmt::Debug, D: Dh> Devices<A, D> {
     /// Gives a side a new static key.
     fn set_private_key(&mut self, side: usize) {
         let now = self.now;
@@ -231,7 +231,7 @@ impl<A: Aead + core::fmt::Debug, D: Dh> Devices<A, D> {
     }
 }
 
-impl<A: Aead + core::fmt::Debug, D: Dh> Side<A, D> {
+impl<A: BatchAead + core::fmt::Debug, D: Dh> Side<A, D> {
     fn new(side: usize, network: &MemoryNetwork, now: Now, draws: Option<&Draws>) -> Self {
         let config = Config { handshake_queue: QUEUE, ..Config::default() };
         let seed = side as u64;

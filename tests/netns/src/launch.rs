@@ -1,0 +1,43 @@
+//! A program with the arguments that it is to get besides the usual ones.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::{Namespace, Program};
+
+/// How a program is started. A [`Program`] alone is started as usual.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Which one.
+    pub program: Program,
+    /// Arguments in front of the name of the interface.
+    pub arguments: Vec<String>,
+    /// What it logs, in the words of `LOG_LEVEL`; if nothing is said here or in the environment of this process, much.
+    pub log_level: Option<&'static str>,
+    /// Where another build of it is.
+    pub path: Option<PathBuf>,
+}
+
+impl Launch {
+    /// The command that runs it in the foreground, in `namespace`, for `interface`.
+    ///
+    /// # Panics
+    ///
+    /// When the program is not there, see [`Program::path`].
+    #[track_caller]
+    pub(crate) fn command(&self, namespace: &Namespace, interface: &str) -> Command {
+        let path = self.path.clone().unwrap_or_else(|| self.program.path());
+        let mut command = namespace.command(path);
+        command.args(self.program.arguments()).args(&self.arguments).arg(interface);
+        if let Some(level) = self.log_level {
+            command.env("LOG_LEVEL", level);
+        }
+        command
+    }
+}
+
+impl From<Program> for Launch {
+    fn from(program: Program) -> Self {
+        Self { program, arguments: Vec::new(), log_level: None, path: None }
+    }
+}

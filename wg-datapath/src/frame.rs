@@ -1,0 +1,86 @@
+//! A frame on its way out: what was read from the TUN, in a buffer of its own, and how far it has been sent.
+//!
+//! A frame may hold more packets than a batch takes. Its rest then moves to a buffer of its own, headers and all, and
+//! comes first the next time.
+
+use crate::ip;
+use crate::peer_table::PeerId;
+use crate::segment::Segmenter;
+use crate::slab::Slab;
+
+/// A frame with the peer it goes to.
+#[derive(Debug)]
+pub(crate) struct OutFrame {
+    slab: Slab,
+    len: usize,
+    segmenter: Segmenter,
+    /// The first packet that is still to be sent.
+    next: usize,
+    /// Bytes of payload that are not in the buffer any more: those of packets that were sent.
+    cut: usize,
+    pub(crate) peer: PeerId,
+}
+
+impl OutFrame {
+    pub(crate) const fn new(slab: Slab, len: usize, segmenter: Segmenter, peer: PeerId) -> Self {
+        Self { slab, len, segmenter, next: 0, cut: 0, peer }
+    }
+
+    /// The bytes that are left of the frame.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.slab.get(..self.len).unwrap_or_default()
+    }
+
+    /// The memory that it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) const fn segmenter(&self) -> &Segmenter {
+        &self.segmenter
+    }
+
+    /// The packet to be sent next.
+    pub(crate) const fn next(&self) -> usize {
+        self.next
+    }
+
+    /// Packets that are still to be sent.
+    pub(crate) fn remaining(&self) -> usize {
+        self.segmenter.count().saturating_sub(self.next)
+    }
+
+    /// Counts packets as taken.
+    pub(crate) const fn advance(&mut self, by: usize) {
+        self.next += by;
+    }
+
+    /// The payload of a packet, by its number in the whole frame.
+    pub(crate) fn payload(&self, at: usize) -> &[u8] {
+        let range = self.segmenter.payload(at);
+        let start = range.start.saturating_sub(self.cut);
+        self.slab.get(start..start + range.len()).unwrap_or_default()
+    }
+
+    /// The TOS byte of the outer headers: no DSCP, and the ECN bits of the packets (C98).
+    pub(crate) fn tos(&self) -> u8 {
+        ip::ecn(self.bytes()).outer().bits()
+    }
+
+    /// Copies what is still to be sent into another buffer, which becomes a frame of its own.
+    pub(crate) fn rest_into(&self, mut slab: Slab) -> Option<Self> {
+        let header = self.segmenter.header_len();
+        let from = self.segmenter.payload(self.next).start.checked_sub(self.cut)?;
+        let (headers, payload) = (self.slab.get(..header)?, self.slab.get(from..self.len)?);
+        let len = header + payload.len();
+        let (to_headers, to_payload) = slab.get_mut(..len)?.split_at_mut_checked(header)?;
+        to_headers.copy_from_slice(headers);
+        to_payload.copy_from_slice(payload);
+        Some(Self { slab, len, cut: self.cut + (from - header), ..*self })
+    }
+
+    /// Gives the buffer back.
+    pub(crate) fn into_slab(self) -> Slab {
+        self.slab
+    }
+}

@@ -1,0 +1,157 @@
+//! The gateway beside the other programs that carry WireGuard in user space, on the same work in network namespaces.
+//!
+//! Method. The programs take turns in each round. A turn starts two fresh processes of one program in two namespaces joined
+//! by a veth pair, with the same MTU for all, lets them shake hands and measures, with all of it on the processors of this
+//! machine. One more column is the cable without a tunnel, which shows what the generators can do. A figure of the table is
+//! the median over the rounds; a ratio is the median of the ratios within the rounds, so that what changes from one round to
+//! another is not in it. What cannot be measured is said, with the reason, and the others go on.
+
+mod case;
+mod chart;
+mod column;
+mod load;
+mod record;
+mod route;
+mod search;
+mod table;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use wg_netns::{Requirements, cleanup};
+
+use crate::install;
+use crate::report::{self, Row};
+use case::{Case, Measured};
+use column::{Column, Name};
+use load::Load;
+use route::Route;
+use table::Results;
+
+const ROUNDS: u32 = 5;
+
+/// What to compare.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// `peers`: how long a stream, a series of echo requests, or the like lasts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// `peers`: these programs only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
+    programs: Vec<Name>,
+    /// `peers`: these cases only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
+    cases: Vec<Case>,
+    /// `peers`: one more column, the gateway with these arguments, as `--offload udp-gso=off`; may be given again.
+    #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    gateway_args: Vec<String>,
+    /// `peers`: also writes the table to this file, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// `peers`: also draws the figures into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// `peers`: also keeps all three in `benches/record/<processor>/<date>/`.
+    #[arg(long)]
+    record: bool,
+}
+
+/// Measures, prints the table, and writes what is asked for.
+pub(super) fn run(options: &Options, rounds: Option<u32>, json: Option<&Path>) -> Result<(), String> {
+    install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
+    let requirements =
+        Requirements::check().and_program("ping", "iputils-ping").and_program("iperf3", "iperf3");
+    if !requirements.missing().is_empty() {
+        return Err(format!("The bench needs:\n  {}", requirements.missing().join("\n  ")));
+    }
+    let names = if options.programs.is_empty() { &Name::ALL[..] } else { &options.programs };
+    let columns = column::columns(names, &options.gateway_args)?;
+    let load = Load::build()?;
+    let rounds = rounds.unwrap_or(ROUNDS);
+    let conditions = conditions(&columns, rounds, options.seconds);
+    println!("{conditions}");
+    // What the harness cannot set up is a panic that says why; after Ctrl-C it says nothing.
+    set_hook(Box::new(|info| {
+        cleanup::stop_if_ending();
+        eprintln!("{info}");
+    }));
+    let results = measure(columns, rounds, options, &load);
+    cleanup::stop_if_ending();
+    results.print();
+    write(&results, &conditions, options, json)
+}
+
+fn measure(columns: Vec<Column>, rounds: u32, options: &Options, load: &Load) -> Results {
+    // In their own order, whatever was said: one may leave something behind that matters to the next.
+    let asked = |case: &Case| options.cases.is_empty() || options.cases.contains(case);
+    let cases: Vec<Case> = Case::ALL.into_iter().filter(asked).collect();
+    let mut results = Results::new(columns.clone());
+    let start = Instant::now();
+    for round in 1..=rounds {
+        for (at, column) in columns.iter().enumerate() {
+            let measured = catch_unwind(AssertUnwindSafe(|| turn(column, &cases, load, options.seconds)));
+            cleanup::stop_if_ending();
+            let measured = measured.unwrap_or_else(|_| Measured {
+                notes: vec![format!("round {round}: the turn failed")],
+                ..Measured::default()
+            });
+            println!("round {round} of {rounds}, {}, after {} s", column.name, start.elapsed().as_secs());
+            results.take(at, round, measured);
+        }
+    }
+    results
+}
+
+/// One turn: fresh processes, all cases.
+fn turn(column: &Column, cases: &[Case], load: &Load, seconds: u64) -> Measured {
+    let mut all = Measured::default();
+    let route = match Route::open(column) {
+        Ok(route) => route,
+        Err(reason) => {
+            all.notes.push(reason);
+            return all;
+        }
+    };
+    for case in cases.iter().filter(|case| column.launch.is_some() || case.is_of_the_cable()) {
+        let measured = case.measure(&route, load, seconds);
+        all.figures.extend(measured.figures);
+        all.notes.extend(measured.notes);
+    }
+    all
+}
+
+fn conditions(columns: &[Column], rounds: u32, seconds: u64) -> String {
+    let mut lines = vec![
+        format!("{}, commit {}.", record::machine_and_kernel(), record::commit()),
+        format!(
+            "{rounds} rounds in turns, {seconds} s a stream; both gateways and the generators on this machine."
+        ),
+    ];
+    let versions = columns.iter().filter(|column| !column.version.is_empty());
+    let versions = versions.map(|column| format!("{}: {}", column.name, column.version));
+    lines.push(versions.collect::<Vec<_>>().join("; ") + ".");
+    lines.join("\n")
+}
+
+fn write(results: &Results, conditions: &str, options: &Options, json: Option<&Path>) -> Result<(), String> {
+    let rows = results.rows();
+    let mut all: Vec<Row> = rows.clone();
+    all.extend(results.ratios());
+    let kept = if options.record { Some(record::directory()?) } else { None };
+    let paths = |asked: Option<&Path>, name: &str| {
+        let kept = kept.as_ref().map(|directory| directory.join(name));
+        asked.map(Path::to_path_buf).into_iter().chain(kept).collect::<Vec<_>>()
+    };
+    for path in paths(json, "peers.json") {
+        report::write_json(&path, &all)?;
+    }
+    for path in paths(options.markdown.as_deref(), "peers.md") {
+        record::write(&path, &results.markdown(conditions))?;
+    }
+    for path in paths(options.svg.as_deref(), "peers.svg") {
+        record::write(&path, &chart::draw(&rows))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! What is compared: the columns of the table, each a program with its arguments, or the cable without a tunnel.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use wg_netns::requirements::find_program;
+use wg_netns::{Launch, Program};
+
+use crate::cargo::{self, Profile};
+
+/// The name of the column for the cable alone.
+pub(super) const BARE: &str = "no tunnel";
+
+/// One column.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    /// What stands above it.
+    pub(super) name: String,
+    /// What runs; none is the cable alone.
+    pub(super) launch: Option<Launch>,
+    /// What the program says of its version.
+    pub(super) version: String,
+}
+
+impl Column {
+    /// Whether this is the gateway of this workspace, with whatever arguments.
+    pub(super) fn is_ours(&self) -> bool {
+        self.launch.as_ref().is_some_and(|launch| launch.program == Program::Gateway)
+    }
+
+    /// Whether this is a program of others.
+    pub(super) fn is_peer(&self) -> bool {
+        self.launch.is_some() && !self.is_ours()
+    }
+}
+
+/// The programs that are asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Name {
+    /// The cable, with nothing in its way.
+    NoTunnel,
+    /// The gateway of this workspace.
+    #[value(alias = "wg-gateway")]
+    Ours,
+    /// Debian's package.
+    WireguardGo,
+    /// `boringtun-cli` of the crates registry.
+    Boringtun,
+    /// `gotatun-cli` of the crates registry.
+    Gotatun,
+}
+
+impl Name {
+    pub(super) const ALL: [Self; 5] =
+        [Self::NoTunnel, Self::Ours, Self::WireguardGo, Self::Boringtun, Self::Gotatun];
+}
+
+/// Makes the columns, the variants of the gateway behind the gateway; builds and installs what they need. What cannot be had is
+/// told, and left out.
+pub(super) fn columns(names: &[Name], variants: &[String]) -> Result<Vec<Column>, String> {
+    let mut columns = Vec::new();
+    for name in names {
+        match name {
+            Name::NoTunnel => {
+                columns.push(Column { name: BARE.into(), launch: None, version: String::new() })
+            }
+            Name::Ours => columns.extend(ours(variants)?),
+            Name::WireguardGo => columns.extend(have(Program::WireguardGo, debian("wireguard-go"))),
+            Name::Boringtun => {
+                columns.extend(have(Program::Boringtun, registry("boringtun-cli", "boringtun-cli")))
+            }
+            Name::Gotatun => columns.extend(have(Program::Gotatun, registry("gotatun-cli", "gotatun"))),
+        }
+    }
+    Ok(columns)
+}
+
+fn ours(variants: &[String]) -> Result<Vec<Column>, String> {
+    // A gateway that is built already, as the tests take it.
+    let path = match std::env::var_os(wg_netns::program::GATEWAY_VARIABLE) {
+        Some(path) => path.into(),
+        None => cargo::build_gateway(Profile::Release)?,
+    };
+    let plain = column(Program::Gateway, path);
+    let mut columns = vec![plain.clone()];
+    for variant in variants {
+        let mut column = plain.clone();
+        column.name = format!("{} {variant}", plain.name);
+        if let Some(launch) = &mut column.launch {
+            launch.arguments = variant.split_whitespace().map(str::to_owned).collect();
+        }
+        columns.push(column);
+    }
+    Ok(columns)
+}
+
+fn column(program: Program, path: PathBuf) -> Column {
+    let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned();
+    // What is logged for people to read is not what is compared.
+    let launch = Launch { log_level: Some("error"), path: Some(path), ..program.into() };
+    Column { name: program.name().into(), launch: Some(launch), version }
+}
+
+fn have(program: Program, path: Result<PathBuf, String>) -> Option<Column> {
+    match path {
+        Ok(path) => Some(column(program, path)),
+        Err(reason) => {
+            println!("{} is left out: {reason}", program.name());
+            None
+        }
+    }
+}
+
+fn debian(program: &str) -> Result<PathBuf, String> {
+    find_program(program).ok_or_else(|| format!("not there; `apt-get install {program}`"))
+}
+
+/// The program of a crate, installed to `target/peers` if it is not there yet, where it is kept.
+fn registry(name: &str, program: &str) -> Result<PathBuf, String> {
+    let root = cargo::target_directory()?.join("peers");
+    let path = root.join("bin").join(program);
+    if !path.is_file() {
+        println!("installing {name}, which takes minutes once");
+        let mut install = cargo::command(&["install", "--locked", "--quiet", "--root"]);
+        install.arg(&root).arg("--target-dir").arg(root.join("build")).arg(name);
+        cargo::run(&mut install).map_err(|error| format!("`cargo install --locked {name}`: {error}"))?;
+        std::fs::remove_dir_all(root.join("build")).ok();
+    }
+    if path.is_file() { Ok(path) } else { Err(format!("{name} has no program {program}")) }
+}

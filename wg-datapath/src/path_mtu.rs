@@ -108,7 +108,6 @@ const fn floor(inner: IpVersion) -> usize {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "a test may overflow and fail")]
 mod tests {
     use super::*;
     use crate::padded_len;

@@ -15,6 +15,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let mut seeds = match target {
         "wire_parse" => messages(),
         "ip_header" => packets(),
+        "icmp" => offending(),
         "padding_trim" => padded(),
         "uapi_stream" => requests(),
         "conf_file" => files(),
@@ -131,6 +132,48 @@ fn packets() -> Vec<Vec<u8>> {
     wide[4..6].fill(0xff);
     all.push(wide);
     all
+}
+
+/// Packets that are told of and that are not, with every choice of the error, the source and the room.
+fn offending() -> Vec<Vec<u8>> {
+    let with = |mut packet: Vec<u8>, changes: &[(usize, u8)]| {
+        changes.iter().for_each(|(at, byte)| packet[*at] = *byte);
+        packet
+    };
+    let mut all = packets();
+    // ICMP: a query and an error, alone, behind options, and behind each kind of extension header.
+    for kind in [8, 3] {
+        all.push(with(v4(28, 0), &[(9, 1), (20, kind)]));
+        all.push(with(v4(32, 0), &[(0, 0x46), (9, 1), (24, kind)]));
+    }
+    for kind in [128, 1, 137] {
+        all.push(with(v6(8, 0), &[(6, 58), (40, kind)]));
+        for header in [0, 43, 44, 60] {
+            all.push(with(v6(24, 0), &[(6, header), (40, 60), (48, 58), (56, kind)]));
+        }
+        all.push(with(v6(32, 0), &[(6, 51), (40, 58), (41, 4), (64, kind)]));
+    }
+    // Fragments, addresses that are no host's, and packets that are too big.
+    all.push(with(v4(28, 0), &[(6, 0x20), (7, 1)]));
+    all.push(with(v6(16, 0), &[(6, 44), (40, 17), (43, 9)]));
+    all.push(with(v4(28, 0), &[(16, 224)]));
+    all.push(with(v6(8, 0), &[(24, 0xff)]));
+    all.push(with(v6(8, 0), &[(24, 0xfe), (25, 0x80)]));
+    all.push(with(v4(700, 0), &[(6, 0x40)]));
+    all.push(v6(1300, 0));
+    let sources = [&[][..], &[10, 0, 0, 9], &[0xfd; 16]];
+    let mut seeds = Vec::new();
+    for (number, packet) in all.into_iter().enumerate() {
+        for (choice, source) in sources.into_iter().enumerate() {
+            let [choice, ..] = (2 * choice).to_le_bytes();
+            let [odd, ..] = (number % 2).to_le_bytes();
+            // The MTU is 600 or, where every link carries more, that.
+            seeds.push([&[16 | choice | odd, 0x58, 2], source, &packet].concat());
+            seeds.push([&[16 | choice | (1 - odd), 0x58, 2], source, &packet].concat());
+        }
+        seeds.push([&[24, 0, 0, 11][..], &packet].concat());
+    }
+    seeds
 }
 
 fn padded() -> Vec<Vec<u8>> {

@@ -69,6 +69,13 @@ pub const TARGETS: &[Target] = &[
         reaches: &["wg-datapath/src/decap.rs", "wg-datapath/src/lane/incoming.rs", "wg-datapath/src/ip.rs"],
     },
     Target {
+        name: "icmp",
+        body: crate::icmp,
+        dictionary: Some("ip"),
+        max_len: 2048,
+        reaches: &["wg-datapath/src/icmp.rs"],
+    },
+    Target {
         name: "initiator",
         body: crate::initiator,
         dictionary: Some("wire"),

@@ -229,9 +229,14 @@ fn errors_are_seen_behind_extension_headers() {
 fn no_error_about_fragments_but_the_first() {
     // RFC 1122, 3.2.2
     let packet = v4(17, &[0; 24]);
-    for (fragment, answered) in
-        [([0x20, 0], true), ([0x20, 1], false), ([0, 1], false), ([0x1f, 0xff], false), ([0, 0], true)]
-    {
+    for (fragment, answered) in [
+        ([0x20, 0], true),
+        ([0x20, 1], false),
+        ([0, 1], false),
+        ([0x10, 0], false),
+        ([0x1f, 0xff], false),
+        ([0, 0], true),
+    ] {
         assert_eq!(is_answered(&changed(&packet, 6, &fragment)), answered, "{fragment:?}");
     }
     let packet = v6(44, &[17, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -27,27 +27,24 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
 mod packet;
+mod slot;
 
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use wg_aead::{Checksum, Sum};
 
-use self::packet::{Addresses, Candidate, Class, Key, Same};
+use self::packet::{Addresses, Candidate, Class, Flow, Key};
+use self::slot::Slot;
 use crate::header::{
-    IPV4_ADDRESSES, IPV4_CHECKSUM, IPV4_TOTAL_LEN, IPV6_ADDRESSES, IPV6_LEN, IPV6_PAYLOAD_LEN, TCP,
-    TCP_CHECKSUM, TCP_FLAGS, TCP_LEN, Transport, UDP, UDP_CHECKSUM, UDP_LENGTH, field, fold, put, sum,
+    IPV4_ADDRESSES, IPV4_CHECKSUM, IPV4_TOTAL_LEN, IPV6_ADDRESSES, IPV6_PAYLOAD_LEN, TCP, TCP_CHECKSUM,
+    TCP_FLAGS, Transport, UDP, UDP_CHECKSUM, UDP_LENGTH, field, fold, length, put, sum,
 };
 use crate::ip::IpVersion;
 use crate::offload::{Offload, Segmentation, SegmentationKind, TunOffloads};
 
 /// The packets a batch has at most, and so a frame.
 pub const MAX_MERGED: usize = 128;
-
-/// The longest frame.
-const MAX_FRAME: usize = 65_535;
-/// IPv6 and the longest TCP header.
-const MAX_HEAD: usize = IPV6_LEN + 60;
 
 /// Buckets of the table of flows, and places in each.
 const BUCKETS: usize = 64;
@@ -93,6 +90,8 @@ pub struct Coalescer {
     /// How many packets were pushed.
     packets: usize,
     groups: Vec<Slot>,
+    /// The group that has grown last.
+    last: u8,
     /// The next packet of the same group.
     next: [u8; MAX_MERGED],
     /// Groups by the hash of their flow, the youngest first.
@@ -102,34 +101,13 @@ pub struct Coalescer {
     has_barriers: bool,
 }
 
-/// A group, and what its next packet must be.
-#[derive(Clone, Debug)]
-struct Slot {
-    first: u8,
-    last: u8,
-    count: u8,
-    is_open: bool,
-    frame_len: usize,
-    /// `None` for a packet that is never merged; what follows is then of no use.
-    key: Option<Key>,
-    same: Same,
-    start: usize,
-    header_len: usize,
-    segment_size: usize,
-    identification: u16,
-    sequence: u32,
-    /// FIN and PSH of the last packet.
-    last_flags: u8,
-    /// The headers of the first packet.
-    head: [u8; MAX_HEAD],
-}
-
 impl Default for Coalescer {
     fn default() -> Self {
         Self {
             offloads: TunOffloads::default(),
             packets: 0,
             groups: Vec::with_capacity(MAX_MERGED),
+            last: NONE,
             next: [NONE; MAX_MERGED],
             table: [[NONE; WAYS]; BUCKETS],
             barriers: [0; BUCKETS],
@@ -145,6 +123,7 @@ impl Coalescer {
         self.offloads = offloads;
         self.packets = 0;
         self.groups.clear();
+        self.last = NONE;
         self.table = [[NONE; WAYS]; BUCKETS];
         if core::mem::take(&mut self.has_barriers) {
             self.barriers = [0; BUCKETS];
@@ -162,9 +141,16 @@ impl Coalescer {
             return false;
         }
         self.packets = self.packets.saturating_add(1);
+        // Most packets continue what the one before began, which is seen without looking for their flow.
+        if let Some(slot) = self.groups.get_mut(usize::from(self.last))
+            && let Some(candidate) = slot.candidate(packet, sum)
+        {
+            append(slot, &mut self.next, number, &candidate);
+            return true;
+        }
         match Class::of(packet) {
             Class::Flow(flow) if self.may_merge(&flow.key) => {
-                self.push_of_flow(number, packet, &flow.key, flow.candidate(packet, sum));
+                self.push_of_flow(number, packet, &flow, flow.candidate(packet, sum));
             }
             Class::Unclear(addresses) => {
                 self.end_all_between(&addresses);
@@ -193,7 +179,8 @@ impl Coalescer {
     }
 
     #[inline]
-    fn push_of_flow(&mut self, number: u8, packet: &[u8], key: &Key, candidate: Option<Candidate>) {
+    fn push_of_flow(&mut self, number: u8, packet: &[u8], flow: &Flow, candidate: Option<Candidate>) {
+        let key = &flow.key;
         let oldest =
             if self.has_barriers { self.barrier(&key.addresses).map_or(0, |barrier| *barrier) } else { 0 };
         // There are fewer groups than `NONE`.
@@ -212,10 +199,8 @@ impl Coalescer {
             return;
         };
         if let Some(slot) = slot.filter(|slot| slot.takes(packet, &candidate)) {
-            if let Some(next) = self.next.get_mut(usize::from(slot.last)) {
-                *next = number;
-            }
-            slot.append(number, &candidate);
+            append(slot, &mut self.next, number, &candidate);
+            self.last = own.map_or(NONE, |way| *way);
             return;
         }
         if let Some(way) = own {
@@ -226,11 +211,13 @@ impl Coalescer {
                 *youngest = new;
             }
         }
-        self.groups.push(Slot::begin(number, packet, key, &candidate));
+        self.last = new;
+        self.groups.push(Slot::begin(number, packet, flow, &candidate));
     }
 
     fn end_all_between(&mut self, addresses: &Addresses) {
         self.has_barriers = true;
+        self.last = NONE;
         let groups = u8::try_from(self.groups.len()).unwrap_or(NONE);
         if let Some(barrier) = self.barrier(addresses) {
             *barrier = groups;
@@ -242,94 +229,12 @@ impl Coalescer {
     }
 }
 
-impl Slot {
-    #[inline]
-    const fn alone(number: u8, frame_len: usize) -> Self {
-        Self {
-            first: number,
-            last: number,
-            count: 1,
-            is_open: false,
-            frame_len,
-            key: None,
-            same: Same::NOTHING,
-            start: 0,
-            header_len: 0,
-            segment_size: 0,
-            identification: 0,
-            sequence: 0,
-            last_flags: 0,
-            head: [0; MAX_HEAD],
-        }
+#[inline]
+fn append(slot: &mut Slot, next: &mut [u8; MAX_MERGED], number: u8, candidate: &Candidate) {
+    if let Some(next) = next.get_mut(usize::from(slot.last)) {
+        *next = number;
     }
-
-    #[inline]
-    fn begin(number: u8, packet: &[u8], key: &Key, candidate: &Candidate) -> Self {
-        let mut slot = Self {
-            key: Some(*key),
-            same: candidate.same,
-            start: candidate.start,
-            header_len: candidate.header_len,
-            segment_size: candidate.payload_len,
-            ..Self::alone(number, candidate.header_len)
-        };
-        // All that there is room for, which needs no loop.
-        if let Some(head) = packet.first_chunk() {
-            slot.head = *head;
-        } else if let Some(head) = slot.head.get_mut(..packet.len()) {
-            head.copy_from_slice(packet);
-        }
-        slot.follow(candidate);
-        slot
-    }
-
-    /// Whether a packet of the flow continues the group.
-    #[inline]
-    fn takes(&self, packet: &[u8], candidate: &Candidate) -> bool {
-        self.is_open
-            && self.same == candidate.same
-            && self.sequence == candidate.sequence
-            && self.identification == candidate.identification
-            && candidate.payload_len <= self.segment_size
-            && self.frame_len.saturating_add(candidate.payload_len) <= MAX_FRAME
-            && self.has_options_of(packet)
-    }
-
-    /// The TCP options are equal; that they are as long is in `same`.
-    #[inline]
-    fn has_options_of(&self, packet: &[u8]) -> bool {
-        let from = self.start.saturating_add(TCP_LEN);
-        let (Some(own), Some(others)) =
-            (self.head.get(from..self.header_len), packet.get(from..self.header_len))
-        else {
-            return true;
-        };
-        // Whole words, which is sooner than a call for a few bytes.
-        own.as_chunks::<4>().0 == others.as_chunks::<4>().0
-    }
-
-    #[inline]
-    fn append(&mut self, number: u8, candidate: &Candidate) {
-        self.last = number;
-        self.count = self.count.saturating_add(1);
-        self.follow(candidate);
-    }
-
-    /// What the next packet must be behind this one.
-    #[inline]
-    fn follow(&mut self, candidate: &Candidate) {
-        self.frame_len = self.frame_len.saturating_add(candidate.payload_len);
-        self.last_flags = candidate.last_flags;
-        self.is_open = candidate.last_flags == 0 && candidate.payload_len == self.segment_size;
-        if let Some(Key { version, transport, .. }) = self.key {
-            if version == IpVersion::V4 {
-                self.identification = candidate.identification.wrapping_add(1);
-            }
-            if transport == Transport::Tcp {
-                self.sequence = candidate.sequence.wrapping_add(u32::from(length(candidate.payload_len)));
-            }
-        }
-    }
+    slot.append(number, candidate);
 }
 
 /// Packets that become one frame, or one that stays as it is.
@@ -487,11 +392,4 @@ fn hash([a, b, c, d]: &Addresses, ports: u32) -> usize {
         a ^ b.rotate_left(13) ^ c.rotate_left(29) ^ d.rotate_left(43) ^ u64::from(ports).rotate_left(20);
     let product = (mixed ^ mixed >> 32).wrapping_mul(MULTIPLIER);
     usize::try_from(product >> SHIFT).unwrap_or(0)
-}
-
-/// A length, which is less than 64 KiB as that of the frame is.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "no part of a frame is longer than the frame")]
-const fn length(len: usize) -> u16 {
-    len as u16
 }

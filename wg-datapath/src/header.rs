@@ -96,6 +96,13 @@ pub(crate) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) -
     Some(())
 }
 
+/// A length, which is less than 64 KiB as that of the frame is.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "no part of a frame is longer than the frame")]
+pub(crate) const fn length(len: usize) -> u16 {
+    len as u16
+}
+
 /// The sum of big-endian words, not folded.
 #[inline]
 pub(crate) fn sum(bytes: &[u8]) -> u64 {

@@ -27,7 +27,7 @@ use wg_aead::Checksum;
 use crate::header::{
     CWR, FIN, FRAGMENT_BITS, IPV4_CHECKSUM, IPV4_FRAGMENT, IPV4_ID, IPV4_LEN, IPV4_PROTOCOL, IPV4_TOTAL_LEN,
     IPV6_LEN, IPV6_NEXT, IPV6_PAYLOAD_LEN, PSH, TCP, TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_FLAGS, TCP_LEN,
-    TCP_SEQUENCE, Transport, UDP, UDP_CHECKSUM, UDP_LEN, UDP_LENGTH, field, fold, put, sum, word,
+    TCP_SEQUENCE, Transport, UDP, UDP_CHECKSUM, UDP_LEN, UDP_LENGTH, field, fold, length, put, sum, word,
 };
 use crate::ip::IpVersion;
 use crate::offload::{Offload, Segmentation, SegmentationKind};
@@ -363,13 +363,6 @@ fn tcp_header_len(frame: &[u8], start: usize) -> Result<usize, SegmentError> {
     let [offset] = field(frame, start.saturating_add(TCP_DATA_OFFSET)).ok_or(SegmentError::Truncated)?;
     let len = usize::from(offset >> 4).saturating_mul(4);
     if len < TCP_LEN { Err(SegmentError::Truncated) } else { Ok(len) }
-}
-
-/// A length, which is less than 64 KiB as that of the frame is.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "no part of a frame is longer than the frame")]
-const fn length(len: usize) -> u16 {
-    len as u16
 }
 
 /// The number of a packet, as what is added to a field of 16 bits.

@@ -26,6 +26,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "initiator" => initiator(),
         "replay_window" => replay(),
         "aead" => batches(),
+        "segment" => frames(),
         "allowed_ips" | "cookie_reply" | "device_datagrams" => Vec::new(),
         _ => return Vec::new(),
     };
@@ -39,6 +40,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             | "initiator"
             | "replay_window"
             | "responder"
+            | "segment"
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(0x5eed);
         for len in (1..=32).map(|n| n * 24) {
@@ -72,6 +74,32 @@ fn batches() -> Vec<Vec<u8>> {
             }
         }
     }
+    all
+}
+
+/// Frames of every kind to be split, right and twisted, and batches to be merged: one flow, flows that take turns, and
+/// every change of a packet among packets that follow each other.
+fn frames() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for kind in 0..4_u8 {
+        for twist in [0, 1, 2, 3, 5, 6] {
+            for (size, len) in [(100_u16, 1000_u16), (64, 65), (1, 5), (0, 40), (1448, 2000)] {
+                let mut script = vec![0, kind];
+                script.extend(size.to_le_bytes());
+                script.extend([twist, kind, kind % 2 * 3, 0xd9]);
+                script.extend(len.to_le_bytes());
+                script.extend([1, 6, 0, 0, 0x20]);
+                all.push(script);
+            }
+        }
+    }
+    for flow in 0..8_u8 {
+        all.push(vec![1, 0, flow | 0xf8, 5, flow | 0xf8, 5, flow | 2 << 3, 2, 39]);
+        for action in 0..16 {
+            all.push(vec![1, 0, flow | 0xf8, 2, flow | action << 3, 0, 8, flow | 0xf8, 2, flow | action << 3, 0, 8, flow | 0xf8, 2]);
+        }
+    }
+    all.push([1, 0].into_iter().chain((0..40).flat_map(|turn| [turn % 8 | 0xf8, turn % 3])).collect());
     all
 }
 

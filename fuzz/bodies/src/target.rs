@@ -123,6 +123,13 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "segment",
+        body: crate::segment,
+        dictionary: Some("ip"),
+        max_len: 512,
+        reaches: &["wg-datapath/src/segment.rs", "wg-datapath/src/coalesce", "wg-datapath/src/header.rs"],
+    },
+    Target {
         name: "two_peers",
         body: crate::two_peers,
         dictionary: None,

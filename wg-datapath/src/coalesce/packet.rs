@@ -8,7 +8,7 @@ use crate::header::{
     ACK, CWR, FIN, FRAGMENT_BITS, IPV4_ADDRESSES, IPV4_CHECKSUM, IPV4_FRAGMENT, IPV4_ID, IPV4_LEN,
     IPV4_TOTAL_LEN, IPV6_ADDRESSES, IPV6_LEN, IPV6_PAYLOAD_LEN, PSH, RST, SYN, TCP, TCP_ACKNOWLEDGMENT,
     TCP_CHECKSUM, TCP_DATA_OFFSET, TCP_LEN, TCP_SEQUENCE, TCP_URGENT, Transport, UDP, UDP_CHECKSUM, UDP_LEN,
-    UDP_LENGTH, URG, field, fold, sum, word,
+    UDP_LENGTH, URG, field, sum, word,
 };
 use crate::ip::IpVersion;
 
@@ -51,7 +51,7 @@ pub(super) struct Flow {
     network: u64,
     identification: u16,
     /// What is added to the sum of the packet for that of transport header, payload and pseudo header.
-    sum: u64,
+    pub(super) sum: u64,
     start: usize,
 }
 
@@ -110,8 +110,7 @@ fn v4(header: &[u8; IPV4_LEN], packet: &[u8]) -> Class {
     let transport_len = packet.len().saturating_sub(IPV4_LEN);
     Class::Flow(Flow {
         key: Key { addresses, ports: u32::from_be_bytes(ports), version: IpVersion::V4, transport },
-        // The split never writes 0xffff for 0.
-        network_is_right: fold(sum(header)) == 0xffff && word(header, IPV4_CHECKSUM) != Some(0xffff),
+        network_is_right: v4_is_right(header),
         network: u64::from(tos) << 24 | u64::from(ttl) << 16 | u64::from(fragment),
         identification: word(header, IPV4_ID).unwrap_or(0),
         // The header, if it is right, sums up to nothing.
@@ -154,6 +153,18 @@ fn v6(header: &[u8; IPV6_LEN], packet: &[u8]) -> Class {
     })
 }
 
+/// Whether the header checksum is what the split writes, which is never 0xffff for 0.
+#[inline]
+pub(super) fn v4_is_right(header: &[u8; IPV4_LEN]) -> bool {
+    verifies(sum(header)) && word(header, IPV4_CHECKSUM) != Some(0xffff)
+}
+
+/// Whether a sum over anything but zeros is that of bytes that include their checksum.
+#[inline]
+pub(super) const fn verifies(sum: u64) -> bool {
+    sum.is_multiple_of(0xffff)
+}
+
 #[inline]
 const fn transport(protocol: u8) -> Option<Transport> {
     match protocol {
@@ -168,7 +179,7 @@ impl Flow {
     #[inline]
     pub(super) fn candidate(&self, packet: &[u8], sum: Sum) -> Option<Candidate> {
         let all = u64::from(u16::from_be_bytes(sum.to_be_bytes())).wrapping_add(self.sum);
-        if !self.network_is_right || fold(all) != 0xffff {
+        if !self.network_is_right || !verifies(all) {
             return None;
         }
         match self.key.transport {

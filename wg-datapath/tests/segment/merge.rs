@@ -4,7 +4,8 @@ use wg_datapath::offload::{Offload, TunOffloads};
 use wg_datapath::{Coalescer, MAX_MERGED, Sum};
 
 use super::example::{
-    ACK, ALL, CWR, ECE, EVERY, Example, FIN, Ip, PSH, RST, SYN, Transport, URG, groups, groups_of, merge,
+    ACK, ALL, CWR, ECE, EVERY, Example, FIN, Ip, PSH, RST, SYN, Transport, URG, complete, groups, groups_of,
+    merge,
 };
 
 const APART: [&[usize]; 2] = [&[0], &[1]];
@@ -176,6 +177,52 @@ fn checksums_that_are_wrong_keep_a_packet_alone_and_end_the_group() {
 }
 
 #[test]
+fn a_header_that_is_not_right_is_not_made_up_for_by_the_payload() {
+    let mut packets: Vec<_> = flow(Ip::V4, Transport::Udp).run(5).iter().map(Example::packet).collect();
+    let apart = [&[0, 1][..], &[2], &[3, 4]];
+    let add = |packet: &mut [u8], at: usize, what: u16| {
+        let word = u16::from_be_bytes([packet[at], packet[at + 1]]).wrapping_add(what);
+        packet[at..at + 2].copy_from_slice(&word.to_be_bytes());
+    };
+    let right = packets[2].clone();
+    // The header checksum one more, the payload one less.
+    add(&mut packets[2], 10, 1);
+    add(&mut packets[2], 40, u16::MAX);
+    assert_eq!(groups_of(&packets), apart);
+    // The length one less, its checksum one more.
+    packets[2] = right;
+    add(&mut packets[2], 2, u16::MAX);
+    add(&mut packets[2], 10, 1);
+    assert_eq!(groups_of(&packets), apart);
+}
+
+#[test]
+fn a_header_checksum_of_ffff_keeps_a_packet_alone() {
+    // It is right where 0 is, but would come back as 0.
+    let first = flow(Ip::V4, Transport::Tcp).with(|example| example.id = 0);
+    let missing = u16::from_be_bytes([first.packet()[10], first.packet()[11]]);
+    let packets = first.with(|example| example.id = missing - 2).run(5);
+    let mut packets: Vec<_> = packets.iter().map(Example::packet).collect();
+    assert_eq!(packets[2][10..12], [0, 0]);
+    assert_eq!(groups_of(&packets), [[0, 1, 2, 3, 4]]);
+    packets[2][10..12].fill(0xff);
+    assert_eq!(groups_of(&packets), [&[0, 1][..], &[2], &[3, 4]]);
+}
+
+#[test]
+fn a_tcp_header_that_is_too_short_keeps_a_packet_alone() {
+    for ip in [Ip::V4, Ip::V6] {
+        let packets = flow(ip, Transport::Tcp).run(5).into_iter().map(|example| {
+            let mut packet = example.frame();
+            packet[example.start() + 12] = 0x40;
+            complete(&mut packet, example.checksum());
+            packet
+        });
+        assert_eq!(groups_of(&packets.collect::<Vec<_>>()).len(), 5);
+    }
+}
+
+#[test]
 fn a_checksum_of_zero_keeps_a_packet_alone() {
     // In UDP there is none; in TCP it is right, but would come back as 0xffff.
     for (ip, transport) in EVERY {
@@ -341,6 +388,11 @@ fn a_cleared_plan_remembers_nothing() {
     let merged = merge(&mut plan, ALL, &packets);
     assert_eq!(merged.iter().map(|(numbers, ..)| numbers.clone()).collect::<Vec<_>>(), [[0, 1]]);
     assert_eq!(merge(&mut plan, ALL, &[]), []);
+
+    // Nor does what hides a flow elsewhere bring back what hid one here.
+    let elsewhere = hidden.with(|example| example.hosts = [7, 8]);
+    let merged = merge(&mut plan, ALL, &[first.packet(), elsewhere.packet(), first.next().packet()]);
+    assert_eq!(merged.iter().map(|(numbers, ..)| &numbers[..]).collect::<Vec<_>>(), [&[0, 2][..], &[1]]);
 }
 
 #[test]

@@ -143,6 +143,12 @@ fn frames_that_contradict_themselves_are_refused() {
     assert_eq!(refused(&v4, &|bytes| bytes.truncate(19)), SegmentError::Truncated);
     assert_eq!(refused(&v6, &|bytes| bytes.truncate(39)), SegmentError::Truncated);
     assert_eq!(refused(&v4, &|bytes| bytes[0] = 0x44), SegmentError::Truncated);
+    assert_eq!(refused(&v6, &|bytes| (bytes[6], bytes[41]) = (60, 255)), SegmentError::HeadersTooLong);
+    let udp = Example::new(Ip::V4, Transport::Udp, 30);
+    let mut bytes = udp.frame();
+    bytes[0] = 0x44;
+    let checksum = Some(Checksum { start: 16, offset: 6 });
+    assert_eq!(split(&bytes, &Offload { checksum, ..udp.offload(10) }), Err(SegmentError::Truncated));
     assert_eq!(refused(&v4, &|bytes| bytes[0] = 0x55), SegmentError::WrongKind);
     assert_eq!(refused(&v4, &|bytes| bytes[32] = 0x40), SegmentError::Truncated, "a TCP header of 16 bytes");
     assert_eq!(refused(&v4, &|bytes| bytes.push(0)), SegmentError::BadLength);

@@ -201,6 +201,12 @@ impl<A> OutBatch<A> {
         self.segments.push(Segment { offset, len: message }).is_ok() && self.sources.push(source).is_ok()
     }
 
+    /// Tells whether the next packet of a frame fits.
+    pub(crate) fn fits(&self, frame: &OutFrame, mtu: usize) -> bool {
+        let message = padded_len(frame.segmenter().packet_len(frame.next()), mtu) + TRANSPORT_OVERHEAD;
+        self.end() + message <= self.slab.len() && !self.sources.is_full() && !self.frames.is_full()
+    }
+
     /// Takes as many packets of a frame as fit and tells how many that were. The frame itself is to be given to
     /// [`Self::keep`], also if it has more.
     pub(crate) fn take(&mut self, frame: &mut OutFrame, mtu: usize) -> usize {

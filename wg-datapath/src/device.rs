@@ -30,6 +30,7 @@ use crate::deadlines::Deadlines;
 use crate::drop::DropReason;
 use crate::index_table::IndexTable;
 use crate::peer_table::PeerTable;
+use crate::queue::FlowHash;
 use crate::staged::StagedPool;
 use crate::stats::DropCounters;
 use handshake::HandshakeQueue;
@@ -126,6 +127,8 @@ pub struct Device<A, R, D = PrivateKey> {
     pub(crate) staged: StagedPool,
     pub(crate) drops: DropCounters,
     pub(crate) mtu: usize,
+    /// Tells inner flows apart.
+    pub(crate) flow_hash: FlowHash,
     /// How often the static key changed: what was made under an older one must not leave any more.
     pub(crate) key_changes: u32,
     rng: R,
@@ -150,9 +153,10 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     ///
     /// # Errors
     ///
-    /// The error of the entropy source, which is asked for the secret of the limiter.
+    /// The error of the entropy source, which is asked for the secrets of the limiter and of the hash of flows.
     pub fn new(config: Config, mut rng: R) -> Result<Self, R::Error> {
         let limiter_key = rng.try_next_u64()?;
+        let flow_hash = FlowHash::new(rng.try_next_u64()?);
         Ok(Self {
             identity: None,
             peers: PeerTable::default(),
@@ -161,6 +165,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             staged: StagedPool::new(config.staged_bytes),
             drops: DropCounters::default(),
             mtu: capped_mtu(config.mtu),
+            flow_hash,
             key_changes: 0,
             rng,
             up: false,

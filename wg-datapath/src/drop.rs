@@ -92,6 +92,10 @@ drop_reasons! {
     DeviceDown, "device_down", Public;
     /// The session ran out between counter and seal.
     SealFailed, "seal_failed", Public;
+    /// The queue behind the TUN was full, and this was at its longest flow.
+    QueueOverflow, "queue_overflow", Public;
+    /// The flow had waited too long in the queue behind the TUN, and had to be told.
+    QueueDelay, "queue_delay", Public;
     /// The queue in front of the socket was full.
     SendQueueFull, "send_queue_full", Public;
     /// The socket refused the datagram.
@@ -276,7 +280,7 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), number);
         }
-        assert_eq!(DropReason::ALL.len(), 49);
+        assert_eq!(DropReason::ALL.len(), 51);
         assert_eq!(DropReason::ALL.last(), Some(&DropReason::NoBuffer));
     }
 

@@ -5,8 +5,9 @@
 
 use crate::ip;
 use crate::peer_table::PeerId;
+use crate::queue::{Queued, Signal};
 use crate::segment::Segmenter;
-use crate::slab::Slab;
+use crate::slab::{Slab, SlabClass};
 
 /// A frame with the peer it goes to.
 #[derive(Debug)]
@@ -31,9 +32,9 @@ impl OutFrame {
         self.slab.get(..self.len).unwrap_or_default()
     }
 
-    /// The memory that it holds.
-    pub(crate) fn held(&self) -> usize {
-        self.slab.len()
+    /// Whether it holds a large slab.
+    pub(crate) fn is_large(&self) -> bool {
+        self.slab.len() > SlabClass::Small.bytes()
     }
 
     pub(crate) const fn segmenter(&self) -> &Segmenter {
@@ -82,5 +83,25 @@ impl OutFrame {
     /// Gives the buffer back.
     pub(crate) fn into_slab(self) -> Slab {
         self.slab
+    }
+}
+
+impl Queued for OutFrame {
+    fn bytes(&self) -> usize {
+        self.len
+    }
+
+    /// A frame is marked as a whole if its flow understands that, or loses the packet that would leave next.
+    fn signal(&mut self) -> Signal {
+        let headers = self.slab.get_mut(..self.len).unwrap_or_default();
+        if ip::mark_ce(headers) {
+            self.segmenter.headers_changed(headers);
+            Signal::Marked
+        } else if self.remaining() > 1 {
+            self.advance(1);
+            Signal::LostSegment
+        } else {
+            Signal::Drop
+        }
     }
 }

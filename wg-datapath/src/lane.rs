@@ -32,6 +32,7 @@ use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
 use crate::frame::OutFrame;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
+use crate::queue::{IngressQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
 
 /// Datagrams taken in by one call.
@@ -54,15 +55,15 @@ const OPEN_BATCHES: usize = 8;
 const DRAIN: usize = 128;
 /// Frames that wait in the queue of the lane.
 const QUEUED_FRAMES: usize = 1024;
-/// Bytes of the slabs they are in.
-const QUEUED_BYTES: usize = 4 << 20;
+/// Those among them that are in large slabs.
+const QUEUED_LARGE: usize = 64;
 /// Batches out that are under way at once: those at work, or that the socket pushed back.
 const OUT_BATCHES: usize = 17;
 /// Slabs for packets that come singly: those that wait, those in batches, and the one to read into.
 const SMALL_SLABS: usize = QUEUED_FRAMES + OUT_BATCHES * BATCH_SEGMENTS + 1;
 /// Slabs for everything else: for what comes in, for frames that wait, for batches on their way out with what they are sealed
 /// from and the rest of that, and those to read into and to write from.
-const LARGE_SLABS: usize = IN_SLABS + QUEUED_BYTES / SlabClass::Large.bytes() + 3 * OUT_BATCHES + 2;
+const LARGE_SLABS: usize = IN_SLABS + QUEUED_LARGE + 3 * OUT_BATCHES + 2;
 
 /// The buffers of a lane and what is under way in it.
 #[derive(Debug)]
@@ -77,8 +78,9 @@ pub struct Lane<A> {
     /// The last frame was large, so the next will be.
     expects_large: bool,
     /// Frames that wait.
-    queue: VecDeque<OutFrame>,
-    queued_bytes: usize,
+    queue: IngressQueue<OutFrame>,
+    /// How many of them are in large slabs.
+    queued_large: usize,
     ready_in: VecDeque<Box<InBatch<A>>>,
     /// Sealed, and not yet taken by the socket; in order.
     blocked: VecDeque<Box<OutBatch<A>>>,
@@ -109,8 +111,11 @@ impl<A> Default for Lane<A> {
             outbox: Slab::default(),
             coalescer: Some(Box::default()),
             expects_large: false,
-            queue: VecDeque::with_capacity(QUEUED_FRAMES),
-            queued_bytes: 0,
+            queue: IngressQueue::new(QueueConfig {
+                capacity_frames: QUEUED_FRAMES,
+                ..QueueConfig::default()
+            }),
+            queued_large: 0,
             ready_in: VecDeque::with_capacity(RECV_SLOTS),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
             held: VecDeque::with_capacity(control::HELD),
@@ -145,7 +150,7 @@ impl<A> Lane<A> {
     }
 
     fn queue_is_full(&self) -> bool {
-        self.queue.len() >= QUEUED_FRAMES || self.queued_bytes + SlabClass::Large.bytes() > QUEUED_BYTES
+        self.queue.is_full() || self.queued_large >= QUEUED_LARGE
     }
 
     /// Tells whether the TUN device is to be read again: after the executor saw it readable. A lane that met the end of a

@@ -188,6 +188,18 @@ impl Segmenter {
         self.rewrite(frame, at, out).is_some()
     }
 
+    /// Takes in that the ECN field of the frame was changed, and its IPv4 checksum with it.
+    pub(crate) fn headers_changed(&mut self, frame: &[u8]) {
+        let (Some(Checksum { start, .. }), 1.., IpVersion::V4) =
+            (self.checksum, self.header_len, self.version)
+        else {
+            return;
+        };
+        if let Some(sum) = frame.get(..start).and_then(unchanging_sum) {
+            self.ip_sum = sum;
+        }
+    }
+
     fn whole(frame: &[u8], checksum: Option<Checksum>) -> Result<Self, SegmentError> {
         if let Some(Checksum { start, offset }) = checksum {
             let end = start.checked_add(offset).and_then(|field| field.checked_add(2));
@@ -260,12 +272,8 @@ impl Segmenter {
             pseudo_sum: plus(pseudo_sum, !length(frame.len().saturating_sub(start))),
         };
         if version == IpVersion::V4 {
-            let changing = [IPV4_TOTAL_LEN, IPV4_ID, IPV4_CHECKSUM];
             split.identification = word(frame, IPV4_ID).ok_or(truncated)?;
-            split.ip_sum =
-                changing.iter().try_fold(fold(sum(frame.get(..start).ok_or(truncated)?)), |all, at| {
-                    Ok(plus(all, !word(frame, *at).ok_or(truncated)?))
-                })?;
+            split.ip_sum = frame.get(..start).and_then(unchanging_sum).ok_or(truncated)?;
         }
         if transport == Transport::Tcp {
             let sequence = start.saturating_add(TCP_SEQUENCE);
@@ -314,6 +322,13 @@ impl Segmenter {
         }
         put(transport, offset, plus(self.pseudo_sum, transport_len).to_be_bytes())
     }
+}
+
+/// The sum of an IPv4 header without what is another in each packet.
+fn unchanging_sum(header: &[u8]) -> Option<u16> {
+    [IPV4_TOTAL_LEN, IPV4_ID, IPV4_CHECKSUM]
+        .iter()
+        .try_fold(fold(sum(header)), |all, at| Some(plus(all, !word(header, *at)?)))
 }
 
 /// Version, protocol, and where the transport header starts.

@@ -36,6 +36,8 @@ mod order;
 mod pair;
 #[path = "device/pressure.rs"]
 mod pressure;
+#[path = "device/queueing.rs"]
+mod queueing;
 #[path = "device/roaming.rs"]
 mod roaming;
 #[path = "device/timers.rs"]

@@ -6,15 +6,17 @@ use alloc::boxed::Box;
 use rand_core::TryCryptoRng;
 use wg_proto::dh::Dh;
 
-use super::{DRAIN, LaneIo};
+use super::{DRAIN, Lane, LaneIo};
 use crate::batch::OutBatch;
 use crate::batch_aead::BatchAead;
 use crate::drop::DropReason;
 use crate::encap::Begun;
 use crate::frame::OutFrame;
 use crate::io::{Frame, IoError, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::queue::{Cause, Loss, Popped};
 use crate::segment::Segmenter;
-use crate::slab::SlabClass;
+use crate::slab::{SlabClass, SlabPool};
+use crate::stats::DropCounters;
 
 impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
@@ -87,44 +89,44 @@ where
         let slot = self.device.route(bytes)?;
         let peer = self.device.peers.at(slot).map(|peer| peer.id).ok_or(DropReason::NoPeerForDestination)?;
         let segmenter = Segmenter::new(bytes, &offload).map_err(|_| DropReason::OutMalformedFrame)?;
+        let flow = self.device.flow_hash.flow(bytes);
         let frame = OutFrame::new(core::mem::take(slab), len, segmenter, peer);
-        self.lane.queued_bytes += frame.held();
-        self.lane.queue.push_back(frame);
+        self.lane.queued_large += usize::from(frame.is_large());
+        let Lane { queue, slabs, queued_large, .. } = &mut *self.lane;
+        queue.push(frame, slot, flow, self.now.instant, &mut |_, loss| {
+            count_loss(loss, &mut self.device.drops, slabs, queued_large);
+        });
         Ok(())
     }
 
-    /// The next packets of one peer, as many as there are and fit.
+    /// The next packets of one peer, as many as it has in its turn and fit.
     pub(super) fn next_batch(&mut self) -> Option<Box<OutBatch<A>>> {
-        let peer = self.lane.queue.front()?.peer;
+        if self.lane.queue.is_empty() {
+            return None;
+        }
         let mut batch = self.lane.spare_out.pop().unwrap_or_default();
         let Some(slab) = self.lane.slabs.take(SlabClass::Large) else {
             self.lane.spare_out.push(batch);
             return None;
         };
-        (batch.slab, batch.peer) = (slab, Some(peer));
-        let mtu = self.device.mtu;
-        while let Some(mut frame) = self.lane.queue.pop_front() {
-            let bytes = frame.held();
-            if frame.peer != peer || batch.take(&mut frame, mtu) == 0 {
-                if batch.is_empty() {
-                    // Not even the first packet fits an empty slab.
-                    self.lane.queued_bytes -= bytes;
-                    self.device.drops.count_many(DropReason::OutTooLong, frame.remaining() as u64);
-                    self.lane.slabs.put(frame.into_slab());
-                    continue;
-                }
-                self.lane.queue.push_front(frame);
-                break;
+        batch.slab = slab;
+        while let Some(popped) = self.pop_for(&batch) {
+            let Popped { mut frame, peer, flow, pushed_at } = popped;
+            batch.peer = Some(frame.peer);
+            if batch.take(&mut frame, self.device.mtu) == 0 {
+                // Not even one packet fits an empty slab.
+                self.device.drops.count_many(DropReason::OutTooLong, frame.remaining() as u64);
+                self.lane.slabs.put(frame.into_slab());
+                continue;
             }
-            self.lane.queued_bytes -= bytes;
             let rest = frame.remaining();
             if rest > 0 {
                 let slab = self.lane.slabs.take(SlabClass::Large);
-                match slab.and_then(|slab| frame.rest_into(slab)) {
-                    Some(rest) => {
-                        self.lane.queued_bytes += rest.held();
-                        self.lane.queue.push_front(rest);
-                    }
+                let kept = slab.and_then(|slab| frame.rest_into(slab)).and_then(|frame| {
+                    self.lane.queue.push_front(Popped { frame, peer, flow, pushed_at }).ok()
+                });
+                match kept {
+                    Some(()) => self.lane.queued_large += 1,
                     None => self.device.drops.count_many(DropReason::NoBuffer, rest as u64),
                 }
             }
@@ -138,6 +140,22 @@ where
             return None;
         }
         Some(batch)
+    }
+
+    /// The next frame for a batch: that of whoever has its turn, or another of the same peer if it fits.
+    fn pop_for(&mut self, batch: &OutBatch<A>) -> Option<Popped<OutFrame>> {
+        let Lane { queue, slabs, queued_large, .. } = &mut *self.lane;
+        let (now, mtu) = (self.now.instant, self.device.mtu);
+        let lost = &mut |_, loss| count_loss(loss, &mut self.device.drops, slabs, queued_large);
+        let popped = match batch.peer {
+            None => queue.pop(now, lost),
+            Some(peer) => {
+                let fits = |frame: &OutFrame| frame.peer == peer && batch.fits(frame, mtu);
+                queue.pop_of(peer.slot(), now, fits, lost)
+            }
+        }?;
+        *queued_large -= usize::from(popped.frame.is_large());
+        Some(popped)
     }
 
     /// Takes the staged packets of a peer that has a session, before anything newer is read.
@@ -238,4 +256,21 @@ where
             self.lane.spare_out.push(batch);
         }
     }
+}
+
+/// Counts what the queue lost, and takes its slab back.
+fn count_loss(
+    loss: Loss<OutFrame>,
+    drops: &mut DropCounters,
+    slabs: &mut SlabPool,
+    queued_large: &mut usize,
+) {
+    let (frame, reason) = match loss {
+        Loss::Segment => return drops.count(DropReason::QueueDelay),
+        Loss::Frame(frame, Cause::Congestion) => (frame, DropReason::QueueDelay),
+        Loss::Frame(frame, Cause::Overflow) => (frame, DropReason::QueueOverflow),
+    };
+    drops.count_many(reason, frame.remaining() as u64);
+    *queued_large -= usize::from(frame.is_large());
+    slabs.put(frame.into_slab());
 }

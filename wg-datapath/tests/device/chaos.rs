@@ -33,7 +33,10 @@ struct Chaos {
 
 impl Chaos {
     fn new(seed: u64) -> Self {
-        let rig = Rig::with_config(ENDS, Config { handshake_queue: 64, ..Config::default() });
+        let mut rig = Rig::with_config(ENDS, Config { handshake_queue: 64, ..Config::default() });
+        if seed % 2 == 1 {
+            rig = rig.with_offloads();
+        }
         rig.network.cut(true);
         Self {
             rig,

@@ -18,8 +18,8 @@ pub enum AeadError {
         /// Bytes it has.
         have: usize,
     },
-    /// The checksum field does not lie in what it covers, or not in the packet: the fault of the caller. Nothing was
-    /// sealed.
+    /// The checksum field does not lie in the packet, as it was given without padding: the fault of the caller. Nothing was
+    /// sealed; the head and what of the body shares its last block may have been put together.
     ChecksumOutside,
     /// The tag does not verify: the fault of the sender. No plaintext was written.
     TagMismatch,
@@ -62,7 +62,8 @@ impl Outcome {
     }
 }
 
-fn saturated(len: usize) -> u32 {
+/// A length in 32 bits, or the most they hold.
+pub(crate) fn saturated(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 

@@ -1,7 +1,7 @@
 //! The packets of a batch: each with a key, a counter, a source and a destination of its own.
 
 use crate::checksum::Sum;
-use crate::error::{AeadError, Outcome};
+use crate::error::{AeadError, Outcome, saturated};
 use crate::key::Key;
 use crate::packet::{Packet, Patch};
 use crate::{MAX_LEN, TAG_LEN};
@@ -24,6 +24,8 @@ pub struct SealJob<'a> {
     pub(crate) packet: Packet<'a>,
     /// Room for the tag, if there is.
     tag: Option<&'a mut [u8; TAG_LEN]>,
+    /// How long the packet is without what it is padded by; it stands in 32 bits, as the outcome does.
+    given: u32,
     pub(crate) outcome: Outcome,
 }
 
@@ -83,7 +85,8 @@ impl<'a> SealJob<'a> {
         let (copied, zeros) = out[head_len..lead].split_at_mut(beside.len());
         copied.copy_from_slice(beside);
         zeros.fill(0);
-        Self::new(key, counter, out, lead, rest)
+        let given = saturated(head_len + body.len());
+        Self { given, ..Self::new(key, counter, out, lead, rest) }
     }
 
     #[inline]
@@ -100,14 +103,20 @@ impl<'a> SealJob<'a> {
             Some((text, tag)) => (text, Some(tag)),
             None => (&mut [][..], None),
         };
-        Self { packet: Packet::new(key, counter, text, lead, rest, [0; TAG_LEN]), tag, outcome }
+        let given = saturated(lead.saturating_add(rest.len()));
+        Self { packet: Packet::new(key, counter, text, lead, rest, [0; TAG_LEN]), tag, given, outcome }
     }
 
-    /// Computes the transport checksum of the packet while it is sealed and puts it where it belongs.
+    /// Computes the transport checksum of the packet while it is sealed and puts it where it belongs: into the packet, not into
+    /// the zeros behind it.
     #[must_use]
     pub fn with_checksum(mut self, checksum: Checksum) -> Self {
         let Checksum { start, offset } = checksum;
-        let Some(field) = start.checked_add(offset) else { return self.refused(Outcome::ChecksumOutside) };
+        let given = self.given as usize;
+        let inside = |field: &usize| field.checked_add(2).is_some_and(|end| end <= given);
+        let Some(field) = start.checked_add(offset).filter(inside) else {
+            return self.refused(Outcome::ChecksumOutside);
+        };
         let packet = &self.packet;
         let at = |at: usize| packet.source(at);
         let (Some(first), Some(second)) = (at(field), field.checked_add(1).and_then(at)) else {

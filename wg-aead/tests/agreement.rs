@@ -72,6 +72,11 @@ struct Case {
     len: usize,
 }
 
+/// How much of a member of a batch stands apart from the rest.
+fn head_len(at: usize, plain: &[u8]) -> usize {
+    (at * 13 % 131).min(plain.len())
+}
+
 /// Seals and opens a batch in every form on every backend, with a forged member here and there.
 fn batch(cases: &[Case]) {
     let keys: Vec<Key> = cases.iter().map(|case| Key::new(&key_bytes(case.key))).collect();
@@ -79,14 +84,18 @@ fn batch(cases: &[Case]) {
     let expected: Vec<Vec<u8>> =
         cases.iter().zip(&plain).map(|(case, plain)| sealed(case.key, case.counter, plain)).collect();
     for backend in backends() {
-        // In place, from one buffer into another, and gathered, each with room before and behind.
-        for form in 0..3 {
+        // In place, from one buffer into another, gathered, and behind a head that is there, each with room before and behind.
+        for form in 0..4 {
             let mut outs: Vec<Vec<u8>> = plain
                 .iter()
                 .enumerate()
                 .map(|(at, plain)| {
                     let mut out = vec![0xee; at % 7];
-                    out.extend_from_slice(if form == 0 { plain } else { &[] });
+                    out.extend_from_slice(match form {
+                        0 => plain,
+                        3 => &plain[..head_len(at, plain)],
+                        _ => &[],
+                    });
                     out.resize(at % 7 + plain.len() + TAG_LEN + 9, 0xee);
                     out
                 })
@@ -99,9 +108,13 @@ fn batch(cases: &[Case]) {
                 jobs.push(match form {
                     0 => SealJob::in_place(key, counter, out),
                     1 => SealJob::copy(key, counter, &plain[at], out),
-                    _ => {
-                        let (head, body) = plain[at].split_at((at * 13 % 131).min(len));
+                    2 => {
+                        let (head, body) = plain[at].split_at(head_len(at, &plain[at]));
                         SealJob::gather(key, counter, head, body, out)
+                    }
+                    _ => {
+                        let head_len = head_len(at, &plain[at]);
+                        SealJob::append(key, counter, out, head_len, &plain[at][head_len..])
                     }
                 });
             }
@@ -192,7 +205,7 @@ fn checksum_is_put_where_it_belongs() {
     for backend in backends() {
         let lens = [28, 40, 41, 60, 63, 64, 65, 100, 128, 131, 575, 1400, 1420];
         for (start, offset) in [(20, 6), (20, 16), (40, 6), (40, 16), (60, 16), (21, 6), (62, 2), (0, 10)] {
-            for form in 0..3 {
+            for form in 0..4 {
                 let key = Key::new(&key_bytes(9));
                 let plain: Vec<Vec<u8>> = lens
                     .iter()
@@ -216,9 +229,13 @@ fn checksum_is_put_where_it_belongs() {
                         let job = match form {
                             0 => SealJob::in_place(&key, at as u64, out),
                             1 => SealJob::copy(&key, at as u64, plain, out),
-                            _ => {
+                            2 => {
                                 let (head, body) = plain.split_at(40.min(plain.len()));
                                 SealJob::gather(&key, at as u64, head, body, out)
+                            }
+                            _ => {
+                                let head_len = 40.min(plain.len());
+                                SealJob::append(&key, at as u64, out, head_len, &plain[head_len..])
                             }
                         };
                         job.with_checksum(Checksum { start, offset })
@@ -237,4 +254,79 @@ fn checksum_is_put_where_it_belongs() {
             }
         }
     }
+}
+
+#[test]
+fn head_that_is_there_is_as_one_that_is_gathered() {
+    let key = Key::new(&key_bytes(3));
+    let plain = bytes(400, 8);
+    for backend in backends() {
+        for head_len in 0..=192 {
+            for (body, padding) in [(0, 0), (0, 5), (1, 15), (63, 0), (64, 1), (65, 70), (200, 16)] {
+                let (head, rest) = plain.split_at(head_len);
+                let mut gathered = vec![0xee; head_len + body + padding + TAG_LEN];
+                let mut appended = gathered.clone();
+                appended[..head_len].copy_from_slice(head);
+                let mut jobs = [
+                    SealJob::gather(&key, 5, head, &rest[..body], &mut gathered),
+                    SealJob::append(&key, 5, &mut appended, head_len, &rest[..body]),
+                ];
+                backend.seal_batch(&mut jobs);
+                assert_eq!(jobs.each_ref().map(SealJob::result), [Ok(()), Ok(())]);
+                let mut text = plain[..head_len + body].to_vec();
+                text.resize(head_len + body + padding, 0);
+                assert!(gathered == appended, "{backend:?}, {head_len} and {body} bytes, {padding} zeros");
+                assert!(
+                    appended == sealed(3, 5, &text),
+                    "{backend:?}, {head_len} and {body}, {padding} zeros"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn checksum_in_the_padding_is_outside() {
+    let (key, plain) = (Key::new(&key_bytes(3)), bytes(100, 8));
+    for len in [0, 1, 2, 30, 62, 63, 64, 65, 100] {
+        for head_len in [0, 1, 20, 64] {
+            let head_len = head_len.min(len);
+            let (head, body) = plain[..len].split_at(head_len);
+            for end in len.saturating_sub(2).max(2)..len + 40 {
+                let checksum = Checksum { start: 0, offset: end - 2 };
+                let mut outs =
+                    [vec![0; len + 48 + TAG_LEN], vec![0; len + 48 + TAG_LEN], vec![0; len + 48 + TAG_LEN]];
+                let [copied, gathered, appended] = &mut outs;
+                appended[..head_len].copy_from_slice(head);
+                let jobs = [
+                    SealJob::copy(&key, 5, &plain[..len], copied),
+                    SealJob::gather(&key, 5, head, body, gathered),
+                    SealJob::append(&key, 5, appended, head_len, body),
+                ];
+                let mut jobs = jobs.map(|job| job.with_checksum(checksum));
+                Backend::best().seal_batch(&mut jobs);
+                let expected = if end <= len { Ok(()) } else { Err(AeadError::ChecksumOutside) };
+                let results = jobs.each_ref().map(SealJob::result);
+                assert_eq!(results, [expected; 3], "{head_len} of {len} bytes, checksum up to {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn head_that_no_buffer_holds_is_refused() {
+    let key = Key::new(&key_bytes(3));
+    let mut out = [0xee; 64];
+    for head_len in [47, 48, 64, 65, usize::MAX - 17, usize::MAX] {
+        let mut jobs = [SealJob::append(&key, 5, &mut out, head_len, &[1, 2])];
+        Backend::best().seal_batch(&mut jobs);
+        let need = head_len.saturating_add(2 + TAG_LEN).min(u32::MAX as usize);
+        assert_eq!(jobs[0].result(), Err(AeadError::BufferTooSmall { need, have: 64 }));
+    }
+    assert_eq!(out, [0xee; 64], "nothing is written");
+    let mut long = vec![0xee; wg_aead::MAX_LEN + 1 + TAG_LEN];
+    let mut jobs = [SealJob::append(&key, 5, &mut long, 20, &[1, 2])];
+    Backend::best().seal_batch(&mut jobs);
+    assert_eq!(jobs[0].result(), Err(AeadError::TooLong { have: wg_aead::MAX_LEN + 1 }));
+    assert!(long.iter().all(|byte| *byte == 0xee), "nothing is written");
 }

@@ -20,6 +20,8 @@ enum Form {
     Copy,
     /// With a head of so many bytes, or all there are.
     Gather(usize),
+    /// The same, with the head in place.
+    Append(usize),
 }
 
 /// What is wrong with a job, or what else is asked of it.
@@ -65,7 +67,12 @@ fn len() -> impl Strategy<Value = usize> {
 }
 
 fn form() -> impl Strategy<Value = Form> {
-    prop_oneof![Just(Form::InPlace), Just(Form::Copy), (0..200_usize).prop_map(Form::Gather)]
+    prop_oneof![
+        Just(Form::InPlace),
+        Just(Form::Copy),
+        (0..200_usize).prop_map(Form::Gather),
+        (0..200_usize).prop_map(Form::Append)
+    ]
 }
 
 fn twist() -> impl Strategy<Value = Twist> {
@@ -233,7 +240,11 @@ fn check_seal(backend: Backend, batch: &[Member]) {
                 content.resize(content.len() + more, 0);
             }
             content.truncate(len);
-            let content = if member.form == Form::InPlace { &*content } else { &[] };
+            let content = match member.form {
+                Form::InPlace => &*content,
+                Form::Append(head) => &member.text[..head.min(member.text.len()).min(len)],
+                Form::Copy | Form::Gather(_) => &[],
+            };
             let source = Place::new(member.source_at, &member.text, member.text.len());
             (source, Place::new(member.out_at, content, len))
         })
@@ -250,6 +261,10 @@ fn check_seal(backend: Backend, batch: &[Member]) {
                 Form::Gather(head) => {
                     let (head, body) = source.get().split_at(head.min(member.text.len()));
                     SealJob::gather(key, member.counter, head, body, out.buffer())
+                }
+                Form::Append(head) => {
+                    let head_len = head.min(member.text.len());
+                    SealJob::append(key, member.counter, out.buffer(), head_len, &source.get()[head_len..])
                 }
             };
             match member.twist {
@@ -268,8 +283,9 @@ fn check_seal(backend: Backend, batch: &[Member]) {
             }
             Err(error) => {
                 assert_eq!(result, Err(error), "{backend:?}: {member:?}");
-                // Gathering may have copied the head before the checksum was found to be outside.
-                let copied = matches!((member.form, error), (Form::Gather(_), AeadError::ChecksumOutside));
+                // The first block may have been put together before the checksum was found to be outside.
+                let copied = matches!(member.form, Form::Gather(_) | Form::Append(_))
+                    && error == AeadError::ChecksumOutside;
                 assert!(copied || out.get() == before, "{backend:?} writes for a refused job: {member:?}");
             }
         }
@@ -408,7 +424,7 @@ fn every_offset_from_a_multiple_of_64() {
                 key: member % 2,
                 counter: member as u64,
                 text: text([0, 5, 64, 100, 129, 300][member % 6], at as u64),
-                form: [Form::InPlace, Form::Copy, Form::Gather(40)][member % 3],
+                form: [Form::InPlace, Form::Copy, Form::Gather(40), Form::Append(40)][member % 4],
                 twist: Twist::None,
                 source_at: at,
                 out_at: (at * (member + 1)) % 64,
@@ -445,7 +461,8 @@ fn refused_jobs_and_forgeries_stand_anywhere() {
                         if (place + member) % 4 == 1 && member != place { 0 } else { 200 },
                         member as u64,
                     ),
-                    form: [Form::InPlace, Form::Copy, Form::Gather(20)][(place + member) % 3],
+                    form: [Form::InPlace, Form::Copy, Form::Gather(20), Form::Append(20)]
+                        [(place + member) % 4],
                     twist: if member == place { twist } else { Twist::None },
                     source_at: 0,
                     out_at: 1,

@@ -4,6 +4,9 @@
 //! two places, and a checksum to be completed on the way; and one that is opened is summed up, so that it can be merged with
 //! its neighbours. The defaults do this one step behind the other, for any backend.
 
+#[cfg(test)]
+mod tests;
+
 use wg_aead::{Checksum, Sum};
 use wg_proto::aead::{Aead, AeadError};
 use wg_proto::wire::TAG_LEN;
@@ -26,10 +29,10 @@ pub struct SealSegment<'a, A> {
     pub head_len: usize,
     /// The rest of it.
     pub body: &'a [u8],
-    /// The transport checksum to complete, by offsets into the packet. One that lies outside is refused as a buffer that is too
-    /// small.
+    /// The transport checksum to complete, by offsets into the packet. One that lies outside, be it in the padding, is refused as
+    /// a buffer that is too small.
     pub checksum: Option<Checksum>,
-    /// What came of it.
+    /// What came of it. A job that is refused leaves `out` as it is.
     pub result: Result<(), AeadError>,
 }
 
@@ -42,7 +45,7 @@ pub struct OpenSegment<'a, A> {
     pub counter: u64,
     /// Ciphertext and tag.
     pub buffer: &'a mut [u8],
-    /// The sum of the plaintext, padding included, once it was opened.
+    /// The sum of the plaintext, padding included, once it was opened; that of nothing, if it was not.
     pub sum: Sum,
     /// What came of it.
     pub result: Result<(), AeadError>,
@@ -63,8 +66,8 @@ pub trait BatchAead: Aead {
     fn open_segments(jobs: &mut [OpenSegment<'_, Self>]) {
         for job in jobs {
             job.result = job.key.open_in_place(job.counter, job.buffer);
-            let text = job.buffer.len().saturating_sub(TAG_LEN);
-            job.sum = job.buffer.get(..text).map_or_else(Sum::default, Sum::of);
+            let opened = job.buffer.split_last_chunk::<TAG_LEN>().filter(|_| job.result.is_ok());
+            job.sum = opened.map_or_else(Sum::default, |(text, _)| Sum::of(text));
         }
     }
 }
@@ -74,31 +77,35 @@ impl BatchAead for wg_proto::aead::RustCryptoAead {}
 #[cfg(feature = "ring")]
 impl BatchAead for wg_proto::aead::RingAead {}
 
-fn seal<A: Aead>(job: &mut SealSegment<'_, A>) -> Result<(), AeadError> {
-    let (have, packet) = (job.out.len(), job.head_len + job.body.len());
-    let too_small = AeadError::BufferTooSmall { need: packet + TAG_LEN, have };
-    let text = have.checked_sub(TAG_LEN).filter(|text| packet <= *text).ok_or(too_small)?;
-    let (body, padding) = job
-        .out
-        .get_mut(job.head_len..text)
-        .and_then(|room| room.split_at_mut_checked(job.body.len()))
-        .ok_or(too_small)?;
-    body.copy_from_slice(job.body);
-    padding.fill(0);
-    if let Some(Checksum { start, offset }) = job.checksum {
-        // The padding is zeros, and counts for nothing.
-        let field = start.saturating_add(offset);
-        let outside = AeadError::BufferTooSmall { need: field.saturating_add(2), have: packet };
-        if outside_of(packet, field) {
-            return Err(outside);
-        }
-        let sum = job.out.get(start..text).map(Sum::of).ok_or(outside)?;
-        job.out.get_mut(field..field + 2).ok_or(outside)?.copy_from_slice(&sum.checksum());
+/// Whether a job can be done: its buffer holds the packet and a tag, and its checksum lies in the packet.
+pub(crate) fn check<A>(job: &SealSegment<'_, A>) -> Result<(), AeadError> {
+    let packet = job.head_len.saturating_add(job.body.len());
+    let (need, have) = (packet.saturating_add(TAG_LEN), job.out.len());
+    if have < need {
+        return Err(AeadError::BufferTooSmall { need, have });
     }
-    job.key.seal_in_place(job.counter, job.out)
+    let end =
+        job.checksum.map_or(0, |Checksum { start, offset }| start.saturating_add(offset).saturating_add(2));
+    if packet < end { Err(AeadError::BufferTooSmall { need: end, have: packet }) } else { Ok(()) }
 }
 
-/// Whether a checksum field reaches beyond its packet.
-const fn outside_of(packet: usize, field: usize) -> bool {
-    field.saturating_add(2) > packet
+fn seal<A: Aead>(job: &mut SealSegment<'_, A>) -> Result<(), AeadError> {
+    check(job)?;
+    let text = job.out.len().saturating_sub(TAG_LEN);
+    if let Some((body, padding)) =
+        job.out.get_mut(job.head_len..text).and_then(|room| room.split_at_mut_checked(job.body.len()))
+    {
+        body.copy_from_slice(job.body);
+        padding.fill(0);
+    }
+    if let Some(Checksum { start, offset }) = job.checksum
+        // The padding is zeros, and counts for nothing.
+        && let Some(covered) = job.out.get_mut(start..text)
+    {
+        let checksum = Sum::of(covered).checksum();
+        if let Some(field) = covered.get_mut(offset..).and_then(<[u8]>::first_chunk_mut) {
+            *field = checksum;
+        }
+    }
+    job.key.seal_in_place(job.counter, job.out)
 }

@@ -5,7 +5,7 @@ use wg_proto::aead::{Aead, AeadError};
 use wg_proto::aead::{OpenJob as ProtoOpenJob, SealJob as ProtoSealJob};
 
 use crate::batch::CRYPT_SEGMENTS;
-use crate::batch_aead::{BatchAead, OpenSegment, SealSegment};
+use crate::batch_aead::{BatchAead, OpenSegment, SealSegment, check};
 
 /// A key of the multi-buffer backend: packets of a batch share the lanes of SIMD registers. Wiped on drop.
 ///
@@ -84,7 +84,9 @@ impl BatchAead for MultiBufferAead {
         for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
             let mut batch = heapless::Vec::<SealJob<'_>, CRYPT_SEGMENTS>::new();
             batch.extend(jobs.iter_mut().map(|job| {
-                let sealed = SealJob::append(&job.key.0, job.counter, job.out, job.head_len, job.body);
+                // What cannot be done is refused before anything is copied.
+                let out = if check(job).is_ok() { &mut *job.out } else { &mut [] };
+                let sealed = SealJob::append(&job.key.0, job.counter, out, job.head_len, job.body);
                 match job.checksum {
                     Some(checksum) => sealed.with_checksum(checksum),
                     None => sealed,
@@ -97,7 +99,7 @@ impl BatchAead for MultiBufferAead {
             }
             drop(batch);
             for (job, result) in jobs.iter_mut().zip(results) {
-                job.result = result.map_err(translate);
+                job.result = check(job).and_then(|()| result.map_err(translate));
             }
         }
     }
@@ -134,8 +136,7 @@ const fn translate(error: wg_aead::AeadError) -> AeadError {
     match error {
         wg_aead::AeadError::BufferTooSmall { need, have } => AeadError::BufferTooSmall { need, have },
         wg_aead::AeadError::TooLong { have } => AeadError::TooLong { have },
-        wg_aead::AeadError::ChecksumOutside => AeadError::BufferTooSmall { need: usize::MAX, have: 0 },
-        // What is left is for jobs that were not run.
+        // What is left is for checksums, which were looked at before, and for jobs that were not run.
         _ => AeadError::TagMismatch,
     }
 }

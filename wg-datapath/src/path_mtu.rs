@@ -9,9 +9,10 @@
 //! An inner packet that makes it longer than the path takes is fragmented outside or lost; its sender is told to send shorter
 //! ones instead ([`crate::icmp`]).
 //!
-//! News of a narrow path can be forged by whoever knows or guesses addresses and ports of the tunnel. So it never brings the limit
-//! below what every host or link must take, 576 bytes of inner IPv4 and 1280 of IPv6; packets up to that are sent, and are fragmented outside where the path really is
-//! that narrow. What was heard is forgotten after [`PathMtu::LIFETIME`], and with a change of the peer's address.
+//! News of a narrow path can be forged by whoever knows or guesses addresses and ports of the tunnel. So it never brings the
+//! limit below what every host or link must take, 576 bytes of inner IPv4 and 1280 of IPv6; packets up to that are sent, and
+//! are fragmented outside where the path really is that narrow. What was heard is forgotten after [`PathMtu::LIFETIME`], and
+//! with a change of the peer's address.
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 

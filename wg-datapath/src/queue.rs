@@ -236,13 +236,11 @@ impl<T: Queued> IngressQueue<T> {
         }
         let id = self.store(frame, bytes, now);
         let flow = self.flow(peer, flow);
-        let Flow { tail, .. } = self.flows.at(flow).state;
+        let tail = core::mem::replace(&mut self.grow(flow, bytes).tail, id);
         match self.entries.get_mut(tail as usize) {
             Some(entry) => entry.next = id,
             None => self.flows.at_mut(flow).state.head = id,
         }
-        self.flows.at_mut(flow).state.tail = id;
-        self.grow(flow, bytes);
     }
 
     /// Puts a frame, or what is left of it, before all others of its flow: it was popped and could not be sent yet.
@@ -259,7 +257,7 @@ impl<T: Queued> IngressQueue<T> {
         }
         let id = self.store(popped.frame, bytes, popped.pushed_at);
         let flow = self.flow(popped.peer, popped.flow);
-        let state = &mut self.flows.at_mut(flow).state;
+        let state = self.grow(flow, bytes);
         let behind = core::mem::replace(&mut state.head, id);
         if behind == NIL {
             state.tail = id;
@@ -267,7 +265,6 @@ impl<T: Queued> IngressQueue<T> {
         let peer = state.peer;
         let entry = &mut self.entries[id as usize];
         (entry.next, entry.is_settled) = (behind, true);
-        self.grow(flow, bytes);
         self.flows.refund(flow, bytes);
         self.peers.refund(peer, bytes);
         Ok(())
@@ -281,7 +278,7 @@ impl<T: Queued> IngressQueue<T> {
         loop {
             let peer = self.turn()?;
             if let Some((flow, _)) = self.settle(peer, now, lost) {
-                return self.take(flow);
+                return self.take(flow, Fate::Sent);
             }
         }
     }
@@ -301,7 +298,7 @@ impl<T: Queued> IngressQueue<T> {
             let id = self.turn().filter(|&id| self.peers.at(id).name() == u64::from(peer.get()))?;
             if let Some((flow, entry)) = self.settle(id, now, lost) {
                 self.entries[entry as usize].frame.as_ref().filter(|frame| fits(frame))?;
-                return self.take(flow);
+                return self.take(flow, Fate::Sent);
             }
         }
     }
@@ -320,8 +317,8 @@ impl<T: Queued> IngressQueue<T> {
             let Some(flow) = self.flows.each(turns).find(|&flow| self.flows.at(flow).frames != 0) else {
                 return;
             };
-            while let Some((frame, _)) = self.remove(flow) {
-                dropped(frame);
+            while let Some(popped) = self.take(flow, Fate::Lost) {
+                dropped(popped.frame);
             }
         }
     }
@@ -374,10 +371,9 @@ impl<T: Queued> IngressQueue<T> {
     fn evict(&mut self, lost: &mut impl FnMut(PeerSlot, Loss<T>)) {
         let peer = self.peers.each(&self.turns).max_by_key(|&id| self.peers.at(id).size());
         let Some(peer) = peer.map(|id| self.peers.at(id)) else { return };
-        let owner = slot(peer.name());
         let flow = self.flows.each(&peer.state).max_by_key(|&id| self.flows.at(id).size());
-        if let Some((frame, _)) = flow.and_then(|flow| self.remove(flow)) {
-            lost(owner, Loss::Frame(frame, Cause::Overflow));
+        if let Some(popped) = flow.and_then(|flow| self.take(flow, Fate::Lost)) {
+            lost(popped.peer, Loss::Frame(popped.frame, Cause::Overflow));
         }
     }
 
@@ -411,8 +407,9 @@ impl<T: Queued> IngressQueue<T> {
         id
     }
 
-    /// Counts a frame that was put into a flow.
-    fn grow(&mut self, flow: u32, bytes: usize) {
+    /// Counts a frame that is put into a flow.
+    #[inline]
+    fn grow(&mut self, flow: u32, bytes: usize) -> &mut Flow {
         let flow = self.flows.at_mut(flow);
         flow.frames += 1;
         flow.bytes += bytes;
@@ -423,6 +420,7 @@ impl<T: Queued> IngressQueue<T> {
         self.bytes += bytes;
         self.high_water.frames = self.high_water.frames.max(self.len);
         self.high_water.bytes = self.high_water.bytes.max(self.bytes);
+        &mut flow.state
     }
 
     /// The peer that has its turn; the flows of one that went away with nothing to send do, too.
@@ -455,17 +453,16 @@ impl<T: Queued> IngressQueue<T> {
             if !flow.state.codel.signals(&self.law, now.as_nanos(), sojourn, is_last) {
                 return Some((id, head));
             }
-            let owner = slot(self.peers.at(peer).name());
             match entry.frame.as_mut().map_or(Signal::Drop, Queued::signal) {
                 Signal::Marked => return Some((id, head)),
                 Signal::LostSegment => {
                     self.measure(id);
-                    lost(owner, Loss::Segment);
+                    lost(slot(self.peers.at(peer).name()), Loss::Segment);
                     return Some((id, head));
                 }
                 Signal::Drop => {
-                    if let Some((frame, _)) = self.remove(id) {
-                        lost(owner, Loss::Frame(frame, Cause::Congestion));
+                    if let Some(popped) = self.take(id, Fate::Lost) {
+                        lost(popped.peer, Loss::Frame(popped.frame, Cause::Congestion));
                     }
                 }
             }
@@ -483,42 +480,31 @@ impl<T: Queued> IngressQueue<T> {
         self.bytes -= less;
     }
 
-    /// Takes the head of a flow, and charges for it.
-    #[inline]
-    fn take(&mut self, id: u32) -> Option<Popped<T>> {
-        let flow = self.flows.at(id);
-        let (name, peer) = (flow.name(), flow.state.peer);
-        let bytes = self.entries[flow.state.head as usize].bytes;
-        self.flows.charge(id, bytes);
-        self.peers.charge(peer, bytes);
-        let (frame, pushed_at) = self.remove(id)?;
-        #[expect(clippy::cast_possible_truncation, reason = "the low half of the name")]
-        let flow = name as u32;
-        Some(Popped { frame, peer: slot(name >> 32), flow, pushed_at })
-    }
-
     /// Takes the head of a flow out of it, and with its last frame the flow out of the turns if places are few.
     #[inline]
-    fn remove(&mut self, id: u32) -> Option<(T, Instant)> {
+    fn take(&mut self, id: u32, fate: Fate) -> Option<Popped<T>> {
         let flow = self.flows.at_mut(id);
         let head = flow.state.head;
         let entry = self.entries.get_mut(head as usize)?;
-        let taken = entry.frame.take().map(|frame| (frame, entry.pushed_at));
-        let bytes = entry.bytes;
+        let (frame, pushed_at, bytes) = (entry.frame.take()?, entry.pushed_at, entry.bytes);
         flow.state.head = core::mem::replace(&mut entry.next, self.free);
         self.free = head;
-        if flow.state.head == NIL {
-            flow.state.tail = NIL;
-        }
-        flow.frames -= 1;
-        flow.bytes -= bytes;
-        let peer_id = flow.state.peer;
-        let peer = self.peers.at_mut(peer_id);
-        peer.frames -= 1;
-        peer.bytes -= bytes;
         self.len -= 1;
         self.bytes -= bytes;
+        let (peer_id, name) = (flow.state.peer, flow.name());
+        let peer = self.peers.at_mut(peer_id);
+        for (frames, sum, deficit) in [
+            (&mut flow.frames, &mut flow.bytes, &mut flow.deficit),
+            (&mut peer.frames, &mut peer.bytes, &mut peer.deficit),
+        ] {
+            *frames -= 1;
+            *sum -= bytes;
+            if fate == Fate::Sent {
+                *deficit = deficit.saturating_sub_unsigned(bytes as u64);
+            }
+        }
         if flow.frames == 0 {
+            flow.state.tail = NIL;
             let is_last = peer.frames == 0;
             if self.flows.is_tight() {
                 self.flows.sleep(&mut peer.state, id);
@@ -528,7 +514,9 @@ impl<T: Queued> IngressQueue<T> {
                 self.peers.sleep(&mut self.turns, peer_id);
             }
         }
-        taken
+        #[expect(clippy::cast_possible_truncation, reason = "the low half of the name")]
+        let flow = name as u32;
+        Some(Popped { frame, peer: slot(name >> 32), flow, pushed_at })
     }
 }
 
@@ -541,6 +529,14 @@ impl<T> fmt::Debug for IngressQueue<T> {
             .field("high_water", high_water)
             .finish_non_exhaustive()
     }
+}
+
+/// Why a frame leaves its flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It has its turn, and is charged for.
+    Sent,
+    Lost,
 }
 
 /// A place for a frame.

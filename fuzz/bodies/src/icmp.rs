@@ -25,7 +25,7 @@ enum Payload {
 fn payload(packet: &[u8]) -> Payload {
     let icmp = |at: usize| packet.get(at).map_or(Payload::Hidden, |kind| Payload::Icmp(*kind));
     if packet[0] >> 4 == 4 {
-        let later = u16::from_be_bytes([packet[6], packet[7]]) % 0x2000 != 0;
+        let later = packet[6] & 0x1f != 0 || packet[7] != 0;
         return match packet[9] {
             _ if later => Payload::Hidden,
             1 => icmp(usize::from(packet[0] % 16) * 4),

@@ -14,8 +14,6 @@ pub const GATEWAY_VARIABLE: &str = "WG_GATEWAY";
 pub const KEY_LOG_GATEWAY_VARIABLE: &str = "WG_KEY_LOG_GATEWAY";
 
 static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
-static BORINGTUN: OnceLock<PathBuf> = OnceLock::new();
-static GOTATUN: OnceLock<PathBuf> = OnceLock::new();
 
 /// A program that serves one WireGuard interface, with a socket to configure it as `wireguard-go` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +43,7 @@ impl Program {
     ///
     /// # Panics
     ///
-    /// When the gateway does not build, `wireguard-go` is not installed, or nobody said where another one is.
+    /// When the gateway does not build, or the program is not installed.
     #[track_caller]
     pub fn path(self) -> PathBuf {
         match self {
@@ -56,19 +54,10 @@ impl Program {
             Self::WireguardGo => {
                 find_program("wireguard-go").expect("wireguard-go: `apt-get install wireguard-go`")
             }
-            Self::Boringtun => BORINGTUN.get().expect("the path of boringtun").clone(),
-            Self::Gotatun => GOTATUN.get().expect("the path of gotatun").clone(),
-        }
-    }
-
-    /// Says where the program is. Of no effect once that was said, or `wireguard-go` is meant, which is where the
-    /// distribution puts it.
-    pub fn is_at(self, path: PathBuf) {
-        match self {
-            Self::Gateway => Self::gateway_is_at(path),
-            Self::WireguardGo => {}
-            Self::Boringtun => drop(BORINGTUN.set(path)),
-            Self::Gotatun => drop(GOTATUN.set(path)),
+            Self::Boringtun => {
+                find_program("boringtun-cli").expect("boringtun-cli: `cargo install boringtun-cli`")
+            }
+            Self::Gotatun => find_program("gotatun").expect("gotatun: `cargo install gotatun-cli`"),
         }
     }
 
@@ -102,13 +91,6 @@ impl Program {
             },
         };
         Self::gateway_is_at(path);
-    }
-
-    /// How often its start may fail for reasons that are not its tests' matter. The packaged `wireguard-go` sometimes
-    /// loses a race against the kernel while it makes its interface.
-    pub(crate) fn start_attempts(self) -> u32 {
-        // By path: to prove the tests themselves, `wireguard-go` is put in the place of the gateway.
-        if self.path().ends_with("wireguard-go") { 5 } else { 1 }
     }
 }
 

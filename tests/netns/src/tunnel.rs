@@ -48,7 +48,7 @@ impl Tunnel {
     pub fn start_named(launch: impl Into<Launch>, namespace: &Namespace, interface: &str) -> Self {
         let launch = launch.into();
         let mut log = String::new();
-        for _ in 0..launch.program.start_attempts() {
+        for _ in 0..launch.start_attempts() {
             let mut command = launch.command(namespace, interface);
             command.stdin(Stdio::null());
             let mut tunnel = Self::spawn(launch.program, interface, command);

@@ -63,7 +63,8 @@ pub(super) struct Class<S> {
     name: u64,
     pub(super) frames: u32,
     pub(super) bytes: usize,
-    deficit: i64,
+    /// What it may still send in its turn, in bytes; less than nothing, if its last frame was larger than that.
+    pub(super) deficit: i64,
     before: u32,
     after: u32,
     /// The next whose name falls into the same bucket.
@@ -134,14 +135,15 @@ impl<S: Copy> Classes<S> {
     }
 
     /// The class of that name, if it takes turns.
+    #[inline]
     pub(super) fn awake(&self, name: u64) -> Option<u32> {
-        self.find(name).filter(|&id| self.at(id).place != Place::Idle)
+        self.find(name).filter(|(_, class)| class.place != Place::Idle).map(|(id, _)| id)
     }
 
     /// The class of that name, which does not take turns yet, is a new one of `turns`.
     pub(super) fn wake(&mut self, name: u64, turns: &mut Turns) -> u32 {
         let id = match self.find(name) {
-            Some(id) => id,
+            Some((id, _)) => id,
             None => self.rename(name),
         };
         self.idle = self.without(self.idle, id);
@@ -162,18 +164,19 @@ impl<S: Copy> Classes<S> {
             if class.frames != 0 && class.deficit > 0 {
                 return Some(id);
             }
-            let alone = class.after == NIL && (class.place == Place::Old || turns.old.first == NIL);
-            if class.frames == 0 {
-                if class.place == Place::Old || alone {
-                    asleep(&mut class.state);
-                    self.sleep(turns, id);
-                    continue;
-                }
-            } else if alone {
-                // What many rounds would come to.
-                class.deficit = self.quantum;
-            } else {
-                class.deficit += self.quantum;
+            let is_old = class.place == Place::Old;
+            let is_alone = class.after == NIL && (is_old || turns.old.first == NIL);
+            if class.frames == 0 && (is_old || is_alone) {
+                asleep(&mut class.state);
+                self.sleep(turns, id);
+                continue;
+            }
+            if class.frames != 0 {
+                // What many rounds would come to, for one that is alone.
+                class.deficit = if is_alone { self.quantum } else { class.deficit + self.quantum };
+            }
+            if is_old && is_alone {
+                return Some(id);
             }
             self.unlink(turns, id);
             turns.old = self.appended(turns.old, id);
@@ -181,16 +184,11 @@ impl<S: Copy> Classes<S> {
         }
     }
 
-    /// Charges a class for what it sent.
-    pub(super) fn charge(&mut self, id: u32, bytes: usize) {
-        self.at_mut(id).deficit -= signed(bytes);
-    }
-
     /// Takes a charge back.
     pub(super) fn refund(&mut self, id: u32, bytes: usize) {
         let quantum = self.quantum;
         let class = self.at_mut(id);
-        class.deficit = class.deficit.saturating_add(signed(bytes)).min(quantum);
+        class.deficit = class.deficit.saturating_add_unsigned(bytes as u64).min(quantum);
     }
 
     /// Whether a class that ran empty must not wait for its turn, lest there be no place for others.
@@ -235,7 +233,7 @@ impl<S: Copy> Classes<S> {
     pub(super) fn check(&self, used: usize) {
         let ids = 0..number(self.classes.len());
         let named = ids.clone().filter(|&id| self.at(id).name != NAMELESS);
-        assert!(named.clone().all(|id| self.find(self.at(id).name) == Some(id)));
+        assert!(named.clone().all(|id| self.find(self.at(id).name).is_some_and(|(found, _)| found == id)));
         let idle = ids.filter(|&id| self.at(id).place == Place::Idle);
         assert!(idle.clone().all(|id| self.at(id).frames == 0));
         assert_eq!(idle.count(), self.idle_len);
@@ -248,12 +246,13 @@ impl<S: Copy> Classes<S> {
         mixed as usize & (self.buckets.len() - 1)
     }
 
-    fn find(&self, name: u64) -> Option<u32> {
+    #[inline]
+    fn find(&self, name: u64) -> Option<(u32, &Class<S>)> {
         let mut id = self.buckets[self.bucket(name)];
         loop {
             let class = self.classes.get(id as usize)?;
             if class.name == name {
-                return Some(id);
+                return Some((id, class));
             }
             id = class.chain;
         }
@@ -319,8 +318,4 @@ impl<S: Copy> Classes<S> {
 #[expect(clippy::cast_possible_truncation, reason = "the queue has fewer places than 2^32")]
 pub(super) fn number(id: usize) -> u32 {
     id as u32
-}
-
-fn signed(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -72,6 +72,14 @@ impl Outcome {
     }
 }
 
+/// What came of the handshakes with one responder, a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Handshakes {
+    pub(super) completed: f64,
+    pub(super) failed: f64,
+    pub(super) cookies: f64,
+}
+
 /// The generator, built.
 #[derive(Debug)]
 pub(super) struct Load(PathBuf);
@@ -112,8 +120,8 @@ impl Load {
         })
     }
 
-    /// Handshakes a second that the second gateway of `pair` completes as responder, with peers of its own for that.
-    pub(super) fn handshakes(&self, pair: &Pair, time: Duration) -> Result<f64, String> {
+    /// Lets the second gateway of `pair` be the responder of peers that it gets for that.
+    pub(super) fn handshakes(&self, pair: &Pair, time: Duration) -> Result<Handshakes, String> {
         let keys: Vec<KeyPair> = (0..INITIATORS).map(|_| KeyPair::generate()).collect();
         let (mut peers, mut private) = (String::new(), String::new());
         for (number, key) in (0..INITIATORS).zip(&keys) {
@@ -133,7 +141,12 @@ impl Load {
         command.args(["--responder", &pair.b.keys.public.hex()]);
         command.args(["--seconds", &time.as_secs_f64().to_string()]);
         let account = run_json(&mut command, &private)?;
-        Ok(number(&account, "completed")? / number(&account, "seconds")?.max(1e-9))
+        let seconds = number(&account, "seconds")?.max(1e-9);
+        Ok(Handshakes {
+            completed: number(&account, "completed")? / seconds,
+            failed: number(&account, "failed")? / seconds,
+            cookies: number(&account, "cookies")? / seconds,
+        })
     }
 }
 

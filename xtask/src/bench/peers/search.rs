@@ -25,18 +25,20 @@ pub(super) struct Best {
 pub(super) fn highest(mut look: impl FnMut(u32) -> Result<Outcome, String>) -> Result<Best, String> {
     let mut best = Best::default();
     let mut passes = |rate: u32| -> Result<bool, String> {
+        // Twice: one hiccup of the machine, or of the generator, must not end the search.
         for _ in 0..2 {
             let outcome = look(rate)?;
             if outcome.sent > 0.0 && outcome.loss() <= LOSS {
                 if outcome.arrived() > best.outcome.arrived() {
                     best = Best { outcome, is_of_the_generator: !outcome.kept_up() };
                 }
-                return Ok(outcome.kept_up());
+                if outcome.kept_up() {
+                    return Ok(true);
+                }
             }
             if outcome.loss() > HOPELESS {
                 return Ok(false);
             }
-            // One hiccup of the machine must not end the search.
         }
         Ok(false)
     };

@@ -15,6 +15,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::SocketAddr;
 
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
@@ -268,6 +269,15 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     pub(crate) fn flush_done(&mut self) {
         if let Some(peer) = self.flush.pop_front().and_then(|slot| self.peers.at_mut(slot)) {
             peer.flush_queued = false;
+        }
+    }
+
+    /// The path to an address does not pass IP packets of more than so many bytes.
+    pub(crate) fn path_is_narrow(&mut self, to: SocketAddr, mtu: u16, now: Instant) {
+        for peer in self.peers.iter_mut() {
+            if peer.sessions.endpoint().is_some_and(|endpoint| endpoint.remote == to) {
+                peer.path_mtu.narrow(to.ip(), mtu, now);
+            }
         }
     }
 

@@ -72,6 +72,8 @@ drop_reasons! {
     OutTooLong, "out_too_long", Public;
     /// What is left to be done with the frame does not fit its headers.
     OutMalformedFrame, "out_malformed_frame", Public;
+    /// The packet is longer than the path to the peer passes, and its sender was told.
+    OutTooBig, "out_too_big", Public;
     /// No peer owns the destination address (C64).
     NoPeerForDestination, "no_peer_for_destination", Public;
     /// The peer has no endpoint to send to (C49).
@@ -280,7 +282,7 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), number);
         }
-        assert_eq!(DropReason::ALL.len(), 51);
+        assert_eq!(DropReason::ALL.len(), 52);
         assert_eq!(DropReason::ALL.last(), Some(&DropReason::NoBuffer));
     }
 

@@ -19,10 +19,11 @@ mod outgoing;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use rand_core::TryCryptoRng;
-use wg_proto::PrivateKey;
 use wg_proto::dh::Dh;
+use wg_proto::{Instant, PrivateKey};
 use wg_sched::CoreIo;
 
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
@@ -31,6 +32,7 @@ use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
 use crate::frame::OutFrame;
+use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::queue::{IngressQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
@@ -53,6 +55,8 @@ const IN_SLABS: usize = 2 * RECV_SLOTS + 32;
 const OPEN_BATCHES: usize = 8;
 /// Frames read in one drain.
 const DRAIN: usize = 128;
+/// The time between two looks at news of narrow paths. Each looks at all peers, and the news may be forged.
+const PATH_NEWS_PAUSE: Duration = Duration::from_millis(20);
 /// Frames that wait in the queue of the lane.
 const QUEUED_FRAMES: usize = 1024;
 /// Those among them that are in large slabs.
@@ -88,6 +92,10 @@ pub struct Lane<A> {
     held: VecDeque<ControlDatagram>,
     spare_in: Vec<Box<InBatch<A>>>,
     spare_out: Vec<Box<OutBatch<A>>>,
+    /// Errors to senders on this host.
+    icmp: IcmpLimiter,
+    /// The next time to hear of narrow paths.
+    path_news_at: Instant,
     /// The TUN queue was read to its end since the executor last saw it readable.
     tun_drained: bool,
     udp_drained: bool,
@@ -121,6 +129,8 @@ impl<A> Default for Lane<A> {
             held: VecDeque::with_capacity(control::HELD),
             spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
             spare_out: Vec::with_capacity(OUT_BATCHES),
+            icmp: IcmpLimiter::new(),
+            path_news_at: Instant::default(),
             tun_drained: false,
             udp_drained: false,
             cookies: 0,
@@ -251,6 +261,7 @@ where
     }
 
     fn poll_control(&mut self) -> bool {
+        self.hear_of_paths();
         let mut busy = core::mem::take(&mut self.lane.busy);
         let cookies = core::mem::take(&mut self.lane.cookies);
         for _ in 0..if self.lane.udp_drained { COOKIES } else { cookies } {
@@ -278,6 +289,18 @@ where
     U: UdpIo,
     D: Dh,
 {
+    /// Takes in what the sockets heard of a path that is narrower than what was sent.
+    fn hear_of_paths(&mut self) {
+        let now = self.now.instant;
+        if now < self.lane.path_news_at {
+            return;
+        }
+        if let Some((to, mtu)) = self.udp.take_path_mtu() {
+            self.lane.path_news_at = now.saturating_add(PATH_NEWS_PAUSE);
+            self.device.path_is_narrow(to, mtu, now);
+        }
+    }
+
     /// Does the last phase of a batch; it knows its direction itself.
     fn finish(&mut self, batch: Batch<A>) {
         match batch {

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use wg_proto::{Control, Keypair, PublicKey, RecvKey, SendKey, Sessions};
 
 use crate::allowed_ips::PeerSlot;
+use crate::path_mtu::PathMtu;
 use crate::stats::PeerStats;
 
 /// A keypair as the datapath keeps it: the keys behind handles that a batch can hold, all of it on the heap so that
@@ -35,6 +36,7 @@ pub(crate) struct Peer<A> {
     pub(crate) control: Control,
     pub(crate) sessions: Sessions<SessionKeypair<A>>,
     pub(crate) stats: PeerStats,
+    pub(crate) path_mtu: PathMtu,
     /// Waits in the work queue of the device.
     pub(crate) queued: bool,
     pub(crate) initiation_wanted: bool,
@@ -87,6 +89,7 @@ impl<A: 'static> PeerTable<A> {
             control,
             sessions: Sessions::new(jitter_seed),
             stats: PeerStats::default(),
+            path_mtu: PathMtu::default(),
             queued: false,
             initiation_wanted: false,
             keepalive_wanted: false,
@@ -129,6 +132,11 @@ impl<A: 'static> PeerTable<A> {
     /// All peers, the oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer<A>> {
         self.by_sequence.values().filter_map(|slot| self.at(*slot))
+    }
+
+    /// All peers, to be changed, in no order.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer<A>> {
+        self.slots.iter_mut().flatten().map(|peer| &mut **peer)
     }
 
     /// The handles of all peers, the oldest first.

@@ -26,6 +26,8 @@ mod frames;
 mod handshake;
 #[path = "device/hostile.rs"]
 mod hostile;
+#[path = "device/icmp.rs"]
+mod icmp;
 #[path = "device/identity.rs"]
 mod identity;
 #[path = "device/load.rs"]

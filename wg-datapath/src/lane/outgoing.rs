@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 
 use rand_core::TryCryptoRng;
+use wg_proto::Instant;
 use wg_proto::dh::Dh;
 
 use super::{DRAIN, Lane, LaneIo};
@@ -12,7 +13,10 @@ use crate::batch_aead::BatchAead;
 use crate::drop::DropReason;
 use crate::encap::Begun;
 use crate::frame::OutFrame;
+use crate::icmp::{self, IcmpError};
 use crate::io::{Frame, IoError, SendReport, SendStatus, Transmit, TunIo, UdpIo};
+use crate::ip::IpVersion;
+use crate::peer_table::Peer;
 use crate::queue::{Cause, Loss, Popped};
 use crate::segment::Segmenter;
 use crate::slab::{SlabClass, SlabPool};
@@ -86,9 +90,33 @@ where
         self.lane.expects_large = !is_small;
         let slab = if is_small { small } else { large };
         let bytes = slab.get(..len).ok_or(DropReason::OutTooLong)?;
-        let slot = self.device.route(bytes)?;
-        let peer = self.device.peers.at(slot).map(|peer| peer.id).ok_or(DropReason::NoPeerForDestination)?;
         let segmenter = Segmenter::new(bytes, &offload).map_err(|_| DropReason::OutMalformedFrame)?;
+        let mtu = self.device.mtu;
+        let now = self.now.instant;
+        let fate = self.device.route(bytes).and_then(|slot| {
+            let peer = self.device.peers.at(slot).ok_or(DropReason::NoPeerForDestination)?;
+            Ok((slot, peer.id, Fit::of(peer, bytes, segmenter.packet_len(0), mtu, now)))
+        });
+        let error = match fate {
+            Err(DropReason::NoPeerForDestination) | Ok((_, _, Fit::Nowhere)) => Some(IcmpError::Unreachable),
+            Ok((_, _, Fit::TooBig(mtu))) => Some(IcmpError::PacketTooBig { mtu }),
+            Err(_) | Ok((_, _, Fit::Fits)) => None,
+        };
+        if let Some(error) = error {
+            let mut out = [0; icmp::MAX_LEN];
+            let told = self.lane.icmp.write(error, bytes, None, &mut out, now);
+            // Whether it gets there or not: the packet itself is counted.
+            if let Some(Err(error @ IoError::Fatal(_))) =
+                told.and_then(|len| out.get(..len)).map(|packet| self.tun.write(packet))
+            {
+                self.lane.fatal = Some(error);
+            }
+            // What may be fragmented on the way goes on.
+            if let (Ok((_, _, Fit::TooBig(_))), Some(_)) = (&fate, told) {
+                return Err(DropReason::OutTooBig);
+            }
+        }
+        let (slot, peer, _) = fate?;
         let flow = self.device.flow_hash.flow(bytes);
         let frame = OutFrame::new(core::mem::take(slab), len, segmenter, peer);
         self.lane.queued_large += usize::from(frame.is_large());
@@ -254,6 +282,28 @@ where
         batch.recycle(|slab| self.lane.slabs.put(slab));
         if self.lane.spare_out.len() < self.lane.spare_out.capacity() {
             self.lane.spare_out.push(batch);
+        }
+    }
+}
+
+/// Whether packets can get to a peer.
+#[derive(Clone, Copy, Debug)]
+enum Fit {
+    Fits,
+    /// There is no endpoint to send them to. They wait for one all the same (C49).
+    Nowhere,
+    /// They are longer than this, which the path passes.
+    TooBig(u16),
+}
+
+impl Fit {
+    fn of<A: 'static>(peer: &Peer<A>, packet: &[u8], len: usize, mtu: usize, now: Instant) -> Self {
+        let Some(endpoint) = peer.sessions.endpoint() else { return Self::Nowhere };
+        let version =
+            if packet.first().is_some_and(|first| first >> 4 == 6) { IpVersion::V6 } else { IpVersion::V4 };
+        match peer.path_mtu.limit(endpoint.remote.ip(), version, mtu, now) {
+            Some(limit) if len > limit => Self::TooBig(u16::try_from(limit).unwrap_or(u16::MAX)),
+            _ => Self::Fits,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The edges of a device under test: the in-memory ones of the crate, with faults to order, and entropy that can fail.
 
 use core::cell::{Cell, RefCell};
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -38,6 +39,8 @@ pub(crate) struct Socket {
     /// Datagrams handed up.
     pub(crate) received: u64,
     pub(crate) source_is_stale: bool,
+    /// What it heard of narrow paths.
+    pub(crate) path_news: VecDeque<(SocketAddr, u16)>,
 }
 
 impl Socket {
@@ -49,6 +52,7 @@ impl Socket {
             left: Vec::new(),
             received: 0,
             source_is_stale: false,
+            path_news: VecDeque::new(),
         }
     }
 }
@@ -80,6 +84,10 @@ impl UdpIo for Socket {
 
     fn take_stale_source(&mut self) -> bool {
         core::mem::take(&mut self.source_is_stale)
+    }
+
+    fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {
+        self.path_news.pop_front()
     }
 }
 

@@ -102,14 +102,14 @@ fn stream(namespaces: &[Namespace; 2], address: &str) {
 }
 
 /// Sends datagrams in one piece from the first namespace to `address` in the second.
-fn train(namespaces: &[Namespace; 2], address: &str, from: &str) {
+fn train(namespaces: &[Namespace; 2], address: &str, from: &str, bytes: usize) {
     let [left, right] = namespaces;
     let receiver = right.run(|| UdpSocket::bind((address, 0))).unwrap();
     let sender = left.run(|| UdpSocket::bind((from, 0))).unwrap();
     let segment = 1000;
     rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiver, 1 << 20).unwrap();
     set_segment_size(&sender, segment);
-    let payload: Vec<u8> = (0..40_500).map(|n| u8::try_from(n / segment).unwrap()).collect();
+    let payload: Vec<u8> = (0..bytes).map(|n| u8::try_from(n / segment).unwrap()).collect();
     sender.send_to(&payload, receiver.local_addr().unwrap()).unwrap();
     let mut datagram = vec![0; 2000];
     for expected in payload.chunks(segment) {
@@ -149,8 +149,8 @@ fn carried(tuns: &mut [Tun; 2], body: impl FnOnce()) -> (HashSet<&'static str>, 
 fn all_traffic(namespaces: &[Namespace; 2]) {
     stream(namespaces, "10.9.9.2");
     stream(namespaces, "fd09::2");
-    train(namespaces, "10.9.9.2", "10.9.9.1");
-    train(namespaces, "fd09::2", "fd09::1");
+    train(namespaces, "10.9.9.2", "10.9.9.1", 40_500);
+    train(namespaces, "fd09::2", "fd09::1", 40_500);
 }
 
 #[test]
@@ -198,6 +198,11 @@ fn limited_frames_fit_one_send() {
     assert!(longest > 30_000, "{longest}");
     // 45 packets of 1420 bytes in one frame, and 32 bytes with each of them when they leave.
     assert!(longest <= 45 * 1368 + 52, "{longest}");
+    // What is longer is split before it is read.
+    for (bytes, whole) in [(62_000, true), (64_000, false)] {
+        let (kinds, _) = carried(&mut tuns, || train(&namespaces, "10.9.9.2", "10.9.9.1", bytes));
+        assert_eq!(kinds.contains("UDP"), whole, "{bytes}: {kinds:?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Barrier;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -311,6 +312,24 @@ fn interface_of_several_queues_is_busy_for_others() {
         let _queues = Tun::open_queues("wgt2", 2, Offloads::ALL).unwrap();
         assert_eq!(refusal("wgt2", 2), Some(libc::EBUSY));
     });
+}
+
+#[test]
+fn of_two_programs_that_come_at_the_same_time_one_at_most_gets_the_interface() {
+    let test = "of_two_programs_that_come_at_the_same_time_one_at_most_gets_the_interface";
+    let Some(namespace) = namespace(test) else { return };
+    for n in 0..20 {
+        let (namespace, name, start) = (&namespace, &format!("wgt{n}"), &Barrier::new(2));
+        let opened: Vec<_> = thread::scope(|scope| {
+            let open = || {
+                start.wait();
+                Tun::open_queues(name, 2, Offloads::ALL).ok()
+            };
+            let programs = [0; 2].map(|_| scope.spawn(move || namespace.run(open)));
+            programs.into_iter().filter_map(|program| program.join().unwrap()).collect()
+        });
+        assert!(opened.len() <= 1);
+    }
 }
 
 #[test]

@@ -29,5 +29,5 @@ pub use poll::{Event, Events, Interest, Poller, Token};
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};
 pub use uapi_socket::UapiSocket;
-pub use udp::{Buffers, RouteWatch, SelfTest, Steering, Tried, Udp};
+pub use udp::{Buffers, Egress, RouteWatch, SelfTest, Steering, Tried, Udp};
 pub use waker::Waker;

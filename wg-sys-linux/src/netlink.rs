@@ -1,4 +1,5 @@
-//! rtnetlink, as much as is needed to read one interface and one route: message building, parsing, and a socket.
+//! netlink, as much as is needed to read one interface, one route and one list of features: message building, parsing, and a
+//! socket.
 //!
 //! All values are in the byte order of the machine. A message is a 16-byte header (length, type, flags, sequence,
 //! port), a fixed part that depends on the type, and attributes (length, type, value), each padded to 4 bytes. Whatever
@@ -10,13 +11,16 @@ pub(crate) mod probe;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::netlink::{GENERIC, SocketAddrNetlink};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;
 /// Length of `struct rtattr`.
 const ATTRIBUTE_HEADER: usize = 4;
+
+/// The bits of an attribute's kind that are its number; the others are flags.
+pub(crate) const TYPE_MASK: u16 = 0x3fff;
 
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
@@ -107,7 +111,7 @@ const fn align(len: usize) -> usize {
     len.next_multiple_of(4)
 }
 
-/// A routing socket of the network namespace this thread is in when it is opened. It never blocks.
+/// A socket of the network namespace this thread is in when it is opened. It never blocks.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -117,9 +121,18 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens a socket that hears the broadcasts of `groups`, a mask; 0 for one that only asks.
     pub(crate) fn open(groups: u32) -> Result<Self, Errno> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // No protocol is number 0: NETLINK_ROUTE.
-        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        Self::open_protocol(None, groups)
+    }
+
+    /// Opens a socket that asks families other than that of routes.
+    pub(crate) fn open_generic() -> Result<Self, Errno> {
+        Self::open_protocol(Some(GENERIC), 0)
+    }
+
+    fn open_protocol(protocol: Option<Protocol>, groups: u32) -> Result<Self, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
         Ok(Self { fd, sequence: 0 })
     }

@@ -8,6 +8,7 @@
 
 mod buffers;
 mod cmsg;
+mod egress;
 mod errno;
 mod group;
 mod gso;
@@ -39,6 +40,7 @@ use path_mtu::PathMtuNews;
 use sockaddr::RawAddress;
 
 pub use buffers::Buffers;
+pub use egress::Egress;
 pub use route::RouteWatch;
 pub use self_test::{SelfTest, Tried};
 pub(crate) use steering::Instruction;

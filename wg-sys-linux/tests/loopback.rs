@@ -375,7 +375,9 @@ fn unreachable_network_is_a_drop_and_passes_again() {
         let report = send_one(&mut udp, &with_source);
         assert_eq!(report, SendReport { sent: 0, status: SendStatus::Dropped(libc::ENETUNREACH) });
         assert!(udp.take_stale_source());
+        assert_eq!(udp.egress(to.remote), None);
         namespace.ip(&["route", "add", "default", "dev", "lo"]);
+        assert_eq!(udp.egress(to.remote).unwrap().interface, "lo");
         assert_eq!(send_one(&mut udp, &to), done(1));
     });
 }

@@ -1,6 +1,7 @@
 //! A group of sockets on one port: who gets which datagram, and who gets the port.
 
-use std::net::{IpAddr, UdpSocket};
+use core::net::IpAddr;
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::thread;
 

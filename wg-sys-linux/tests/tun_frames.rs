@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Barrier;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -102,14 +103,14 @@ fn stream(namespaces: &[Namespace; 2], address: &str) {
 }
 
 /// Sends datagrams in one piece from the first namespace to `address` in the second.
-fn train(namespaces: &[Namespace; 2], address: &str, from: &str) {
+fn train(namespaces: &[Namespace; 2], address: &str, from: &str, bytes: usize) {
     let [left, right] = namespaces;
     let receiver = right.run(|| UdpSocket::bind((address, 0))).unwrap();
     let sender = left.run(|| UdpSocket::bind((from, 0))).unwrap();
     let segment = 1000;
     rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiver, 1 << 20).unwrap();
     set_segment_size(&sender, segment);
-    let payload: Vec<u8> = (0..40_500).map(|n| u8::try_from(n / segment).unwrap()).collect();
+    let payload: Vec<u8> = (0..bytes).map(|n| u8::try_from(n / segment).unwrap()).collect();
     sender.send_to(&payload, receiver.local_addr().unwrap()).unwrap();
     let mut datagram = vec![0; 2000];
     for expected in payload.chunks(segment) {
@@ -149,8 +150,8 @@ fn carried(tuns: &mut [Tun; 2], body: impl FnOnce()) -> (HashSet<&'static str>, 
 fn all_traffic(namespaces: &[Namespace; 2]) {
     stream(namespaces, "10.9.9.2");
     stream(namespaces, "fd09::2");
-    train(namespaces, "10.9.9.2", "10.9.9.1");
-    train(namespaces, "fd09::2", "fd09::1");
+    train(namespaces, "10.9.9.2", "10.9.9.1", 40_500);
+    train(namespaces, "fd09::2", "fd09::1", 40_500);
 }
 
 #[test]
@@ -198,6 +199,11 @@ fn limited_frames_fit_one_send() {
     assert!(longest > 30_000, "{longest}");
     // 45 packets of 1420 bytes in one frame, and 32 bytes with each of them when they leave.
     assert!(longest <= 45 * 1368 + 52, "{longest}");
+    // What is longer is split before it is read.
+    for (bytes, whole) in [(62_000, true), (64_000, false)] {
+        let (kinds, _) = carried(&mut tuns, || train(&namespaces, "10.9.9.2", "10.9.9.1", bytes));
+        assert_eq!(kinds.contains("UDP"), whole, "{bytes}: {kinds:?}");
+    }
 }
 
 #[test]
@@ -306,6 +312,24 @@ fn interface_of_several_queues_is_busy_for_others() {
         let _queues = Tun::open_queues("wgt2", 2, Offloads::ALL).unwrap();
         assert_eq!(refusal("wgt2", 2), Some(libc::EBUSY));
     });
+}
+
+#[test]
+fn of_two_programs_that_come_at_the_same_time_one_at_most_gets_the_interface() {
+    let test = "of_two_programs_that_come_at_the_same_time_one_at_most_gets_the_interface";
+    let Some(namespace) = namespace(test) else { return };
+    for n in 0..20 {
+        let (namespace, name, start) = (&namespace, &format!("wgt{n}"), &Barrier::new(2));
+        let opened: Vec<_> = thread::scope(|scope| {
+            let open = || {
+                start.wait();
+                Tun::open_queues(name, 2, Offloads::ALL).ok()
+            };
+            let programs = [0; 2].map(|_| scope.spawn(move || namespace.run(open)));
+            programs.into_iter().filter_map(|program| program.join().unwrap()).collect()
+        });
+        assert!(opened.len() <= 1);
+    }
 }
 
 #[test]

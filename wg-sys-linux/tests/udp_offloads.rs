@@ -183,7 +183,7 @@ fn stale_source_is_dropped_from_a_train_within_the_call() {
     for ip in families(&here) {
         let gone = if ip == "::1" { "2001:db8::77" } else { "192.0.2.77" };
         let source = Some(Source { addr: gone.parse().unwrap(), interface: 1 });
-        let lengths = [vec![1000; 50], vec![96; 90]].concat();
+        let lengths = [vec![96; 90], vec![1000; 50]].concat();
         assert_eq!(send(&mut here, &Endpoint { source, ..at(&there, ip) }, 3, &lengths), done(140), "{ip}");
         assert!(here.take_stale_source() && !here.take_stale_source(), "told once");
         let source = Some(Source { addr: ip.parse().unwrap(), interface: 1 });

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::ioctl;
-use crate::netlink::{Request, Socket, attributes, u32_at};
+use crate::netlink::{Request, Socket, TYPE_MASK, attributes, u32_at};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
@@ -31,8 +31,6 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_TUN_PI: u16 = 4;
 const IFLA_TUN_NUM_QUEUES: u16 = 8;
 const IFLA_TUN_NUM_DISABLED_QUEUES: u16 = 9;
-/// The bits of an attribute's kind that are its number; the others are flags.
-const NLA_TYPE_MASK: u16 = 0x3fff;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_GSO_MAX_SIZE: u16 = 41;
 const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
@@ -213,7 +211,7 @@ fn parse_queues(message: &[u8]) -> Option<u32> {
 /// The value of one of the attributes that only a TUN has.
 fn attribute_of_tun(message: &[u8], number: u16) -> Option<&[u8]> {
     let nested = |outer, number| {
-        attributes(outer).find(|&(kind, _)| kind & NLA_TYPE_MASK == number).map(|(_, value)| value)
+        attributes(outer).find(|&(kind, _)| kind & TYPE_MASK == number).map(|(_, value)| value)
     };
     nested(nested(nested(message.get(16..)?, IFLA_LINKINFO)?, IFLA_INFO_DATA)?, number)
 }

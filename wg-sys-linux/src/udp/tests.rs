@@ -268,6 +268,21 @@ fn full_queue_and_firewall_are_told_of_a_message_as_of_a_datagram() {
 }
 
 #[test]
+fn loss_in_a_full_queue_is_told_by_neither_family() {
+    // The IPv6 socket hears of it, as IPV6_RECVERR is set there.
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let Ok(peer) = UdpSocket::bind("[::1]:0") else {
+        return println!("SKIPPED loss_in_a_full_queue_is_told_by_neither_family: no IPv6 here");
+    };
+    peer.set_nonblocking(true).unwrap();
+    let to = Endpoint::new(peer.local_addr().unwrap());
+    let _refusing = refuse(Refusals { sends: Some((1, libc::ENOBUFS)), ..Refusals::default() });
+    let lengths = [vec![96; 40], vec![97; 5]].concat();
+    assert_eq!(send_run(&mut udp, &to, &lengths), done(45));
+    assert_eq!(received(&peer), numbered(&lengths)[40..], "the first message was lost as a whole");
+}
+
+#[test]
 fn queue_that_fills_up_after_a_refused_message_is_no_downgrade_yet() {
     let mut udp = Udp::bind(0, 0).unwrap();
     let (peer, to) = peer();

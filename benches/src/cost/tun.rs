@@ -252,7 +252,7 @@ fn carry_tcp(here: &Device, there: &Device) -> io::Result<Vec<Sample>> {
             let block = vec![0; 1 << 17];
             while !end.load(Ordering::Relaxed) {
                 // Stuck, it ends with the sample.
-                stream.write(&block).ok();
+                stream.write_all(&block).ok();
             }
             Ok::<_, io::Error>(())
         });

@@ -59,7 +59,7 @@ for_each_pair! {
         // The packaged wireguard-go does not notice that its interface goes down.
         let (node, other) = match programs[0] {
             Program::Gateway => (&pair.a, &pair.b),
-            Program::WireguardGo => (&pair.b, &pair.a),
+            _ => (&pair.b, &pair.a),
         };
         node.tunnel.set(&format!("peer {} persistent-keepalive 25", other.keys.public));
         assert!(node.reaches(other, Family::V4));

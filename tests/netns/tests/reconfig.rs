@@ -289,7 +289,7 @@ for_each_pair! {
 fn gateway_first(pair: &Pair) -> (&Node, &Node) {
     match pair.a.tunnel.program() {
         Program::Gateway => (&pair.a, &pair.b),
-        Program::WireguardGo => (&pair.b, &pair.a),
+        _ => (&pair.b, &pair.a),
     }
 }
 

@@ -15,7 +15,8 @@ mod route;
 mod search;
 mod table;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use core::panic::AssertUnwindSafe;
+use std::panic::{catch_unwind, set_hook};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -151,7 +152,9 @@ fn write(results: &Results, conditions: &str, options: &Options, json: Option<&P
         record::write(&path, &results.markdown(conditions))?;
     }
     for path in paths(options.svg.as_deref(), "peers.svg") {
-        record::write(&path, &chart::draw(&rows))?;
+        // The cable would be the only bar to be seen.
+        let drawn: Vec<Row> = rows.iter().filter(|row| row.subject != column::BARE).cloned().collect();
+        record::write(&path, &chart::draw(&drawn))?;
     }
     Ok(())
 }

@@ -102,7 +102,9 @@ impl Results {
         let ours = self.columns.iter().position(Column::is_ours);
         for line in self.lines.iter().filter(|line| line.is_told()) {
             let mut cells = vec![line.title()];
-            cells.extend((0..self.columns.len()).map(|at| line.median(at).map_or(NONE.into(), figure)));
+            cells.extend(
+                (0..self.columns.len()).map(|at| line.median(at).map_or_else(|| NONE.into(), figure)),
+            );
             if let Some(ratio) = ours.and_then(|ours| self.ratio_to_best(line, ours)) {
                 let better = (ratio > 1.0) == (line.figure.better == Better::More);
                 cells.extend([figure(ratio), if better { "better" } else { "worse" }.to_owned()]);
@@ -142,9 +144,10 @@ impl Results {
             let names: Vec<&str> = names.chain(["best peer"]).collect();
             head(&mut text, "figure", &names);
             for line in self.lines.iter().filter(|line| line.is_told() && line.has(at)) {
-                let ratio = |other: usize| median(&line.ratios(at, other)).map_or(NONE.into(), figure);
+                let ratio =
+                    |other: usize| median(&line.ratios(at, other)).map_or_else(|| NONE.into(), figure);
                 let mut cells: Vec<String> = others.iter().map(|other| ratio(*other)).collect();
-                cells.push(self.ratio_to_best(line, at).map_or(NONE.into(), figure));
+                cells.push(self.ratio_to_best(line, at).map_or_else(|| NONE.into(), figure));
                 let less = if line.figure.better == Better::Less { " (less is better)" } else { "" };
                 writeln!(text, "| {}{less} | {} |", line.title(), cells.join(" | ")).ok();
             }

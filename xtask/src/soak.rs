@@ -4,8 +4,10 @@
 mod address;
 mod decrypt;
 mod flood;
+mod host;
 mod matrix;
 mod model;
+mod progress;
 mod timing;
 
 use clap::{Args, Subcommand};
@@ -26,6 +28,8 @@ pub(crate) struct Options {
 enum What {
     /// Floods a gateway, and wireguard-go by turns, and shows what traffic, newcomers and memory come to (H1-H5).
     Flood(flood::Options),
+    /// Kills, moves, reconfigures and fills gateways on a real kernel, resumable (R1-R3, R5).
+    Host(host::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
     /// Runs the tests of wg-aead and its fuzz inputs with AddressSanitizer, on nightly.
@@ -43,6 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     match &options.what {
         None => matrix::run(&options.matrix),
         Some(What::Flood(options)) => flood::run(options),
+        Some(What::Host(options)) => host::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
         Some(What::Address) => address::run(),
         Some(What::Timing(options)) => timing::run(options),

@@ -3,8 +3,6 @@
 //! Each unit, a row and a seed, is a process of its own, so that one that dies takes nothing with it. What was done is
 //! written down after each: a second run goes on with the seeds that are left.
 
-mod progress;
-
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +13,7 @@ use clap::Args;
 
 use crate::cargo::{self, command};
 use crate::report::print_table;
-use progress::{Counts, Progress};
+use crate::soak::progress::{Counts, Progress};
 
 /// How long, and what.
 #[derive(Debug, Args)]

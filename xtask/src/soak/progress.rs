@@ -67,6 +67,11 @@ impl Progress {
         self.rows.get(row).and_then(|row| row.counts.get(counter)).copied().unwrap_or(0)
     }
 
+    /// All counters of a row.
+    pub(super) fn counts(&self, row: &str) -> Counts {
+        self.rows.get(row).map(|row| row.counts.clone()).unwrap_or_default()
+    }
+
     /// The sum of some counters of a row.
     pub(super) fn volume(&self, row: &str, counters: &[&str]) -> u64 {
         counters.iter().map(|counter| self.count(row, counter)).sum()

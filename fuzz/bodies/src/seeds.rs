@@ -95,10 +95,25 @@ fn frames() -> Vec<Vec<u8>> {
     for flow in 0..8_u8 {
         all.push(vec![1, 0, flow | 0xf8, 5, flow | 0xf8, 5, flow | 2 << 3, 2, 39]);
         for action in 0..16 {
-            all.push(vec![1, 0, flow | 0xf8, 2, flow | action << 3, 0, 8, flow | 0xf8, 2, flow | action << 3, 0, 8, flow | 0xf8, 2]);
+            all.push(vec![
+                1,
+                0,
+                flow | 0xf8,
+                2,
+                flow | action << 3,
+                0,
+                8,
+                flow | 0xf8,
+                2,
+                flow | action << 3,
+                0,
+                8,
+                flow | 0xf8,
+                2,
+            ]);
         }
     }
-    all.push([1, 0].into_iter().chain((0..40).flat_map(|turn| [turn % 8 | 0xf8, turn % 3])).collect());
+    all.push([1, 0].into_iter().chain((0..40).flat_map(|turn| [(turn % 8) | 0xf8, turn % 3])).collect());
     all
 }
 

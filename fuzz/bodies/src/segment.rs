@@ -96,7 +96,7 @@ impl Fields {
         let field = self.checksum().offset;
         transport[field..field + 2].copy_from_slice(&be(pseudo));
         packet.extend(transport);
-        packet.extend((0..self.len).map(|at| (at % 253) as u8 ^ self.ttl));
+        packet.extend((0..=252).cycle().take(self.len).map(|byte: u8| byte ^ self.ttl));
         packet
     }
 
@@ -126,7 +126,7 @@ fn sum(bytes: &[u8]) -> u16 {
 
 fn pseudo(header: &[u8], protocol: u8, len: usize) -> u16 {
     let addresses = if header[0] >> 4 == 4 { 12..20 } else { 8..40 };
-    sum(&[&header[addresses], &(len as u32).to_be_bytes(), &[0, protocol]].concat())
+    sum(&[&header[addresses], &length(len).to_be_bytes(), &[0, protocol]].concat())
 }
 
 fn complete(mut packet: Vec<u8>, checksum: Option<Checksum>) -> Vec<u8> {
@@ -158,7 +158,8 @@ fn naive(frame: &[u8], offload: &Offload) -> Option<Vec<Vec<u8>>> {
         6 => false,
         _ => return None,
     };
-    let (mut start, mut protocol) = if v4 { (usize::from(byte(0)? % 16) * 4, byte(9)?) } else { (40, byte(6)?) };
+    let (mut start, mut protocol) =
+        if v4 { (usize::from(byte(0)? % 16) * 4, byte(9)?) } else { (40, byte(6)?) };
     let total = if v4 { word(2)? } else { 40 + word(4)? };
     if start < 20 || total != frame.len() || total > 65_535 || (v4 && word(6)? % 0x4000 != 0) {
         return None;
@@ -181,7 +182,8 @@ fn naive(frame: &[u8], offload: &Offload) -> Option<Vec<Vec<u8>>> {
     }
     let (headers, payload) = frame.split_at(header_len);
     // The sum of the pseudo header is what the host says it is; the length in it is that of the frame.
-    let rest_of_pseudo = u32::from(sum(&[&headers[start + offset..][..2], &(!length(total - start)).to_be_bytes()].concat()));
+    let rest_of_pseudo =
+        u32::from(sum(&[&headers[start + offset..][..2], &(!length(total - start)).to_be_bytes()].concat()));
     let mut pieces: Vec<&[u8]> = payload.chunks(segment_size.get().into()).collect();
     if pieces.is_empty() {
         pieces.push(&[]);
@@ -245,7 +247,8 @@ enum Shown {
 
 /// What a packet shows, and between which addresses.
 fn shown(packet: &[u8]) -> (&[u8], Shown) {
-    let (addresses, header_len, protocol): (Range<usize>, _, _) = match packet.first().map(|first| first >> 4) {
+    let (addresses, header_len, protocol): (Range<usize>, _, _) = match packet.first().map(|first| first >> 4)
+    {
         Some(4) if packet.len() >= 20 => (12..20, 20, packet[9]),
         Some(6) if packet.len() >= 40 => (8..40, 40, packet[6]),
         _ => return (&[], Shown::Other),
@@ -408,5 +411,5 @@ fn merge(input: &mut Input<'_>) {
 /// If the split is not that of the tables, or what comes back is not what went in.
 pub fn segment(data: &[u8]) {
     let mut input = Input::new(data);
-    if input.byte() % 2 == 0 { split_one(&mut input) } else { merge(&mut input) }
+    if input.byte().is_multiple_of(2) { split_one(&mut input) } else { merge(&mut input) }
 }

@@ -114,7 +114,7 @@ fn frames() -> Vec<Vec<u8>> {
             ]);
         }
     }
-    all.push([1, 0].into_iter().chain((0..40).flat_map(|turn| [turn % 8 | 0xf8, turn % 3])).collect());
+    all.push([1, 0].into_iter().chain((0..40).flat_map(|turn| [(turn % 8) | 0xf8, turn % 3])).collect());
     all
 }
 

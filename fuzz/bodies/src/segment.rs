@@ -96,7 +96,7 @@ impl Fields {
         let field = self.checksum().offset;
         transport[field..field + 2].copy_from_slice(&be(pseudo));
         packet.extend(transport);
-        packet.extend((0..self.len).map(|at| (at % 253) as u8 ^ self.ttl));
+        packet.extend((0..=252).cycle().take(self.len).map(|byte: u8| byte ^ self.ttl));
         packet
     }
 
@@ -126,7 +126,7 @@ fn sum(bytes: &[u8]) -> u16 {
 
 fn pseudo(header: &[u8], protocol: u8, len: usize) -> u16 {
     let addresses = if header[0] >> 4 == 4 { 12..20 } else { 8..40 };
-    sum(&[&header[addresses], &(len as u32).to_be_bytes(), &[0, protocol]].concat())
+    sum(&[&header[addresses], &length(len).to_be_bytes(), &[0, protocol]].concat())
 }
 
 fn complete(mut packet: Vec<u8>, checksum: Option<Checksum>) -> Vec<u8> {
@@ -411,5 +411,5 @@ fn merge(input: &mut Input<'_>) {
 /// If the split is not that of the tables, or what comes back is not what went in.
 pub fn segment(data: &[u8]) {
     let mut input = Input::new(data);
-    if input.byte() % 2 == 0 { split_one(&mut input) } else { merge(&mut input) }
+    if input.byte().is_multiple_of(2) { split_one(&mut input) } else { merge(&mut input) }
 }

@@ -190,9 +190,12 @@ fn a_header_that_is_not_right_is_not_made_up_for_by_the_payload() {
     add(&mut packets[2], 40, u16::MAX);
     assert_eq!(groups_of(&packets), apart);
     // The length one less, its checksum one more.
-    packets[2] = right;
+    packets[2] = right.clone();
     add(&mut packets[2], 2, u16::MAX);
     add(&mut packets[2], 10, 1);
+    assert_eq!(groups_of(&packets), apart);
+    // Padding that was not trimmed.
+    packets[2] = [&right[..], &[0; 4]].concat();
     assert_eq!(groups_of(&packets), apart);
 }
 
@@ -212,8 +215,9 @@ fn a_header_checksum_of_ffff_keeps_a_packet_alone() {
 #[test]
 fn a_tcp_header_that_is_too_short_keeps_a_packet_alone() {
     for ip in [Ip::V4, Ip::V6] {
-        let packets = flow(ip, Transport::Tcp).run(5).into_iter().map(|example| {
-            let mut packet = example.frame();
+        let packets = flow(ip, Transport::Tcp).run(5).into_iter().zip(0_u32..).map(|(example, at)| {
+            // The four bytes that are short of a header count as payload.
+            let mut packet = example.with(|example| example.sequence += 4 * at).frame();
             packet[example.start() + 12] = 0x40;
             complete(&mut packet, example.checksum());
             packet

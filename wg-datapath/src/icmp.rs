@@ -93,7 +93,7 @@ pub enum IcmpError {
 /// use wg_datapath::icmp::{self, IcmpError};
 ///
 /// let mut packet = [0; 28]; // A datagram from 10.0.0.1 to 10.9.0.2.
-/// packet[..20].copy_from_slice(&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0x66, 0xc7, 10, 0, 0, 1, 10, 9, 0, 2]);
+/// packet[..20].copy_from_slice(&[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0x66, 0xc6, 10, 0, 0, 1, 10, 9, 0, 2]);
 /// let mut out = [0; icmp::MAX_LEN];
 /// assert_eq!(icmp::write(IcmpError::Unreachable, &packet, None, &mut out), Some(20 + 8 + 28));
 /// assert_eq!(out[12..22], [10, 9, 0, 2, 10, 0, 0, 1, 3, 1]);

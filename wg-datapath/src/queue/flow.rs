@@ -13,8 +13,6 @@ const WITH_PORTS: [u8; 4] = [6, 17, 132, 136];
 
 /// IPv6 extension headers that may stand before the transport header: hop-by-hop and destination options, routing (RFC 8200).
 const OPTIONS: [u8; 3] = [0, 60, 43];
-/// The IPv6 fragment header.
-const FRAGMENT: u8 = 44;
 /// How many extension headers are looked behind.
 const MAX_OPTIONS: usize = 4;
 
@@ -81,10 +79,7 @@ impl FlowHash {
             let Some(behind) = rest.get(usize::from(units).saturating_add(1) << 3..) else { break };
             (next, rest) = (after, behind);
         }
-        if next == FRAGMENT {
-            // The protocol of a later fragment, as that of the first.
-            return Some(self.finish(state, rest.first().copied().unwrap_or_default(), 0));
-        }
+        // A fragment header is none of those with ports.
         Some(self.finish(state, next, ports(next, Some(rest))))
     }
 
@@ -215,7 +210,7 @@ mod tests {
         whole[6] = 0x40;
         assert_eq!(flow(&whole), flow(&v4(17)), "DF is no fragment");
         let v6_fragments = [[0, 1], [0x05, 0xa9], [0x0b, 0x50]]
-            .map(|[high, low]| v6(FRAGMENT, &[&[17, 0, high, low, 9, 9, 9, 9]]));
+            .map(|[high, low]| v6(44, &[&[17, 0, high, low, 9, 9, 9, 9]]));
         let all = v6_fragments.map(|packet| [flow(&packet), flow(&changed(&packet, 49))]);
         assert!(all.as_flattened().iter().all(|&each| each == all[0][0]), "{all:?}");
     }

@@ -157,7 +157,18 @@ fn what_is_put_back_leaves_first_and_is_charged_once() {
         queue.push(Frame::new(id, 3000), peer(1), 0, at(0), &mut none);
         queue.push(Frame::new(10 + id, 3000), peer(2), 0, at(0), &mut none);
     }
-    // Each batch takes half a frame.
+    let order = halves(&mut queue);
+    assert_eq!(order, [0, 0, 10, 10, 1, 1, 11, 11, 2, 2, 12, 12, 3, 3, 13, 13]);
+    let mut queue = IngressQueue::new(QueueConfig { flow_quantum: 3000, ..QueueConfig::default() });
+    for id in 0..2 {
+        queue.push(Frame::new(id, 3000), peer(1), 0, at(0), &mut none);
+        queue.push(Frame::new(10 + id, 3000), peer(1), 1, at(0), &mut none);
+    }
+    assert_eq!(halves(&mut queue), [0, 0, 10, 10, 1, 1, 11, 11], "flows");
+}
+
+/// The frames of batches that take half a frame of 3,000 bytes each.
+fn halves(queue: &mut IngressQueue<Frame>) -> Vec<u32> {
     let mut order = Vec::new();
     while let Some(mut popped) = queue.pop(at(0), &mut none) {
         order.push(popped.frame.id);
@@ -166,7 +177,33 @@ fn what_is_put_back_leaves_first_and_is_charged_once() {
             queue.push_front(popped).unwrap();
         }
     }
-    assert_eq!(order, [0, 0, 10, 10, 1, 1, 11, 11, 2, 2, 12, 12, 3, 3, 13, 13]);
+    order
+}
+
+#[test]
+fn what_is_put_back_late_makes_no_turn_longer() {
+    let mut queue = IngressQueue::new(QueueConfig { peer_quantum: 3000, ..QueueConfig::default() });
+    queue.push(Frame::new(0, 3000), peer(1), 0, at(0), &mut none);
+    let popped = queue.pop(at(0), &mut none).unwrap();
+    assert_eq!(queue.pop(at(0), &mut none), None);
+    queue.push_front(popped).unwrap();
+    queue.push(Frame::new(1, 3000), peer(1), 0, at(0), &mut none);
+    queue.push(Frame::new(10, 3000), peer(2), 0, at(0), &mut none);
+    assert_eq!(ids(&mut queue), [0, 10, 1]);
+}
+
+#[test]
+fn a_turn_is_not_charged_for_what_was_dropped() {
+    let mut queue = IngressQueue::new(QueueConfig { peer_quantum: 3000, ..QueueConfig::default() });
+    for id in 0..5 {
+        queue.push(Frame::new(id, 3000), peer(1), 0, at(0), &mut none);
+        let marked = Frame { signal: Signal::Marked, ..Frame::new(10 + id, 3000) };
+        queue.push(marked, peer(2), 0, at(0), &mut none);
+    }
+    let mut dropped = 0;
+    let mut pop = |ms| queue.pop(at(ms * MS), &mut |_, _| dropped += 1).unwrap().frame.id;
+    assert_eq!([3, 3, 103, 103, 104, 104, 105].map(&mut pop), [0, 10, 2, 11, 3, 12, 4]);
+    assert_eq!(dropped, 1);
 }
 
 #[test]
@@ -300,6 +337,30 @@ fn a_flow_that_is_always_new_starves_no_one() {
 }
 
 #[test]
+fn a_flow_that_comes_and_goes_has_no_more_than_its_share() {
+    // It sends its next frame when another has left after its last: it is empty when its turn comes. It is of the same peer, or
+    // of another; the turns are of one frame.
+    for owner in [0, 1] {
+        let mut queue = IngressQueue::new(QueueConfig { peer_quantum: 1514, ..QueueConfig::default() });
+        for id in 0..40 {
+            // Four flows of one peer, or of four.
+            let (owner, flow) = if owner == 0 { (0, id % 4) } else { (10 + id % 4, 0) };
+            queue.push(Frame::new(id, 1514), peer(owner), flow, at(0), &mut none);
+        }
+        let mut others = 0;
+        for _ in 0..100 {
+            queue.push(Frame::new(1000, 1514), peer(owner), 99, at(0), &mut none);
+            while pop_and_refill(&mut queue) != 1000 {
+                others += 1;
+            }
+            assert_ne!(pop_and_refill(&mut queue), 1000);
+            others += 1;
+        }
+        assert!(others >= 390, "{others} of the other four");
+    }
+}
+
+#[test]
 fn a_train_loses_a_segment_and_is_counted_without_it() {
     let config = QueueConfig { target: Duration::from_millis(1), ..QueueConfig::default() };
     let mut queue = IngressQueue::new(config);
@@ -313,6 +374,8 @@ fn a_train_loses_a_segment_and_is_counted_without_it() {
         losses += 1;
     };
     assert_eq!(queue.pop(at(MS), &mut lose).unwrap().frame.bytes, 20_000);
+    assert_eq!(queue.pop_of(peer(3), at(101 * MS), |_| false, &mut lose), None);
+    assert_eq!((queue.len(), queue.bytes()), (9, 179_900));
     let popped = queue.pop(at(101 * MS), &mut lose).unwrap();
     assert_eq!((popped.frame.bytes, queue.bytes()), (19_900, 160_000));
     // It was told once, also if it is put back and comes again when the next signal is due.

@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAMES")]
     backends: Option<String>,
     #[command(flatten)]
-    peers: peers::Options,
+    peers: peers::Choice,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

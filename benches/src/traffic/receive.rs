@@ -170,9 +170,10 @@ mod tests {
             let end = AtomicBool::new(false);
             let (sent, received) = thread::scope(|scope| {
                 let receiving = scope.spawn(|| receiver.run(&end));
-                let time = Duration::from_millis(100);
-                let plan = Plan { to, rate: 20_000, size, time, flows: 3, mode, run: 9 };
-                let stray = Plan { rate: 1_000, run: 8, ..plan };
+                // So few that they have room in any socket, however late the receiver is.
+                let time = Duration::from_millis(75);
+                let plan = Plan { to, rate: 2_000, size, time, flows: 3, mode, run: 9 };
+                let stray = Plan { mode: Mode::Plain, time: time / 5, run: 8, ..plan };
                 send(&stray).unwrap();
                 let sent = send(&plan).unwrap();
                 end.store(true, Ordering::Relaxed);

@@ -12,7 +12,7 @@ pub struct Launch {
     pub program: Program,
     /// Arguments in front of the name of the interface.
     pub arguments: Vec<String>,
-    /// What it logs, in the words of `LOG_LEVEL`; if nothing is said here or in the environment of this process, much.
+    /// What it logs, in the words of `LOG_LEVEL`, `error` being one of all programs; if nothing is said here or in the environment of this process, much.
     pub log_level: Option<&'static str>,
     /// Where another build of it is.
     pub path: Option<PathBuf>,
@@ -29,7 +29,8 @@ impl Launch {
         let mut command = namespace.command(self.path());
         command.args(self.program.arguments()).args(&self.arguments).arg(interface);
         if let Some(level) = self.log_level {
-            command.env("LOG_LEVEL", level);
+            // The name that `wireguard-go` gave it, and that of boringtun and gotatun.
+            command.env("LOG_LEVEL", level).env("WG_LOG_LEVEL", level);
         }
         command
     }

@@ -35,7 +35,7 @@ const ROUNDS: u32 = 5;
 
 /// What to compare.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct Choice {
     /// `peers`: how long a stream, a series of echo requests, or the like lasts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -60,39 +60,39 @@ pub(crate) struct Options {
 }
 
 /// Measures, prints the table, and writes what is asked for.
-pub(super) fn run(options: &Options, rounds: Option<u32>, json: Option<&Path>) -> Result<(), String> {
+pub(super) fn run(choice: &Choice, rounds: Option<u32>, json: Option<&Path>) -> Result<(), String> {
     install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
     let requirements =
         Requirements::check().and_program("ping", "iputils-ping").and_program("iperf3", "iperf3");
     if !requirements.missing().is_empty() {
         return Err(format!("The bench needs:\n  {}", requirements.missing().join("\n  ")));
     }
-    let names = if options.programs.is_empty() { &Name::ALL[..] } else { &options.programs };
-    let columns = column::columns(names, &options.gateway_args)?;
+    let names = if choice.programs.is_empty() { &Name::ALL[..] } else { &choice.programs };
+    let columns = column::columns(names, &choice.gateway_args)?;
     let load = Load::build()?;
     let rounds = rounds.unwrap_or(ROUNDS);
-    let conditions = conditions(&columns, rounds, options.seconds);
+    let conditions = conditions(&columns, rounds, choice.seconds);
     println!("{conditions}");
     // What the harness cannot set up is a panic that says why; after Ctrl-C it says nothing.
     set_hook(Box::new(|info| {
         cleanup::stop_if_ending();
         eprintln!("{info}");
     }));
-    let results = measure(columns, rounds, options, &load);
+    let results = measure(columns, rounds, choice, &load);
     cleanup::stop_if_ending();
     results.print();
-    write(&results, &conditions, options, json)
+    write(&results, &conditions, choice, json)
 }
 
-fn measure(columns: Vec<Column>, rounds: u32, options: &Options, load: &Load) -> Results {
+fn measure(columns: Vec<Column>, rounds: u32, choice: &Choice, load: &Load) -> Results {
     // In their own order, whatever was said: one may leave something behind that matters to the next.
-    let asked = |case: &Case| options.cases.is_empty() || options.cases.contains(case);
+    let asked = |case: &Case| choice.cases.is_empty() || choice.cases.contains(case);
     let cases: Vec<Case> = Case::ALL.into_iter().filter(asked).collect();
     let mut results = Results::new(columns.clone());
     let start = Instant::now();
     for round in 1..=rounds {
         for (at, column) in columns.iter().enumerate() {
-            let measured = catch_unwind(AssertUnwindSafe(|| turn(column, &cases, load, options.seconds)));
+            let measured = catch_unwind(AssertUnwindSafe(|| turn(column, &cases, load, choice.seconds)));
             cleanup::stop_if_ending();
             let measured = measured.unwrap_or_else(|_| Measured {
                 notes: vec![format!("round {round}: the turn failed")],
@@ -136,11 +136,11 @@ fn conditions(columns: &[Column], rounds: u32, seconds: u64) -> String {
     lines.join("\n")
 }
 
-fn write(results: &Results, conditions: &str, options: &Options, json: Option<&Path>) -> Result<(), String> {
+fn write(results: &Results, conditions: &str, choice: &Choice, json: Option<&Path>) -> Result<(), String> {
     let rows = results.rows();
     let mut all: Vec<Row> = rows.clone();
     all.extend(results.ratios());
-    let kept = if options.record { Some(record::directory()?) } else { None };
+    let kept = if choice.record { Some(record::directory()?) } else { None };
     let paths = |asked: Option<&Path>, name: &str| {
         let kept = kept.as_ref().map(|directory| directory.join(name));
         asked.map(Path::to_path_buf).into_iter().chain(kept).collect::<Vec<_>>()
@@ -148,10 +148,10 @@ fn write(results: &Results, conditions: &str, options: &Options, json: Option<&P
     for path in paths(json, "peers.json") {
         report::write_json(&path, &all)?;
     }
-    for path in paths(options.markdown.as_deref(), "peers.md") {
+    for path in paths(choice.markdown.as_deref(), "peers.md") {
         record::write(&path, &results.markdown(conditions))?;
     }
-    for path in paths(options.svg.as_deref(), "peers.svg") {
+    for path in paths(choice.svg.as_deref(), "peers.svg") {
         // The cable would be the only bar to be seen.
         let drawn: Vec<Row> = rows.iter().filter(|row| row.subject != column::BARE).cloned().collect();
         record::write(&path, &chart::draw(&drawn))?;

@@ -26,9 +26,9 @@ use crate::star::{key, now, outer};
 type End = star::End<RingAead>;
 type Star = star::Star<RingAead>;
 
-/// Slabs of a lane, each of 64 KiB: 64 to receive into, as many and another 32 on their way in, 63 for frames that wait, three
+/// Slabs of a lane, each of 64 KiB: 64 to receive into, as many and another 32 on their way in, 64 for frames that wait, three
 /// for each batch on its way out, one to read into and one to write from.
-const SLABS: usize = 160 + 63 + 51 + 2;
+const SLABS: usize = 160 + 64 + 51 + 2;
 
 #[test]
 fn ten_thousand_packets_each_way_allocate_nothing() {

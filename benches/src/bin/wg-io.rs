@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wg_benches::{cost, report};
-use wg_netns::Requirements;
+use wg_netns::{Requirements, cleanup};
 
 /// Measures system calls with and without offloads, copies, and what another core has in its cache.
 #[derive(Parser)]
@@ -27,6 +27,11 @@ fn main() -> ExitCode {
         eprintln!("The bench needs:\n  {}", requirements.missing().join("\n  "));
         return ExitCode::FAILURE;
     }
+    // What cannot be set up is a panic that says why; after Ctrl-C it says nothing.
+    std::panic::set_hook(Box::new(|info| {
+        cleanup::stop_if_ending();
+        eprintln!("{info}");
+    }));
     let rounds = usize::try_from(cli.rounds).unwrap_or(usize::MAX);
     let live = io::stderr().is_terminal();
     let costs = cost::run(rounds, |round| {
@@ -36,6 +41,7 @@ fn main() -> ExitCode {
             io::stderr().flush().ok();
         }
     });
+    cleanup::stop_if_ending();
     print!("{}", cost::format_table(&costs.rows));
     for reason in &costs.missing {
         println!("left out: {reason}");

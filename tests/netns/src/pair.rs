@@ -29,6 +29,19 @@ impl Pair {
         Self { a, b, cable }
     }
 
+    /// Lets the kernel split what is sent with `UDP_SEGMENT` before it is on the cable, as it is on a wire: a capture then sees
+    /// each datagram.
+    ///
+    /// # Panics
+    ///
+    /// When `ip` fails.
+    #[track_caller]
+    pub fn split_before_the_cable(&self) {
+        for (node, end) in [(&self.a, &self.cable.first), (&self.b, &self.cable.second)] {
+            node.namespace.ip(&format!("link set {end} gso_max_segs 1"));
+        }
+    }
+
     /// Starts two programs that know each other's key and endpoint.
     ///
     /// # Panics

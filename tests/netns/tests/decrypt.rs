@@ -13,7 +13,7 @@ use wg_netns::pcap::PcapWriter;
 use wg_netns::requirements::Requirements;
 use wg_netns::tshark::{self, Dissected};
 use wg_netns::udp::{Account, Flow};
-use wg_netns::{Family, Node, Pair, Program, cleanup, wait};
+use wg_netns::{Family, Launch, Node, Pair, Program, cleanup, wait};
 
 /// Packets a second, each way.
 const RATE: u32 = 500;
@@ -65,7 +65,17 @@ struct Run {
 
 impl Run {
     fn new(programs: [Program; 2], outside: Family, psk: bool) -> Self {
-        let pair = Pair::new(programs);
+        // What is captured at the interfaces is then what was sealed, packet by packet, with its checksum.
+        let alone = |program: Program| Launch {
+            arguments: if program == Program::Gateway {
+                vec!["--offload".into(), "tun=off".into()]
+            } else {
+                vec![]
+            },
+            ..program.into()
+        };
+        let pair = Pair::new(programs.map(alone));
+        pair.split_before_the_cable();
         let capture = Capture::start(&pair.a.namespace);
         let psk = psk.then(Key::random);
         Self { pair, outside, psk, capture, keys: Default::default() }

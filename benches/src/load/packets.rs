@@ -105,6 +105,8 @@ impl Packets {
         let times = (MEMORY / bytes).max(1);
         let mut work = vec![0; bytes * times + ALIGNMENT];
         let start = work.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        // What is left behind them is another length each time.
+        work.truncate(start + bytes * times);
         for (byte, at) in work[start..].iter_mut().zip(0_u32..) {
             *byte = at.wrapping_mul(0x9e37_79b1).to_le_bytes()[3];
         }

@@ -1,14 +1,18 @@
 //! A device: its static key, its peers, and what they share. All of it belongs to one home core.
 //!
+//! Where several cores share the work, each has a device, see [`Device::set_home`].
+//!
 //! Drive it through a [`crate::Lane`], which joins it to a TUN device and sockets; configure it in between with the calls of
 //! this module, which take effect at once while traffic flows. It makes no syscall, reads no clock, and draws entropy only
 //! from the source it was given.
 
 mod config;
+mod handover;
 mod handshake;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
+pub(crate) use handover::{HANDOVERS, Handover};
 pub(crate) use handshake::{ControlDatagram, HANDSHAKE_GROUP};
 
 use alloc::boxed::Box;
@@ -29,11 +33,13 @@ use wg_proto::{
 use crate::allowed_ips::{AllowedIps, PeerSlot};
 use crate::deadlines::Deadlines;
 use crate::drop::DropReason;
+use crate::home::HomeId;
 use crate::index_table::IndexTable;
 use crate::peer_table::PeerTable;
 use crate::queue::FlowHash;
 use crate::staged::StagedPool;
 use crate::stats::DropCounters;
+use handover::Handovers;
 use handshake::HandshakeQueue;
 
 /// Both clocks, read once for a batch.
@@ -136,6 +142,7 @@ pub struct Device<A, R, D = PrivateKey> {
     up: bool,
     max_peers: usize,
     handshakes: HandshakeQueue,
+    handovers: Handovers,
     limiter: Vec<RateLimiter<SOURCES_PER_SHARD>>,
     limiter_key: u64,
     deadlines: Deadlines,
@@ -172,6 +179,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             up: false,
             max_peers: config.max_peers,
             handshakes: HandshakeQueue::new(config.handshake_queue),
+            handovers: Handovers::default(),
             limiter: (0..LIMITER_SHARDS).map(|_| RateLimiter::new()).collect(),
             limiter_key,
             deadlines: Deadlines::default(),
@@ -181,6 +189,27 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             #[cfg(feature = "key-log")]
             key_log: None,
         })
+    }
+
+    /// Makes this one of `homes` devices that share an interface and its peers, each on a core of its own. To be called once,
+    /// before there are peers.
+    ///
+    /// All of them are configured alike: the same calls in the same order, except that one whose [`Self::add_peer`] failed is
+    /// not called on the others. The home of a new peer, [`Self::next_home`], is where it is added first. A peer has the same
+    /// handle everywhere; what is set of a peer whose home is elsewhere has no effect here, but that its allowed IPs are
+    /// known. `reaches` tells whether the datagrams of a session index come to the sockets of this device: no other index
+    /// is drawn.
+    pub fn set_home(
+        &mut self,
+        home: HomeId,
+        homes: usize,
+        reaches: impl Fn(SessionIndex) -> bool + Send + 'static,
+    ) {
+        self.peers.set_home(home, homes);
+        self.handovers = Handovers::new(home, homes);
+        if homes > 1 {
+            self.indices.set_filter(reaches);
+        }
     }
 
     /// Returns how many packets and datagrams died, by reason.

@@ -80,6 +80,8 @@ drop_reasons! {
     NoEndpoint, "no_endpoint", Public;
     /// The peer's public key is a low-order point: nothing is ever sent to it (C21).
     LowOrderPeer, "low_order_peer", Public;
+    /// The core that the peer belongs to has not yet taken in what was read for it before.
+    HomeBehind, "home_behind", Public;
     /// No session, and the staged queue had to make room: the oldest packet went (C70).
     StagedOverflow, "staged_overflow", Public;
     /// Staged when the handshake was given up (C118).
@@ -282,7 +284,7 @@ mod tests {
         for (number, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), number);
         }
-        assert_eq!(DropReason::ALL.len(), 52);
+        assert_eq!(DropReason::ALL.len(), 53);
         assert_eq!(DropReason::ALL.last(), Some(&DropReason::NoBuffer));
     }
 

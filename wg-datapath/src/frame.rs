@@ -37,6 +37,11 @@ impl OutFrame {
         self.slab.len() > SlabClass::Small.bytes()
     }
 
+    /// The memory that it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.slab.len()
+    }
+
     pub(crate) const fn segmenter(&self) -> &Segmenter {
         &self.segmenter
     }

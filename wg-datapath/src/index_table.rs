@@ -3,6 +3,8 @@
 //! Indices are drawn from all 32 bits, at random, and are unique among the live handshakes and keypairs of the device; they
 //! carry nothing about the peer (C41, C42). Being random already, an index is its own hash: open addressing with
 //! linear probing, and deletion that closes the gap, so that no tombstones pile up. At most four belong to a peer (C43).
+//! Where there are several devices, an index is drawn again until its datagrams come to this one. Which that is must hang
+//! on all its bits and a secret, so that nobody learns more from it than that two indices have the same home.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,12 +13,14 @@ use rand_core::TryCryptoRng;
 use wg_proto::SessionIndex;
 
 use crate::allowed_ips::PeerSlot;
+use crate::home::{HomeId, IndexFilter};
 
 /// The least number of places; always a power of two.
 const MIN_PLACES: usize = 16;
 
-/// Draws before the entropy source is taken to be broken.
+/// Draws before the entropy source is taken to be broken; of one that is not, that many for each home miss one of e^64 times.
 const MAX_DRAWS: usize = 64;
+const MAX_FILTERED_DRAWS: usize = MAX_DRAWS * HomeId::MOST;
 
 /// No index could be drawn: the entropy source failed, or gave nothing but what was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +39,14 @@ impl core::error::Error for NoIndex {}
 pub struct IndexTable {
     places: Vec<Option<(SessionIndex, PeerSlot)>>,
     len: usize,
+    filter: IndexFilter,
+    /// Draws before the source is given up.
+    max_draws: usize,
 }
 
 impl Default for IndexTable {
     fn default() -> Self {
-        Self { places: vec![None; MIN_PLACES], len: 0 }
+        Self { places: vec![None; MIN_PLACES], len: 0, filter: IndexFilter::ALL, max_draws: MAX_DRAWS }
     }
 }
 
@@ -47,6 +54,13 @@ impl IndexTable {
     /// Makes room for `peers` peers, so that no insertion for them allocates.
     pub fn reserve(&mut self, peers: usize) {
         self.grow_to(peers.saturating_mul(8).next_power_of_two());
+    }
+
+    /// Draws only what `accepts` says yes to, from now on: the datagrams of other indices come elsewhere. It is a pure
+    /// function that says yes to no less than one index of 256.
+    pub fn set_filter(&mut self, accepts: impl Fn(SessionIndex) -> bool + Send + 'static) {
+        self.filter = IndexFilter::new(accepts);
+        self.max_draws = MAX_FILTERED_DRAWS;
     }
 
     /// Draws a fresh index for a peer.
@@ -63,8 +77,11 @@ impl IndexTable {
             self.grow_to(self.places.len().saturating_mul(2));
         }
         // A few million of 2^32 are taken at most, so that a good source is asked twice once in a lifetime.
-        for _ in 0..MAX_DRAWS {
+        for _ in 0..self.max_draws {
             let index = SessionIndex::new(rng.try_next_u32().map_err(|_| NoIndex)?);
+            if !self.filter.accepts(index) {
+                continue;
+            }
             let place = self.find(index);
             if self.places[place].is_none() {
                 self.places[place] = Some((index, peer));
@@ -195,6 +212,20 @@ mod tests {
         assert_eq!(table.allocate(PeerSlot::new(1), &mut rng), Ok(SessionIndex::new(7)));
         assert_eq!(table.allocate(PeerSlot::new(2), &mut rng), Err(NoIndex));
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn an_index_whose_datagrams_come_elsewhere_is_drawn_again() {
+        let mut table = IndexTable::default();
+        table.set_filter(|index| index.get() % 3 == 1);
+        let mut rng = Numbers(&[6, 5, 7, 7, 8, 9, 10]);
+        let mut draw = || table.allocate(PeerSlot::new(1), &mut rng).unwrap().get();
+        assert_eq!([draw(), draw()], [7, 10]);
+
+        let mut table = IndexTable::default();
+        table.set_filter(|_| false);
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        assert_eq!(table.allocate(PeerSlot::new(1), &mut rng), Err(NoIndex));
     }
 
     #[test]

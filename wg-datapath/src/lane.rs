@@ -13,6 +13,7 @@
 //! After the first packets nothing here allocates: slabs come from a bounded pool and batches are used again.
 
 mod control;
+mod exchange;
 mod incoming;
 mod outgoing;
 
@@ -31,6 +32,7 @@ use crate::batch_aead::BatchAead;
 use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
+use crate::exchange::Exchange;
 use crate::frame::OutFrame;
 use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
@@ -79,6 +81,8 @@ pub struct Lane<A> {
     /// The slab that frames for the TUN are put together in.
     outbox: Slab,
     coalescer: Option<Box<Coalescer>>,
+    /// The other lanes, if there are any.
+    exchange: Option<Box<Exchange>>,
     /// The last frame was large, so the next will be.
     expects_large: bool,
     /// Frames that wait.
@@ -109,7 +113,12 @@ pub struct Lane<A> {
 
 impl<A> Default for Lane<A> {
     fn default() -> Self {
-        let mut slabs = SlabPool::new(SMALL_SLABS, LARGE_SLABS);
+        Self::with(SlabPool::new(SMALL_SLABS, LARGE_SLABS), None)
+    }
+}
+
+impl<A> Lane<A> {
+    fn with(mut slabs: SlabPool, exchange: Option<Box<Exchange>>) -> Self {
         // What strangers can make the lane hold is there from the start.
         slabs.make(SlabClass::Large, IN_SLABS);
         Self {
@@ -118,6 +127,7 @@ impl<A> Default for Lane<A> {
             inbox: (Slab::default(), Slab::default()),
             outbox: Slab::default(),
             coalescer: Some(Box::default()),
+            exchange,
             expects_large: false,
             queue: IngressQueue::new(QueueConfig {
                 capacity_frames: QUEUED_FRAMES,
@@ -145,6 +155,29 @@ impl<A> Lane<A> {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes one of several lanes with nothing under way.
+    #[must_use]
+    pub fn among(exchange: Exchange) -> Self {
+        let (small, large) = exchange.max_lent();
+        let mut slabs = SlabPool::new(SMALL_SLABS + small, LARGE_SLABS + large);
+        slabs.set_home(exchange.home(), exchange.max_borrowed());
+        Self::with(slabs, Some(Box::new(exchange)))
+    }
+
+    /// Says that the lane has nothing to do and is about to sleep, and tells whether it may: other lanes may have given it
+    /// something. From then on they ring its bell when they do, until [`Self::awake`].
+    #[must_use]
+    pub fn may_sleep(&self) -> bool {
+        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(self.wants_readable()))
+    }
+
+    /// Says that the lane is awake.
+    pub fn awake(&self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.awake();
+        }
     }
 
     /// Tells whether the lane waits for the socket to become writable.
@@ -223,8 +256,10 @@ where
     }
 
     fn poll_tun(&mut self) -> Option<Batch<A>> {
+        self.lane.busy |= self.take_from_others() && self.lane.queue.is_empty();
         if !self.lane.tun_drained && self.lane.fatal.is_none() {
             self.lane.busy |= self.drain_tun() && self.lane.queue.is_empty();
+            self.give_to_others();
         }
         if self.lane.wants_writable() && !self.resume() {
             return None;
@@ -277,6 +312,7 @@ where
                 self.send_control(datagram);
             }
         }
+        self.give_to_others();
         busy
     }
 }
@@ -298,6 +334,10 @@ where
         if let Some((to, mtu)) = self.udp.take_path_mtu() {
             self.lane.path_news_at = now.saturating_add(PATH_NEWS_PAUSE);
             self.device.path_is_narrow(to, mtu, now);
+            // The kernel does not know which of the sockets it is for.
+            if let Some(exchange) = &mut self.lane.exchange {
+                exchange.tell_of_path(to, mtu);
+            }
         }
     }
 

@@ -1,13 +1,19 @@
 //! Storage of peers: by slot for the datapath, by public key for handshakes, by age for listings.
+//!
+//! Where several devices share the work, each peer is at home in one of them. All tables hold all peers, in the same slots,
+//! as they were added and removed in the same order; but only the home's has more of a peer than its key. To the others it
+//! is foreign: `at` and `get` do not find it.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use wg_proto::{Control, Keypair, PublicKey, RecvKey, SendKey, Sessions};
 
 use crate::allowed_ips::PeerSlot;
+use crate::home::HomeId;
 use crate::path_mtu::PathMtu;
 use crate::stats::PeerStats;
 
@@ -45,15 +51,36 @@ pub(crate) struct Peer<A> {
     pub(crate) flush_queued: bool,
 }
 
+/// A peer whose home is another device.
+#[derive(Debug)]
+struct ForeignPeer {
+    id: PeerId,
+    sequence: u64,
+    key: PublicKey,
+    home: HomeId,
+}
+
+/// What is in a slot.
+#[derive(Debug)]
+enum Place<A> {
+    Free,
+    Local(Box<Peer<A>>),
+    Foreign(Box<ForeignPeer>),
+}
+
 /// All peers.
 #[derive(Debug)]
 pub(crate) struct PeerTable<A> {
-    slots: Vec<Option<Box<Peer<A>>>>,
+    slots: Vec<Place<A>>,
     generations: Vec<u32>,
     free: Vec<PeerSlot>,
     by_key: BTreeMap<PublicKey, PeerSlot>,
     by_sequence: BTreeMap<u64, PeerSlot>,
     next_sequence: u64,
+    /// Which home this is.
+    home: HomeId,
+    /// How many peers each home has.
+    homes: Vec<usize>,
 }
 
 impl<A> Default for PeerTable<A> {
@@ -65,25 +92,35 @@ impl<A> Default for PeerTable<A> {
             by_key: BTreeMap::new(),
             by_sequence: BTreeMap::new(),
             next_sequence: 0,
+            home: HomeId::default(),
+            homes: vec![0],
         }
     }
 }
 
 impl<A: 'static> PeerTable<A> {
-    /// Adds a peer that is not there yet.
+    /// Makes this one of the tables of `homes` devices, that of `home`. There are no peers yet.
+    pub(crate) fn set_home(&mut self, home: HomeId, homes: usize) {
+        debug_assert!(self.by_key.is_empty(), "peers have their home already");
+        self.home = home;
+        self.homes = vec![0; homes.max(home.index() + 1)];
+    }
+
+    /// Which home this is, and of how many.
+    pub(crate) const fn home(&self) -> (HomeId, usize) {
+        (self.home, self.homes.len())
+    }
+
+    /// Where the next peer will be at home: with those who have the fewest peers. All tables say the same.
+    pub(crate) fn next_home(&self) -> HomeId {
+        let fewest = self.homes.iter().enumerate().min_by_key(|(_, peers)| **peers);
+        fewest.map_or(self.home, |(home, _)| HomeId::from_index(home))
+    }
+
+    /// Adds a peer that is not there yet, whose home is here.
     pub(crate) fn insert(&mut self, control: Control, jitter_seed: u64) -> PeerId {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.generations.push(0);
-            PeerSlot::new(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
-        });
-        let id = PeerId { slot, generation: self.generations[slot.index()] };
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let replaced = self.by_key.insert(*control.remote_static(), slot);
-        debug_assert!(replaced.is_none(), "a key belongs to one peer");
-        self.by_sequence.insert(sequence, slot);
-        self.slots[slot.index()] = Some(Box::new(Peer {
+        let (id, sequence) = self.enter(*control.remote_static(), self.home);
+        self.slots[id.slot.index()] = Place::Local(Box::new(Peer {
             id,
             sequence,
             control,
@@ -98,15 +135,74 @@ impl<A: 'static> PeerTable<A> {
         id
     }
 
-    /// Removes a peer and returns it, for what it holds to be freed.
-    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Box<Peer<A>>> {
-        self.get(id)?;
-        let peer = self.slots.get_mut(id.slot.index())?.take()?;
-        self.by_key.remove(peer.control.remote_static());
-        self.by_sequence.remove(&peer.sequence);
-        self.generations[id.slot.index()] = id.generation.wrapping_add(1);
+    /// Adds a peer that is not there yet, whose home is another.
+    pub(crate) fn insert_foreign(&mut self, key: PublicKey, home: HomeId) -> PeerId {
+        let (id, sequence) = self.enter(key, home);
+        self.slots[id.slot.index()] = Place::Foreign(Box::new(ForeignPeer { id, sequence, key, home }));
+        id
+    }
+
+    /// Finds a slot for a new peer and enters it everywhere else.
+    fn enter(&mut self, key: PublicKey, home: HomeId) -> (PeerId, u64) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Place::Free);
+            self.generations.push(0);
+            PeerSlot::new(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+        });
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let replaced = self.by_key.insert(key, slot);
+        debug_assert!(replaced.is_none(), "a key belongs to one peer");
+        self.by_sequence.insert(sequence, slot);
+        if let Some(peers) = self.homes.get_mut(home.index()) {
+            *peers += 1;
+        }
+        (PeerId { slot, generation: self.generations[slot.index()] }, sequence)
+    }
+
+    /// Removes a peer, with all that it holds.
+    pub(crate) fn remove(&mut self, id: PeerId) {
+        if self.take_out(id) {
+            self.generations[id.slot.index()] = id.generation.wrapping_add(1);
+        }
+    }
+
+    /// Takes back the addition of the newest peer, which nobody has heard of: all is as if it had never been.
+    pub(crate) fn undo(&mut self, id: PeerId) {
+        if self.take_out(id) {
+            self.next_sequence -= 1;
+        }
+    }
+
+    fn take_out(&mut self, id: PeerId) -> bool {
+        let Some((_, home)) = self.find(id.slot).filter(|(found, _)| *found == id) else { return false };
+        let place = core::mem::replace(&mut self.slots[id.slot.index()], Place::Free);
+        let (key, sequence) = match &place {
+            Place::Local(peer) => (*peer.control.remote_static(), peer.sequence),
+            Place::Foreign(peer) => (peer.key, peer.sequence),
+            Place::Free => return false,
+        };
+        self.by_key.remove(&key);
+        self.by_sequence.remove(&sequence);
+        if let Some(peers) = self.homes.get_mut(home.index()) {
+            *peers -= 1;
+        }
         self.free.push(id.slot);
-        Some(peer)
+        true
+    }
+
+    /// The peer in a slot, and its home.
+    pub(crate) fn find(&self, slot: PeerSlot) -> Option<(PeerId, HomeId)> {
+        match self.slots.get(slot.index())? {
+            Place::Free => None,
+            Place::Local(peer) => Some((peer.id, self.home)),
+            Place::Foreign(peer) => Some((peer.id, peer.home)),
+        }
+    }
+
+    /// Tells whether there is this peer, here or elsewhere.
+    pub(crate) fn contains(&self, id: PeerId) -> bool {
+        self.find(id.slot).is_some_and(|(found, _)| found == id)
     }
 
     pub(crate) fn get(&self, id: PeerId) -> Option<&Peer<A>> {
@@ -118,32 +214,48 @@ impl<A: 'static> PeerTable<A> {
     }
 
     pub(crate) fn at(&self, slot: PeerSlot) -> Option<&Peer<A>> {
-        self.slots.get(slot.index())?.as_deref()
+        match self.slots.get(slot.index())? {
+            Place::Local(peer) => Some(peer),
+            Place::Free | Place::Foreign(_) => None,
+        }
     }
 
     pub(crate) fn at_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer<A>> {
-        self.slots.get_mut(slot.index())?.as_deref_mut()
+        match self.slots.get_mut(slot.index())? {
+            Place::Local(peer) => Some(peer),
+            Place::Free | Place::Foreign(_) => None,
+        }
     }
 
-    pub(crate) fn by_key(&self, key: &PublicKey) -> Option<PeerId> {
-        self.at(*self.by_key.get(key)?).map(|peer| peer.id)
+    /// The peer that has this key, here or elsewhere.
+    pub(crate) fn by_key(&self, key: &PublicKey) -> Option<(PeerId, HomeId)> {
+        self.find(*self.by_key.get(key)?)
     }
 
-    /// All peers, the oldest first.
+    /// The handles of all peers, here or elsewhere, the oldest first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (PeerId, HomeId)> {
+        self.by_sequence.values().filter_map(|slot| self.find(*slot))
+    }
+
+    /// The peers whose home is here, the oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer<A>> {
         self.by_sequence.values().filter_map(|slot| self.at(*slot))
     }
 
-    /// All peers, to be changed, in no order.
+    /// The peers whose home is here, to be changed, in no order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer<A>> {
-        self.slots.iter_mut().flatten().map(|peer| &mut **peer)
+        self.slots.iter_mut().filter_map(|place| match place {
+            Place::Local(peer) => Some(&mut **peer),
+            Place::Free | Place::Foreign(_) => None,
+        })
     }
 
-    /// The handles of all peers, the oldest first.
+    /// The handles of the peers whose home is here, the oldest first.
     pub(crate) fn ids(&self) -> Vec<PeerId> {
         self.iter().map(|peer| peer.id).collect()
     }
 
+    /// The number of peers, here and elsewhere.
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -166,11 +278,11 @@ mod tests {
     fn handle_of_a_removed_peer_names_nobody() {
         let mut table = PeerTable::<()>::default();
         let first = table.insert(control(1), 0);
-        assert!(table.remove(first).is_some());
+        table.remove(first);
         let second = table.insert(control(2), 0);
         assert_eq!(first.slot(), second.slot(), "the slot is used again");
-        assert!(table.get(first).is_none() && table.remove(first).is_none());
-        assert!(table.get(second).is_some());
+        table.remove(first);
+        assert!(table.get(first).is_none() && table.get(second).is_some());
         assert_eq!(table.by_key(&PublicKey::from_bytes([1; 32])), None);
     }
 
@@ -182,5 +294,55 @@ mod tests {
         let newest = table.insert(control(9), 0);
         assert_eq!(table.ids(), [ids[1], ids[2], newest]);
         assert_eq!((table.len(), table.slots()), (3, 3));
+    }
+
+    /// The tables of as many homes, after the same operations: add the peer of a key, or remove it.
+    fn tables(homes: usize, operations: &[u8]) -> Vec<PeerTable<()>> {
+        let homes = (0..homes).map(HomeId::from_index).map(|home| {
+            let mut table = PeerTable::default();
+            table.set_home(home, homes);
+            for key in operations {
+                match table.by_key(&PublicKey::from_bytes([*key; 32])) {
+                    Some((id, _)) => table.remove(id),
+                    None if table.next_home() == home => {
+                        table.insert(control(*key), 0);
+                    }
+                    None => {
+                        table.insert_foreign(PublicKey::from_bytes([*key; 32]), table.next_home());
+                    }
+                }
+            }
+            table
+        });
+        homes.collect()
+    }
+
+    #[test]
+    fn tables_agree_on_slots_and_homes_and_each_peer_is_in_one() {
+        let tables = tables(3, &[1, 2, 3, 4, 5, 6, 7, 2, 5, 8, 9, 9, 2, 1, 10, 11, 12]);
+        let all: Vec<_> = tables[0].all().collect();
+        assert_eq!(all.len(), 9);
+        for (home, table) in tables.iter().enumerate() {
+            assert_eq!(table.all().collect::<Vec<_>>(), all);
+            let here: Vec<_> = all.iter().filter(|(_, at)| at.index() == home).map(|(id, _)| *id).collect();
+            assert_eq!(table.ids(), here);
+            assert!(all.iter().all(|(id, at)| table.get(*id).is_some() == (at.index() == home)));
+            assert!(all.iter().all(|(id, _)| table.contains(*id)));
+            assert_eq!(here.len(), 3, "they are spread evenly");
+        }
+    }
+
+    #[test]
+    fn what_is_undone_leaves_the_tables_alike() {
+        let mut tables = tables(2, &[1, 2, 3, 1]);
+        let id = tables[0].insert(control(9), 0);
+        tables[0].undo(id);
+        assert!(!tables[0].contains(id));
+        let ids = tables
+            .iter_mut()
+            .map(|table| table.insert_foreign(PublicKey::from_bytes([4; 32]), HomeId::from_index(1)));
+        let ids: Vec<_> = ids.collect();
+        assert_eq!(ids[0], ids[1]);
+        assert_eq!(tables[0].all().collect::<Vec<_>>(), tables[1].all().collect::<Vec<_>>());
     }
 }

@@ -3,12 +3,17 @@
 //! Two classes: small for lone packets, large for a 64 KiB read with everything put around it. A pool makes
 //! a buffer the first time it is needed, up to its bound, and hands it out again as it is: what an earlier
 //! packet left in it stays until it is overwritten. Memory that no packet reached is never touched.
+//!
+//! A slab may come into the hands of another lane, with a frame that was read there. Put into the pool of that lane, it lies
+//! apart until it is sent home: so no pool runs dry, and none grows.
 
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+
+use crate::home::HomeId;
 
 /// The size of a [`Slab`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +54,18 @@ impl SlabClass {
 #[derive(Default)]
 pub struct Slab {
     bytes: Box<[u8]>,
+    /// Whose pool it belongs to.
+    home: HomeId,
 }
 
 impl Slab {
-    fn new(class: SlabClass) -> Self {
-        Self { bytes: vec![0; class.bytes()].into_boxed_slice() }
+    fn new(class: SlabClass, home: HomeId) -> Self {
+        Self { bytes: vec![0; class.bytes()].into_boxed_slice(), home }
+    }
+
+    /// Whose pool it belongs to.
+    pub(crate) const fn home(&self) -> HomeId {
+        self.home
     }
 
     fn class(&self) -> Option<SlabClass> {
@@ -99,21 +111,42 @@ impl fmt::Debug for Slab {
 pub struct SlabPool {
     small: Shelf,
     large: Shelf,
+    home: HomeId,
+    /// Slabs of other pools, to be sent there.
+    strays: Vec<Slab>,
 }
 
 impl SlabPool {
     /// A pool of at most `small` and `large` slabs; allocates no slab yet.
     #[must_use]
     pub fn new(small: usize, large: usize) -> Self {
-        Self { small: Shelf::new(small), large: Shelf::new(large) }
+        Self {
+            small: Shelf::new(small),
+            large: Shelf::new(large),
+            home: HomeId::default(),
+            strays: Vec::new(),
+        }
+    }
+
+    /// Makes this the pool of `home`, which has made no slab yet, with room for as many slabs of others.
+    pub(crate) fn set_home(&mut self, home: HomeId, strays: usize) {
+        debug_assert!(self.small.made + self.large.made == 0, "its slabs are another's");
+        self.home = home;
+        self.strays.reserve_exact(strays);
+    }
+
+    /// Takes a slab of another pool that was put into this one.
+    pub(crate) fn take_stray(&mut self) -> Option<Slab> {
+        self.strays.pop()
     }
 
     /// Makes slabs ahead of time, up to `count` of a class and its bound. Memory that no packet reached stays untouched.
     pub fn make(&mut self, class: SlabClass, count: usize) {
+        let home = self.home;
         let shelf = self.shelf_mut(class);
         while shelf.made < count.min(shelf.capacity) {
             shelf.made += 1;
-            shelf.idle.push(Slab::new(class));
+            shelf.idle.push(Slab::new(class, home));
         }
     }
 
@@ -121,12 +154,13 @@ impl SlabPool {
     ///
     /// Its content is whatever it held before.
     pub fn take(&mut self, class: SlabClass) -> Option<Slab> {
+        let home = self.home;
         let shelf = self.shelf_mut(class);
         let slab = match shelf.idle.pop() {
             Some(slab) => slab,
             None if shelf.made < shelf.capacity => {
                 shelf.made += 1;
-                Slab::new(class)
+                Slab::new(class, home)
             }
             None => return None,
         };
@@ -137,6 +171,10 @@ impl SlabPool {
     /// Puts a slab back. One that is empty, or more than were taken, is dropped.
     pub fn put(&mut self, slab: Slab) {
         let Some(class) = slab.class() else { return };
+        if slab.home != self.home {
+            // There is room for all that were ever lent.
+            return self.strays.push(slab);
+        }
         let shelf = self.shelf_mut(class);
         if shelf.in_use() > 0 {
             shelf.idle.push(slab);
@@ -304,6 +342,25 @@ mod tests {
         drop(own);
         assert!(pool.take(SlabClass::Small).is_none());
         assert_eq!(pool.max_memory(), 2048 + size_of::<Slab>());
+    }
+
+    #[test]
+    fn slabs_of_another_lane_lie_apart_until_they_go_home() {
+        let mut pools = [0, 1].map(|home| {
+            let mut pool = SlabPool::new(1, 0);
+            pool.set_home(HomeId::new(home), 1);
+            pool
+        });
+        let slab = pools[0].take(SlabClass::Small).unwrap();
+        pools[1].put(slab);
+        let own = pools[1].take(SlabClass::Small).unwrap();
+        assert!(pools[1].take(SlabClass::Small).is_none() && pools[0].take(SlabClass::Small).is_none());
+        pools[1].put(own);
+        let stray = pools[1].take_stray().unwrap();
+        assert!(pools[1].take_stray().is_none());
+        assert_eq!(stray.home(), HomeId::new(0));
+        pools[0].put(stray);
+        assert!(pools[0].take(SlabClass::Small).is_some());
     }
 
     #[test]

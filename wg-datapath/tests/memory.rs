@@ -5,6 +5,8 @@
 
 #[path = "memory/edges.rs"]
 mod edges;
+#[path = "memory/lanes.rs"]
+mod lanes;
 #[path = "memory/star.rs"]
 mod star;
 

@@ -388,6 +388,7 @@ impl<'f> World<'f> {
             | DropReason::OutTooShort
             | DropReason::OutTooLong
             | DropReason::NoPeerForDestination
+            | DropReason::HomeBehind
             | DropReason::NoEndpoint
             | DropReason::LowOrderPeer
             | DropReason::SealFailed

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![deny(unsafe_code)]
 
+pub mod affinity;
 pub mod clock;
 pub mod daemon;
 mod downgrade;

@@ -54,7 +54,7 @@ fn receiver(group: &mut [Udp]) -> usize {
 }
 
 #[test]
-fn kernel_and_function_agree_on_who_gets_transport_data() {
+fn kernel_and_function_agree_on_who_gets_what_has_a_receiver_index() {
     for members in [1, 2, 3, 5] {
         let (mut group, steering) = group(members);
         let port = group[0].port();
@@ -64,12 +64,16 @@ fn kernel_and_function_agree_on_who_gets_transport_data() {
             let client = UdpSocket::bind((address, 0)).unwrap();
             for n in 0..64_u32 {
                 let index = n.wrapping_mul(0x85eb_ca6b) ^ n;
-                client.send_to(&data(index), (address, port)).unwrap();
-                let member = receiver(&mut group);
-                assert_eq!(member, steering.member_of(index), "{index:#x} of {members}");
-                hit[member] = true;
+                let cookie_reply = [&[3, 0, 0, 0][..], &index.to_le_bytes(), &[0; 56]].concat();
+                let response = [&[2, 0, 0, 0, 5, 5, 5, 5][..], &index.to_le_bytes(), &[0; 80]].concat();
+                for message in [&data(index), &cookie_reply, &response] {
+                    client.send_to(message, (address, port)).unwrap();
+                    let member = receiver(&mut group);
+                    assert_eq!(member, steering.member_of(index), "{index:#x} of {members}");
+                    hit[member] = true;
+                }
             }
-            // Handshakes, and whatever else there is, whoever sends it.
+            // Initiations, and whatever else there is, whoever sends it.
             for other in [
                 &[][..],
                 &[4],

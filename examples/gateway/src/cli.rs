@@ -1,9 +1,11 @@
-//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] [--offload NAME=off,..] IFNAME`, and the environment it looks at (U1, U2, U5).
+//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] [--threads N] [--pin] [--offload NAME=off,..] IFNAME`, and the environment it looks at (U1, U2, U5).
 
 use core::fmt;
+use core::num::NonZero;
 use core::str::FromStr;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::thread;
 
 use clap::Parser;
 use wg_sched::StrategyKind;
@@ -19,6 +21,12 @@ pub const UAPI_FD: &str = "WG_UAPI_FD";
 pub const PROCESS_FOREGROUND: &str = "WG_PROCESS_FOREGROUND";
 /// The environment variable that says how much is logged.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
+
+/// The most lanes: the kernel gives a TUN 256 queues, and a home has a number of a byte.
+const MOST_LANES: i64 = 256;
+/// The most unless told otherwise. A lane is worth its memory while there is work for it, which is where peers are at home;
+/// each of them also costs the others a pair of rings, and every new session index one more draw.
+const DEFAULT_MOST_LANES: usize = 8;
 
 /// A WireGuard TUN gateway: makes an interface that `wg` and `wg-quick` configure.
 #[derive(Clone, Debug, Parser)]
@@ -38,6 +46,13 @@ pub struct Cli {
     /// Chooses how the work is spread over cores.
     #[arg(long, value_name = "NAME", default_value_t)]
     pub strategy: StrategyKind,
+    /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: one for each
+    /// processor there is for the program, up to 8; 1 with WG_TUN_FD, which is one queue].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
+    pub threads: Option<u16>,
+    /// Keeps each of these threads on one processor.
+    #[arg(long)]
+    pub pin: bool,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
     /// is used where the kernel has it.
     #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
@@ -62,6 +77,13 @@ impl Cli {
         T: Into<OsString> + Clone,
     {
         Self::try_parse_from(arguments)
+    }
+
+    /// How many lanes there are to be.
+    #[must_use]
+    pub fn lanes(&self) -> usize {
+        let available = || thread::available_parallelism().map_or(1, NonZero::get).min(DEFAULT_MOST_LANES);
+        self.threads.map_or_else(available, usize::from)
     }
 }
 
@@ -180,6 +202,19 @@ mod tests {
         assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().strategy, StrategyKind::Inline);
         let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
         assert!(message.contains("inline"), "{message}");
+    }
+
+    #[test]
+    fn lanes_are_as_many_as_processors_unless_told_otherwise() {
+        let available = thread::available_parallelism().unwrap().get();
+        assert_eq!(read(&["wg0"]).unwrap().lanes(), available.min(8));
+        for (number, lanes) in [("1", 1), ("3", 3), ("256", 256)] {
+            assert_eq!(read(&["--threads", number, "wg0"]).unwrap().lanes(), lanes);
+        }
+        for number in ["0", "257", "-1", "x", ""] {
+            assert_eq!(exit_code(&read(&["--threads", number, "wg0"]).unwrap_err()), 1, "{number}");
+        }
+        assert!(read(&["--pin", "wg0"]).unwrap().pin && !read(&["wg0"]).unwrap().pin);
     }
 
     #[test]

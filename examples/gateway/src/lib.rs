@@ -3,8 +3,11 @@
 
 pub mod cli;
 pub mod conf;
+mod home;
+mod homes;
 #[cfg(feature = "key-log")]
 pub mod key_log;
+mod lanes;
 pub mod log;
 pub mod run;
 pub mod setup;

@@ -1,35 +1,38 @@
-//! The event loop: joins the TUN, the UDP sockets, the timers and the configuration server on one lane.
+//! The event loop of the control thread: signals, the state of the interface, routes and the configuration server.
 //!
-//! One thread moves the packets and owns all state; the clients of the configuration socket have threads of their own, and
-//! reach it by whole requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next
-//! deadline of the device has come.
+//! Packets are moved by the threads of `lanes`, one for each home, each with an event loop of its own. Where there is one
+//! home, its turns are taken here, and this is the only thread that moves packets. Configuration happens while no home takes a
+//! turn, see `homes`. The clients of the configuration socket have threads of their own, and reach this one by whole
+//! requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next deadline has come.
 
 use core::time::Duration;
 use std::io;
 
-use wg_datapath::{Lane, LaneIo};
 use wg_proto::Instant;
-use wg_sched::{Budget, CoreId, Strategy};
-use wg_sys_linux::{Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, Waker, clock};
+use wg_sched::{Core, CoreId, Limits as LaneLimits, NodeId, Strategy, StrategyKind, Topology};
+use wg_sys_linux::{
+    Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
+    affinity, clock,
+};
 
+use crate::home::{Next, TUN, Turns};
+use crate::homes::Homes;
+use crate::lanes::{Placement, run_beside};
 use crate::setup::Setup;
-use crate::tunnel::{Tunnel, TunnelAead, read_clocks};
+use crate::tunnel::{Tunnel, make_homes};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
-const TUN: Token = Token::new(0);
-const LINK: Token = Token::new(1);
-const UDP: Token = Token::new(2);
-const SIGNALS: Token = Token::new(3);
-const UAPI: Token = Token::new(4);
-const SOCKET_FILE: Token = Token::new(5);
-const ROUTES: Token = Token::new(6);
+// Beside those of the home that may be polled here, too.
+const LINK: Token = Token::new(16);
+const SIGNALS: Token = Token::new(17);
+const UAPI: Token = Token::new(18);
+const SOCKET_FILE: Token = Token::new(19);
+const ROUTES: Token = Token::new(20);
 
 /// The time between two looks at the routes: each asks the kernel once for every peer with a sticky source.
 const ROUTES_PAUSE: Duration = Duration::from_secs(1);
 /// The largest MTU that still fits a datagram with everything around it (C99).
 const MAX_MTU: usize = 65_535 - 32;
-/// Batches between two readings of the clock.
-const BUDGET: Budget = Budget { batches: 16 };
 /// Lines of configuration applied between two turns of the datapath. A line that makes a peer costs a multiplication on
 /// the curve, and packets must not wait for a thousand of them.
 const CONFIG_LINES: usize = 64;
@@ -40,147 +43,213 @@ const CONFIG_LINES: usize = 64;
 ///
 /// # Errors
 ///
-/// What could not be set up, or the error that ended the loop.
+/// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, mut tun, mut socket, strategy, offloads, configuration, host_bits } = setup;
-    let mut strategy = strategy.build();
-    let mut lane = Lane::<TunnelAead>::new();
-    let mut tunnel =
-        Tunnel::new(0, offloads).map_err(|error| Error::new("draw from the entropy source", error))?;
+    let Setup { interface, queues, socket, strategy, pin, offloads, configuration, host_bits } = setup;
+    let link = queues
+        .first()
+        .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
+        .events()?;
+    let placement = place(strategy, queues.len(), pin)?;
+    let bells = queues.iter().map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
+    let (mut tunnel, homes) = make_homes(queues, &bells, offloads)
+        .map_err(|error| Error::new("draw from the entropy source", error))?;
+    let homes = Homes::new(homes.into_iter().zip(bells).collect());
     #[cfg(feature = "key-log")]
     if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {
-        tunnel.device.set_key_log(log);
+        tunnel.configure(&homes).set_key_log(log);
     }
 
-    configure(&mut tunnel, configuration, &host_bits)?;
+    configure(&mut tunnel, &homes, configuration, &host_bits)?;
 
-    let mut signals = Signals::catch_termination()?;
-    let mut link = tun.events()?;
-    let mut routes = RouteWatch::open()?;
-    let waker = Waker::new()?;
-    let mut poller = Poller::new()?;
-    poller.add(&tun, TUN, Interest::Readable)?;
-    poller.add(&link, LINK, Interest::Readable)?;
-    poller.add(&signals, SIGNALS, Interest::Readable)?;
-    poller.add(&waker, UAPI, Interest::Readable)?;
-    poller.add(socket.watch(), SOCKET_FILE, Interest::Readable)?;
-    poller.add(&routes, ROUTES, Interest::Readable)?;
-    let mut reads_tun = true;
-
-    let wake = waker.clone();
-    let mut server = Server::start(&socket, Limits::default(), move || wake.wake())
-        .map_err(|error| Error::new("serve the configuration socket", error))?;
+    let bell = Waker::new()?;
+    let control = Control::new(tunnel, &homes, link, socket, bell.clone())?;
     tracing::debug!(
-        "{interface}: strategy {}, configuration at {}",
-        strategy.kind(),
-        socket.path().display()
+        "{interface}: strategy {strategy}, lanes {}, configuration at {}",
+        homes.count(),
+        control.socket.path().display()
     );
+    if homes.count() > 1 {
+        return run_beside(&homes, &placement, &bell, || {
+            ready();
+            control.run(None)
+        });
+    }
+    let turns = homes
+        .enter(0)
+        .map(|home| Turns::new(strategy.build(), placement.core(0), &home, &control.poller))
+        .transpose()?;
+    placement.pin(0);
     ready();
+    control.run(turns)
+}
 
-    let mut events = Events::with_capacity(16);
-    let mut link_changed = true;
-    let (mut look_at_routes, mut looked_at_routes) = (None::<Instant>, Instant::default());
-    loop {
-        while link_changed && let Some(event) = link.next_event() {
+/// Finds a core for each lane; where there are more lanes than cores, they go round.
+fn place(strategy: StrategyKind, lanes: usize, pin: bool) -> Result<Placement, Error> {
+    let core = |number| Core { id: CoreId(number), node: NodeId(0) };
+    let topology = Topology { cores: affinity::processors()?.into_iter().map(core).collect() };
+    let limits = LaneLimits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX) };
+    let planned = strategy.build().plan(&topology, &limits).lanes;
+    let cores = planned.iter().map(|lane| lane.core).cycle().take(lanes).collect();
+    Ok(Placement { strategy, cores, pin })
+}
+
+/// The control thread.
+struct Control<'a> {
+    tunnel: Tunnel,
+    homes: &'a Homes,
+    link: TunEvents,
+    socket: UapiSocket,
+    signals: Signals,
+    routes: RouteWatch,
+    bell: Waker,
+    server: Server<wg_datapath::PeerId>,
+    poller: Poller,
+    /// The interface may have news.
+    link_changed: bool,
+    /// Requests may wait in the queue of the server.
+    requested: bool,
+    /// When to look at the routes, and when that was last done.
+    look_at_routes: Option<Instant>,
+    looked_at_routes: Instant,
+}
+
+impl<'a> Control<'a> {
+    fn new(
+        tunnel: Tunnel,
+        homes: &'a Homes,
+        link: TunEvents,
+        socket: UapiSocket,
+        bell: Waker,
+    ) -> Result<Self, Error> {
+        let signals = Signals::catch_termination()?;
+        let routes = RouteWatch::open()?;
+        let poller = Poller::new()?;
+        poller.add(&link, LINK, Interest::Readable)?;
+        poller.add(&signals, SIGNALS, Interest::Readable)?;
+        poller.add(&bell, UAPI, Interest::Readable)?;
+        poller.add(socket.watch(), SOCKET_FILE, Interest::Readable)?;
+        poller.add(&routes, ROUTES, Interest::Readable)?;
+        let wake = bell.clone();
+        let server = Server::start(&socket, Limits::default(), move || wake.wake())
+            .map_err(|error| Error::new("serve the configuration socket", error))?;
+        Ok(Self {
+            tunnel,
+            homes,
+            link,
+            socket,
+            signals,
+            routes,
+            bell,
+            server,
+            poller,
+            link_changed: true,
+            requested: false,
+            look_at_routes: None,
+            looked_at_routes: Instant::default(),
+        })
+    }
+
+    /// Runs until the end, and takes the turns of the first home if they are to be taken here.
+    fn run(mut self, mut turns: Option<Turns>) -> Result<(), Error> {
+        let mut events = Events::with_capacity(16);
+        loop {
+            if !self.configure() {
+                tracing::debug!("interface removed");
+                return Ok(());
+            }
+            let mut busy = self.requested;
+            let mut deadline = self.look_at_routes;
+            if let Some(turns) = &mut turns
+                && let Some(mut home) = self.homes.enter(0)
+            {
+                match turns.take(&mut home, &self.poller)? {
+                    Next::Now => busy = true,
+                    Next::At(next) => deadline = [deadline, next].into_iter().flatten().min(),
+                    Next::Gone => return Ok(()),
+                }
+            }
+            if self.homes.is_ending() {
+                return Ok(());
+            }
+            self.poller.wait(&mut events, if busy { Some(clock::now()) } else { deadline })?;
+            for event in events.iter() {
+                match event.token {
+                    TUN if event.closed => {
+                        tracing::debug!("interface gone");
+                        return Ok(());
+                    }
+                    LINK => self.link_changed = true,
+                    SIGNALS if self.signals.received() => {
+                        tracing::debug!("told to end");
+                        return Ok(());
+                    }
+                    SOCKET_FILE if self.socket.removed() => {
+                        tracing::debug!("configuration socket removed");
+                        return Ok(());
+                    }
+                    UAPI => {
+                        self.bell.clear();
+                        self.requested = true;
+                    }
+                    ROUTES if self.routes.changed() => {
+                        let soonest = self.looked_at_routes.saturating_add(ROUTES_PAUSE);
+                        self.look_at_routes.get_or_insert(soonest);
+                    }
+                    _ if turns.is_some() => {
+                        if let Some(mut home) = self.homes.enter(0) {
+                            home.see(event);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Does what is to be done between two turns of the homes, if there is anything; `false` if the interface is gone.
+    fn configure(&mut self) -> bool {
+        let now = clock::now();
+        let looks_at_routes = self.look_at_routes.take_if(|at| *at <= now).is_some();
+        if !(self.link_changed || looks_at_routes || self.requested) {
+            return true;
+        }
+        let mut tunnel = self.tunnel.configure(self.homes);
+        while self.link_changed
+            && let Some(event) = self.link.next_event()
+        {
             match event {
                 TunEvent::Up => tunnel.up(),
                 TunEvent::Down => tunnel.down(),
                 TunEvent::Mtu(mtu) => {
                     tracing::debug!("MTU {mtu}");
-                    tunnel.device.set_mtu(usize::try_from(mtu).unwrap_or(usize::MAX).min(MAX_MTU));
+                    tunnel.set_mtu(usize::try_from(mtu).unwrap_or(usize::MAX).min(MAX_MTU));
                 }
-                _ => {
-                    tracing::debug!("interface removed");
-                    return Ok(());
-                }
+                _ => return false,
             }
         }
-        link_changed = false;
-        let now = clock::now();
-        if look_at_routes.take_if(|at| *at <= now).is_some() {
-            looked_at_routes = now;
-            let mark = tunnel.sockets.mark();
-            tunnel.device.forget_sources_if(|endpoint| routes.is_stale(endpoint, mark));
+        self.link_changed = false;
+        if looks_at_routes {
+            self.looked_at_routes = now;
+            let routes = &mut self.routes;
+            tunnel.forget_stale_sources(|endpoint, mark| routes.is_stale(endpoint, mark));
         }
-        let configuring = server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
-
-        let mut io = LaneIo {
-            device: &mut tunnel.device,
-            lane: &mut lane,
-            tun: &mut tun,
-            udp: &mut tunnel.sockets,
-            now: read_clocks(),
-        };
-        let outcome = strategy.step(CoreId(0), BUDGET, &mut io);
-        if let Some(error) = lane.fatal() {
-            // A removed interface is the ordinary end of a tunnel; it is told here if the packets notice first.
-            tracing::debug!("{error}");
-            return Ok(());
-        }
-
-        if let Some(downgrade) = tun.take_downgrade().or_else(|| tunnel.sockets.take_downgrade()) {
-            tracing::warn!("{downgrade}");
-        }
-
-        // While its queue is full the lane does not read the TUN, so packets there must not wake the loop; its end still does.
-        if reads_tun != lane.wants_readable() {
-            reads_tun = !reads_tun;
-            let interest = if reads_tun { Interest::Readable } else { Interest::Errors };
-            poller.modify(&tun, TUN, interest)?;
-        }
-        tunnel.sockets.register(&poller, UDP)?;
-        let busy = configuring || outcome.more || (tunnel.device.has_work() && !lane.wants_writable());
-        let deadline = if busy {
-            Some(clock::now())
-        } else {
-            [tunnel.device.poll_timeout(), look_at_routes].into_iter().flatten().min()
-        };
-        poller.wait(&mut events, deadline)?;
-
-        for event in events.iter() {
-            match event.token {
-                TUN if event.closed => {
-                    tracing::debug!("interface gone");
-                    return Ok(());
-                }
-                TUN => lane.readable(true, false),
-                LINK => link_changed = true,
-                UDP => {
-                    lane.readable(false, event.readable);
-                    if event.writable {
-                        tunnel.sockets.writable();
-                    }
-                }
-                SIGNALS if signals.received() => {
-                    tracing::debug!("told to end");
-                    return Ok(());
-                }
-                SOCKET_FILE if socket.removed() => {
-                    tracing::debug!("configuration socket removed");
-                    return Ok(());
-                }
-                UAPI => {
-                    waker.clear();
-                }
-                ROUTES if routes.changed() => {
-                    look_at_routes.get_or_insert_with(|| looked_at_routes.saturating_add(ROUTES_PAUSE));
-                }
-                _ => {}
-            }
-        }
+        self.requested = self.requested && self.server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
+        true
     }
 }
 
 /// Applies the configuration file, all at once: the interface is down yet, and no packet waits.
-fn configure(tunnel: &mut Tunnel, ops: Vec<Op>, host_bits: &[u32]) -> Result<(), Error> {
+fn configure(tunnel: &mut Tunnel, homes: &Homes, ops: Vec<Op>, host_bits: &[u32]) -> Result<(), Error> {
     for line in host_bits {
         tracing::warn!(
             "configuration, line {line}: an allowed IP has bits set behind its mask, which are dropped"
         );
     }
+    let mut tunnel = tunnel.configure(homes);
     let mut transaction = Transaction::new(ops, Ok(()));
     let answer = loop {
-        if let Some(answer) = transaction.run(tunnel, usize::MAX) {
+        if let Some(answer) = transaction.run(&mut tunnel, usize::MAX) {
             break answer;
         }
     };

@@ -29,12 +29,14 @@ const DEFAULT_MTU: u32 = 1420;
 pub struct Setup {
     /// The name the interface has in the end.
     pub interface: String,
-    /// The interface.
-    pub tun: Tun,
+    /// The queues of the interface, one for each lane; at least one.
+    pub queues: Vec<Tun>,
     /// The listening configuration socket.
     pub socket: UapiSocket,
     /// How the work is to be spread over cores.
     pub strategy: StrategyKind,
+    /// Whether each lane is to stay on its core.
+    pub pin: bool,
     /// The offloads to use where the kernel has them.
     pub offloads: Offloads,
     /// What the interface is configured with before anyone hears of it; nothing without a file.
@@ -56,10 +58,13 @@ impl Setup {
             Some(path) => load(path, pause).map_err(|error| Error::new("use the configuration", error))?,
             None => (Vec::new(), Vec::new()),
         };
-        let mut tun = match inherited_fd(cli::TUN_FD)? {
-            Some(fd) => Tun::adopt_with(fd, cli.offload)?,
-            None => Tun::open_with(cli.interface.as_str(), cli.offload)?,
+        let mut queues = match inherited_fd(cli::TUN_FD)? {
+            // One descriptor is one queue, and that is one lane.
+            Some(fd) => vec![Tun::adopt_with(fd, cli.offload)?],
+            None => Tun::open_queues(cli.interface.as_str(), cli.lanes(), cli.offload)?,
         };
+        let no_queue = || Error::new("open the TUN interface", io::ErrorKind::NotFound);
+        let tun = queues.first_mut().ok_or_else(no_queue)?;
         tun.set_mtu(DEFAULT_MTU)?;
         let interface = tun.name()?;
         let socket = match inherited_fd(cli::UAPI_FD)? {
@@ -68,9 +73,10 @@ impl Setup {
         };
         Ok(Self {
             interface,
-            tun,
+            queues,
             socket,
             strategy: cli.strategy,
+            pin: cli.pin,
             offloads: cli.offload,
             configuration,
             host_bits,

@@ -1,14 +1,20 @@
-//! The device with its sockets, as the configuration protocol sees it.
+//! The devices with their sockets, as the configuration protocol sees them: as one.
+//!
+//! Every home has a device that knows all peers, and everything is set in all of them, in the same order. Of a peer only
+//! the device at its home has more than key and allowed IPs, and the others take no notice of the rest.
 
 use core::net::SocketAddr;
 
 use getrandom::SysRng;
-use wg_datapath::{Config, ConfigError, Device, IpPrefix, Now, PeerId};
-use wg_proto::{PresharedKey, PrivateKey, PublicKey};
-use wg_sys_linux::{Error, Offloads, clock, interface_index};
+use getrandom::rand_core::TryRng;
+use wg_datapath::{Config, ConfigError, Device, Exchange, IpPrefix, Lane, Now, PeerId};
+use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
+use wg_sys_linux::{Error, Offloads, Steering, Tun, Waker, clock, interface_index};
 
+use crate::home::Home;
+use crate::homes::{AllHomes, Homes};
 use crate::log::PeerName;
-use crate::sockets::Sockets;
+use crate::sockets::{Port, Sockets};
 use crate::uapi::{Configure, Errno, PeerSnapshot, Snapshot};
 
 /// The backend of transport data.
@@ -23,13 +29,19 @@ pub(crate) type TunnelDh = PrivateKey;
 /// The device as the gateway makes it.
 pub(crate) type TunnelDevice = Device<TunnelAead, SysRng, TunnelDh>;
 
-/// A device and its sockets.
+/// What of the tunnel no home has for itself. Whoever moves packets does not need it.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    pub(crate) device: TunnelDevice,
-    pub(crate) sockets: Sockets,
-    /// The interface is up. The device is too, unless its port could not be had.
+    port: Port,
+    /// The interface is up. The devices are too, unless their port could not be had.
     interface_up: bool,
+}
+
+/// The tunnel with all its homes, between two turns of theirs.
+#[derive(Debug)]
+pub(crate) struct Configuring<'a> {
+    tunnel: &'a mut Tunnel,
+    all: AllHomes<'a>,
 }
 
 /// Reads both clocks.
@@ -37,118 +49,199 @@ pub(crate) fn read_clocks() -> Now {
     Now { instant: clock::now(), wall: clock::wall() }
 }
 
+/// Makes the homes, as many as there are queues: each with a device that has no key, knows no peers, and is down. Bells wake
+/// the thread of each.
+pub(crate) fn make_homes(
+    queues: Vec<Tun>,
+    bells: &[Waker],
+    offloads: Offloads,
+) -> Result<(Tunnel, Vec<Home>), getrandom::Error> {
+    let count = queues.len();
+    let members = u16::try_from(count).unwrap_or(u16::MAX);
+    let steering = Steering::new(members, SysRng.try_next_u32()?);
+    let rings = bells
+        .iter()
+        .take(count)
+        .cloned()
+        .map(|bell| -> Box<dyn Fn() + Send + Sync> { Box::new(move || bell.wake()) });
+    let homes = queues.into_iter().zip(Exchange::between(rings.collect())).map(|(tun, exchange)| {
+        let home = exchange.home();
+        // The MTU comes with the first event of the interface.
+        let mut device = TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)?;
+        device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
+        let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
+        Ok(Home { device, lane, tun, sockets: Sockets::default() })
+    });
+    let homes = homes.collect::<Result<_, _>>()?;
+    Ok((Tunnel { port: Port::new(offloads, steering), interface_up: false }, homes))
+}
+
 impl Tunnel {
-    /// Makes a device without a key or peers, and down.
-    pub(crate) fn new(mtu: usize, offloads: Offloads) -> Result<Self, getrandom::Error> {
-        let device = Device::new(Config { mtu, ..Config::default() }, SysRng)?;
-        Ok(Self { device, sockets: Sockets::new(offloads), interface_up: false })
+    /// Waits until no home takes a turn, and configures them then.
+    pub(crate) fn configure<'a>(&'a mut self, homes: &'a Homes) -> Configuring<'a> {
+        Configuring { tunnel: self, all: homes.all() }
+    }
+}
+
+impl Configuring<'_> {
+    fn devices(&mut self) -> impl Iterator<Item = &mut TunnelDevice> {
+        self.all.homes.iter_mut().map(|home| &mut home.device)
+    }
+
+    /// Any device: what all of them know.
+    fn any(&self) -> Option<&TunnelDevice> {
+        self.all.homes.first().map(|home| &home.device)
+    }
+
+    /// The device at the home of a peer.
+    fn home_of(&mut self, peer: PeerId) -> Option<&mut TunnelDevice> {
+        self.devices().find(|device| device.status(peer).is_some())
+    }
+
+    /// Does something to the port and the sockets of all homes.
+    fn with_sockets<T>(&mut self, work: impl FnOnce(&mut Port, &mut [&mut Sockets]) -> T) -> T {
+        let mut sockets: Vec<_> = self.all.homes.iter_mut().map(|home| &mut home.sockets).collect();
+        work(&mut self.tunnel.port, &mut sockets)
     }
 
     /// Follows the interface up.
     pub(crate) fn up(&mut self) {
-        self.interface_up = true;
+        self.tunnel.interface_up = true;
         // Another port will be a new chance.
         let _ = self.start();
     }
 
-    /// Opens the sockets, then starts the device, so that what it sends can leave.
+    /// Opens the sockets, then starts the devices, so that what they send can leave.
     fn start(&mut self) -> Result<(), Error> {
-        let opened = self.sockets.open();
+        let opened = self.with_sockets(Port::open);
+        let port = self.tunnel.port.number();
         match &opened {
             Ok(()) => {
-                self.device.set_up(true, read_clocks());
-                tracing::debug!("device up, listening on port {}", self.sockets.port());
+                self.devices().for_each(|device| device.set_up(true, read_clocks()));
+                tracing::debug!("device up, listening on port {port}");
             }
-            Err(error) => tracing::error!("device stays down, port {}: {error}", self.sockets.port()),
+            Err(error) => tracing::error!("device stays down, port {port}: {error}"),
         }
         opened
     }
 
     /// Follows the interface down.
     pub(crate) fn down(&mut self) {
-        self.interface_up = false;
-        self.device.set_up(false, read_clocks());
-        self.device.forget_sources();
-        self.sockets.close();
+        self.tunnel.interface_up = false;
+        for device in self.devices() {
+            device.set_up(false, read_clocks());
+            device.forget_sources();
+        }
+        self.with_sockets(|_, sockets| Port::close(sockets));
         tracing::debug!("device down");
+    }
+
+    /// Follows the MTU of the interface.
+    pub(crate) fn set_mtu(&mut self, mtu: usize) {
+        self.devices().for_each(|device| device.set_mtu(mtu));
+    }
+
+    /// Forgets the sticky sources that no longer fit; the mark of the sockets is part of the question.
+    pub(crate) fn forget_stale_sources(&mut self, mut is_stale: impl FnMut(&Endpoint, u32) -> bool) {
+        let mark = self.tunnel.port.mark();
+        self.devices().for_each(|device| device.forget_sources_if(|endpoint| is_stale(endpoint, mark)));
+    }
+
+    #[cfg(feature = "key-log")]
+    pub(crate) fn set_key_log(&mut self, log: &'static dyn wg_proto::KeyLog) {
+        self.devices().for_each(|device| device.set_key_log(log));
     }
 }
 
-impl Configure for Tunnel {
+impl Configure for Configuring<'_> {
     type Peer = PeerId;
 
     fn set_private_key(&mut self, key: Option<PrivateKey>) {
-        self.device.set_private_key(key, read_clocks());
+        let now = read_clocks();
+        for device in self.devices() {
+            device.set_private_key(key.as_ref().map(PrivateKey::duplicate), now);
+        }
     }
 
     fn set_listen_port(&mut self, port: u16) -> Result<(), Errno> {
-        self.sockets.set_port(port).map_err(|error| {
+        self.with_sockets(|own, sockets| own.set_number(sockets, port)).map_err(|error| {
             tracing::error!("port {port}: {error}");
             Errno::IN_USE
         })?;
-        self.device.forget_sources();
-        if self.interface_up && !self.device.is_up() {
+        self.devices().for_each(TunnelDevice::forget_sources);
+        if self.tunnel.interface_up && !self.any().is_some_and(TunnelDevice::is_up) {
             self.start().map_err(|_| Errno::IN_USE)?;
         }
         Ok(())
     }
 
     fn set_firewall_mark(&mut self, mark: u32) -> Result<(), Errno> {
-        self.sockets.set_mark(mark).map_err(|error| {
+        self.with_sockets(|port, sockets| port.set_mark(sockets, mark)).map_err(|error| {
             tracing::error!("mark {mark:#x}: {error}");
             Errno::IN_USE
         })?;
-        self.device.forget_sources();
+        self.devices().for_each(TunnelDevice::forget_sources);
         Ok(())
     }
 
     fn remove_all_peers(&mut self) {
-        self.device.remove_all_peers();
+        self.devices().for_each(TunnelDevice::remove_all_peers);
     }
 
     fn public_key(&self) -> Option<PublicKey> {
-        self.device.public_key()
+        self.any()?.public_key()
     }
 
     fn peer(&self, key: &PublicKey) -> Option<PeerId> {
-        self.device.peer(key)
+        self.any()?.peer(key)
     }
 
     fn add_peer(&mut self, key: PublicKey) -> Result<PeerId, Errno> {
-        let added = self.device.add_peer(key).map_err(|error| match error {
+        // First at its home, where it may fail; the others do no more than enter it.
+        let home = self.any().map(TunnelDevice::next_home).unwrap_or_default();
+        let at_home = self.all.homes.get_mut(home.index()).ok_or(Errno::INVALID)?;
+        let added = at_home.device.add_peer(key).map_err(|error| match error {
             ConfigError::Entropy => Errno::IO,
             _ => Errno::INVALID,
         })?;
+        for device in self.devices() {
+            let entered = device.add_peer(key);
+            debug_assert_eq!(entered, Ok(added), "all devices know the same peers");
+        }
         tracing::debug!("{} added", PeerName(&key));
         Ok(added)
     }
 
     fn remove_peer(&mut self, peer: PeerId) {
-        self.device.remove_peer(peer);
+        self.devices().for_each(|device| device.remove_peer(peer));
     }
 
     fn set_preshared_key(&mut self, peer: PeerId, key: PresharedKey) {
-        self.device.set_preshared_key(peer, key);
+        if let Some(device) = self.home_of(peer) {
+            device.set_preshared_key(peer, key);
+        }
     }
 
     fn set_endpoint(&mut self, peer: PeerId, endpoint: SocketAddr) {
-        self.device.set_endpoint(peer, endpoint);
+        self.devices().for_each(|device| device.set_endpoint(peer, endpoint));
     }
 
     fn set_persistent_keepalive(&mut self, peer: PeerId, seconds: u16) {
-        self.device.set_persistent_keepalive(peer, seconds, read_clocks());
+        let now = read_clocks();
+        self.devices().for_each(|device| device.set_persistent_keepalive(peer, seconds, now));
     }
 
     fn clear_allowed_ips(&mut self, peer: PeerId) {
-        self.device.clear_allowed_ips(peer);
+        self.devices().for_each(|device| device.clear_allowed_ips(peer));
     }
 
     fn add_allowed_ip(&mut self, peer: PeerId, prefix: IpPrefix) -> Result<(), Errno> {
-        self.device.add_allowed_ip(peer, prefix).map_err(|_| Errno::INVALID)
+        // The tables are alike: the first one that is full is full before any other was changed.
+        self.devices().try_for_each(|device| device.add_allowed_ip(peer, prefix)).map_err(|_| Errno::INVALID)
     }
 
     fn remove_allowed_ip(&mut self, peer: PeerId, prefix: IpPrefix) {
-        self.device.remove_allowed_ip(peer, prefix);
+        self.devices().for_each(|device| device.remove_allowed_ip(peer, prefix));
     }
 
     fn interface_index(&self, name: &str) -> Option<u32> {
@@ -156,24 +249,31 @@ impl Configure for Tunnel {
     }
 
     fn peer_configured(&mut self, peer: PeerId) {
-        self.device.peer_configured(peer, read_clocks());
+        let now = read_clocks();
+        self.devices().for_each(|device| device.peer_configured(peer, now));
     }
 
     fn snapshot(&self) -> Snapshot {
-        let peers = self.device.peers().map(|peer| PeerSnapshot {
-            public_key: peer.public_key,
-            preshared_key: (!peer.preshared_key.is_none()).then(|| Box::new(peer.preshared_key.duplicate())),
-            endpoint: peer.endpoint,
-            last_handshake: peer.last_handshake,
-            tx_bytes: peer.tx_bytes,
-            rx_bytes: peer.rx_bytes,
-            persistent_keepalive: peer.persistent_keepalive,
-            allowed_ips: self.device.allowed_ips(peer.id).collect(),
+        let (homes, any) = (&self.all.homes, self.any());
+        let peers = any.into_iter().flat_map(TunnelDevice::homes).filter_map(|(id, home)| {
+            let device = &homes.get(home.index())?.device;
+            let peer = device.status(id)?;
+            Some(PeerSnapshot {
+                public_key: peer.public_key,
+                preshared_key: (!peer.preshared_key.is_none())
+                    .then(|| Box::new(peer.preshared_key.duplicate())),
+                endpoint: peer.endpoint,
+                last_handshake: peer.last_handshake,
+                tx_bytes: peer.tx_bytes,
+                rx_bytes: peer.rx_bytes,
+                persistent_keepalive: peer.persistent_keepalive,
+                allowed_ips: device.allowed_ips(id).collect(),
+            })
         });
         Snapshot {
-            private_key: self.device.private_key().map(|key| Box::new(key.duplicate())),
-            listen_port: self.sockets.port(),
-            firewall_mark: self.sockets.mark(),
+            private_key: any.and_then(TunnelDevice::private_key).map(|key| Box::new(key.duplicate())),
+            listen_port: self.tunnel.port.number(),
+            firewall_mark: self.tunnel.port.mark(),
             peers: peers.collect(),
         }
     }

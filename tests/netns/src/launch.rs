@@ -5,6 +5,10 @@ use std::process::Command;
 
 use crate::{Namespace, Program};
 
+/// Arguments for every gateway whose test says nothing of arguments, separated by spaces: so the whole suite can be run with a
+/// number of lanes, or without offloads.
+pub const GATEWAY_ARGUMENTS_VARIABLE: &str = "WG_GATEWAY_ARGUMENTS";
+
 /// How a program is started. A [`Program`] alone is started as usual.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
@@ -27,7 +31,12 @@ impl Launch {
     #[track_caller]
     pub(crate) fn command(&self, namespace: &Namespace, interface: &str) -> Command {
         let mut command = namespace.command(self.path());
-        command.args(self.program.arguments()).args(&self.arguments).arg(interface);
+        command.args(self.program.arguments()).args(&self.arguments);
+        if self.program == Program::Gateway && self.arguments.is_empty() {
+            let arguments = std::env::var(GATEWAY_ARGUMENTS_VARIABLE).unwrap_or_default();
+            command.args(arguments.split_whitespace());
+        }
+        command.arg(interface);
         if let Some(level) = self.log_level {
             // The name that `wireguard-go` gave it, and that of boringtun and gotatun.
             command.env("LOG_LEVEL", level).env("WG_LOG_LEVEL", level);

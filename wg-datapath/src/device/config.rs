@@ -1,6 +1,7 @@
 //! Configuration while traffic flows (C133-C140). Every call takes effect at once.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -16,7 +17,8 @@ use wg_proto::{
 use super::{Device, Identity, LocalKey, Now};
 use crate::allowed_ips::{IpPrefix, PeerSlot, TooManyPrefixes};
 use crate::drop::DropReason;
-use crate::peer_table::PeerId;
+use crate::home::HomeId;
+use crate::peer_table::{Peer, PeerId};
 
 /// Why a configuration was refused. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,11 +123,11 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     fn set_local_key(&mut self, key: Option<LocalKey<D>>, now: Now) {
         self.identity = key.map(Identity::new);
         self.key_changes = self.key_changes.wrapping_add(1);
-        if let Some(own) = self.public_key().and_then(|own| self.peers.by_key(&own)) {
+        if let Some((own, _)) = self.public_key().and_then(|own| self.peers.by_key(&own)) {
             self.remove_peer(own);
         }
         // Their MAC1 was for the key before.
-        let waiting = self.handshakes.clear();
+        let waiting = self.handshakes.clear() + self.handovers.clear();
         let reason = if self.identity.is_some() { DropReason::InvalidMac1 } else { DropReason::NoPrivateKey };
         self.drops.count_many(reason, waiting);
         for id in self.peers.ids() {
@@ -175,7 +177,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             }
         }
         if !up {
-            let waiting = self.handshakes.clear();
+            let waiting = self.handshakes.clear() + self.handovers.clear();
             self.drops.count_many(DropReason::DeviceDown, waiting);
         }
     }
@@ -226,7 +228,18 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Returns the peer that has this key.
     #[must_use]
     pub fn peer(&self, key: &PublicKey) -> Option<PeerId> {
-        self.peers.by_key(key)
+        self.peers.by_key(key).map(|(id, _)| id)
+    }
+
+    /// Returns all peers and where each is at home, the oldest first.
+    pub fn homes(&self) -> impl Iterator<Item = (PeerId, HomeId)> {
+        self.peers.all()
+    }
+
+    /// Returns where the next peer to be added will be at home, see [`Self::set_home`].
+    #[must_use]
+    pub fn next_home(&self) -> HomeId {
+        self.peers.next_home()
     }
 
     /// Returns the number of peers.
@@ -235,14 +248,14 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         self.peers.len()
     }
 
-    /// Adds a peer, or returns the one that is there.
+    /// Adds a peer, or returns the one that is there. Where its home is elsewhere, nothing but its key is kept.
     ///
     /// # Errors
     ///
     /// [`ConfigError::OwnPublicKey`], [`ConfigError::TooManyPeers`], [`ConfigError::Entropy`],
     /// [`ConfigError::KeyUnavailable`].
     pub fn add_peer(&mut self, key: PublicKey) -> Result<PeerId, ConfigError> {
-        if let Some(id) = self.peers.by_key(&key) {
+        if let Some((id, _)) = self.peers.by_key(&key) {
             return Ok(id);
         }
         if self.public_key() == Some(key) {
@@ -250,6 +263,10 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         }
         if self.peers.len() >= self.max_peers {
             return Err(ConfigError::TooManyPeers);
+        }
+        let home = self.peers.next_home();
+        if home != self.peers.home().0 {
+            return Ok(self.peers.insert_foreign(key, home));
         }
         let seed = self.rng.try_next_u64().map_err(|_| ConfigError::Entropy)?;
         // A value that is made where a secret was keeps bits of it in what it does not use, such as an absent option: so the
@@ -271,7 +288,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         #[cfg(feature = "key-log")]
         peer.control.set_key_log(self.key_log);
         if peer.control.set_identity(self.identity.as_ref()).is_err() {
-            self.peers.remove(id);
+            self.peers.undo(id);
             return Err(ConfigError::KeyUnavailable);
         }
         Ok(id)
@@ -281,7 +298,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// already is no error.
     pub fn remove_peer(&mut self, id: PeerId) {
         let slot = id.slot();
-        if self.peers.get(id).is_none() {
+        if !self.peers.contains(id) {
             return;
         }
         self.stop_peer(slot, DropReason::StagedRemoved);
@@ -297,7 +314,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         // Emptied once, so that no removal searches them.
         self.work.clear();
         self.flush.clear();
-        for id in self.peers.ids() {
+        for (id, _) in self.peers.all().collect::<Vec<_>>() {
             self.remove_peer(id);
         }
     }
@@ -373,7 +390,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
 
     /// Removes all allowed IPs of a peer.
     pub fn clear_allowed_ips(&mut self, id: PeerId) {
-        if self.peers.get(id).is_some() {
+        if self.peers.contains(id) {
             self.allowed_ips.remove_peer(id.slot());
         }
     }
@@ -384,38 +401,50 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     ///
     /// [`ConfigError::NoSuchPeer`], [`ConfigError::TooManyAllowedIps`].
     pub fn add_allowed_ip(&mut self, id: PeerId, prefix: IpPrefix) -> Result<(), ConfigError> {
-        self.peers.get(id).ok_or(ConfigError::NoSuchPeer)?;
+        if !self.peers.contains(id) {
+            return Err(ConfigError::NoSuchPeer);
+        }
         self.allowed_ips.insert(prefix, id.slot())?;
         Ok(())
     }
 
     /// Takes a prefix from a peer; one that is not the peer's is no error (C136).
     pub fn remove_allowed_ip(&mut self, id: PeerId, prefix: IpPrefix) {
-        if self.peers.get(id).is_some() {
+        if self.peers.contains(id) {
             self.allowed_ips.remove(prefix, id.slot());
         }
     }
 
     // --- reading ---
 
-    /// Returns all peers, the oldest first.
+    /// Returns all peers whose home is here, the oldest first.
     pub fn peers(&self) -> impl Iterator<Item = PeerStatus<'_>> {
-        self.peers.iter().map(|peer| PeerStatus {
-            id: peer.id,
-            public_key: *peer.control.remote_static(),
-            preshared_key: peer.control.preshared_key(),
-            endpoint: peer.sessions.endpoint().map(|endpoint| endpoint.remote),
-            persistent_keepalive: u16::try_from(peer.sessions.persistent_keepalive().as_secs())
-                .unwrap_or(u16::MAX),
-            last_handshake: peer.control.last_handshake(),
-            rx_bytes: peer.stats.rx_bytes,
-            tx_bytes: peer.stats.tx_bytes,
-        })
+        self.peers.iter().map(status)
+    }
+
+    /// Returns what there is to know about one peer; nothing if its home is elsewhere, or it is gone.
+    #[must_use]
+    pub fn status(&self, id: PeerId) -> Option<PeerStatus<'_>> {
+        self.peers.get(id).map(status)
     }
 
     /// Returns the allowed IPs of a peer, in order.
     pub fn allowed_ips(&self, id: PeerId) -> impl Iterator<Item = IpPrefix> + '_ {
-        let slot = self.peers.get(id).map(|peer| peer.id.slot());
+        let slot = self.peers.contains(id).then(|| id.slot());
         slot.into_iter().flat_map(|slot| self.allowed_ips.prefixes_of(slot))
+    }
+}
+
+fn status<A: 'static>(peer: &Peer<A>) -> PeerStatus<'_> {
+    PeerStatus {
+        id: peer.id,
+        public_key: *peer.control.remote_static(),
+        preshared_key: peer.control.preshared_key(),
+        endpoint: peer.sessions.endpoint().map(|endpoint| endpoint.remote),
+        persistent_keepalive: u16::try_from(peer.sessions.persistent_keepalive().as_secs())
+            .unwrap_or(u16::MAX),
+        last_handshake: peer.control.last_handshake(),
+        rx_bytes: peer.stats.rx_bytes,
+        tx_bytes: peer.stats.tx_bytes,
     }
 }

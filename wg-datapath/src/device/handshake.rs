@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
-use wg_proto::noise::{ReceivedInitiation, TransportKeys};
+use wg_proto::noise::{IdentifiedInitiation, ReceivedInitiation, TransportKeys};
 use wg_proto::wire::{CookieReply, INITIATION_LEN, Initiation, KEEPALIVE_LEN, Message, Response};
 use wg_proto::{
     DhError, Endpoint, HandshakeMessage, Keypair, Load, Outgoing, RecvKey, Role, SendKey, StaticIdentity,
@@ -152,14 +152,18 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     pub(crate) fn control_work(&mut self, now: Now) -> Option<Option<ControlDatagram>> {
         let due = self.handle_timeouts(now);
         // By turns, so that a device that comes up with thousands of peers hears the first of them answer.
-        let others_turn =
-            core::mem::take(&mut self.own_was_last) && self.handshakes.has_admitted(now.instant);
+        let others_turn = core::mem::take(&mut self.own_was_last)
+            && (self.handovers.waits() || self.handshakes.has_admitted(now.instant));
         if !others_turn && let Some(datagram) = self.next_own_datagram(now) {
             self.own_was_last = true;
             return Some(Some(datagram));
         }
         if due {
             return Some(None);
+        }
+        // What was handed over was let in where it came in, and waited there.
+        if let Some(answered) = self.consume_handover(now) {
+            return Some(answered);
         }
         let waiting = self.handshakes.pop_admitted(now.instant)?;
         Some(self.consume(&waiting, now).unwrap_or_else(|reason| {
@@ -263,7 +267,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     fn consume(&mut self, waiting: &Waiting, now: Now) -> Result<Option<ControlDatagram>, DropReason> {
         match Message::parse(&waiting.bytes).map_err(|_| DropReason::WrongMessageLength)? {
             Message::Initiation(message) => {
-                with_wiped_stack(|| self.consume_initiation(&message, waiting.from, now)).map(Some)
+                with_wiped_stack(|| self.consume_initiation(&message, waiting.from, now))
             }
             Message::Response(message) => {
                 with_wiped_stack(|| self.consume_response(&message, waiting.from, now)).map(|()| None)
@@ -319,12 +323,26 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         message: &Initiation<'_>,
         from: Endpoint,
         now: Now,
-    ) -> Result<ControlDatagram, DropReason> {
+    ) -> Result<Option<ControlDatagram>, DropReason> {
         let identity = self.identity.as_ref().ok_or(DropReason::NoPrivateKey)?;
         let received = ReceivedInitiation::begin(&identity.public, message);
         let es = identity.diffie_hellman(received.static_dh()).map_err(no_secret)?;
         let identified = received.open_static(&es).map_err(DropReason::from)?;
-        let id = self.peers.by_key(identified.remote_static()).ok_or(DropReason::UnknownPeer)?;
+        let (_, home) = self.peers.by_key(identified.remote_static()).ok_or(DropReason::UnknownPeer)?;
+        if home != self.peers.home().0 {
+            return self.hand_over(message, from, es, home).map(|()| None);
+        }
+        self.answer_initiation(identified, from, now).map(Some)
+    }
+
+    /// Authenticates, checks and answers an initiation of a peer whose home is here.
+    pub(super) fn answer_initiation(
+        &mut self,
+        identified: IdentifiedInitiation,
+        from: Endpoint,
+        now: Now,
+    ) -> Result<ControlDatagram, DropReason> {
+        let (id, _) = self.peers.by_key(identified.remote_static()).ok_or(DropReason::UnknownPeer)?;
         let slot = id.slot();
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownPeer)?;
         let initiation = peer.control.authenticate(identified).map_err(DropReason::from)?;
@@ -347,7 +365,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         peer.sessions.handshake_received(now.instant);
         peer.sessions.roam(from);
         peer.sessions.handshake_sent(now.instant);
-        peer.stats.received(message.as_bytes().len());
+        peer.stats.received(INITIATION_LEN);
         self.install(slot, &keys, now);
         self.free_index(superseded);
         self.touch(slot);
@@ -423,7 +441,7 @@ const fn no_secret(error: DhError) -> DropReason {
 }
 
 /// Whether a message that died of this was worked on in vain: it cost public-key work.
-const fn is_in_vain(reason: DropReason) -> bool {
+pub(super) const fn is_in_vain(reason: DropReason) -> bool {
     !matches!(
         reason,
         DropReason::NoPrivateKey | DropReason::WrongMessageLength | DropReason::UnexpectedResponse

@@ -39,7 +39,10 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Tells whether control work waits that needs no deadline: handshake messages, initiations, keepalives, flushes.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.work.is_empty() || !self.flush.is_empty() || !self.handshakes.is_empty()
+        !self.work.is_empty()
+            || !self.flush.is_empty()
+            || !self.handshakes.is_empty()
+            || self.handovers.waits()
     }
 
     /// A peer's timers may have moved.

@@ -91,40 +91,83 @@ where
         let slab = if is_small { small } else { large };
         let bytes = slab.get(..len).ok_or(DropReason::OutTooLong)?;
         let segmenter = Segmenter::new(bytes, &offload).map_err(|_| DropReason::OutMalformedFrame)?;
-        let mtu = self.device.mtu;
-        let now = self.now.instant;
-        let fate = self.device.route(bytes).and_then(|slot| {
-            let peer = self.device.peers.at(slot).ok_or(DropReason::NoPeerForDestination)?;
-            Ok((slot, peer.id, Fit::of(peer, bytes, segmenter.packet_len(0), mtu, now)))
-        });
-        let error = match fate {
-            Err(DropReason::NoPeerForDestination) | Ok((_, _, Fit::Nowhere)) => Some(IcmpError::Unreachable),
-            Ok((_, _, Fit::TooBig(mtu))) => Some(IcmpError::PacketTooBig { mtu }),
-            Err(_) | Ok((_, _, Fit::Fits)) => None,
+        let found = self
+            .device
+            .route(bytes)
+            .and_then(|slot| self.device.peers.find(slot).ok_or(DropReason::NoPeerForDestination));
+        let slab = core::mem::take(slab);
+        let (peer, home) = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                if reason == DropReason::NoPeerForDestination {
+                    self.tell(IcmpError::Unreachable, slab.get(..len).unwrap_or_default());
+                }
+                self.lane.slabs.put(slab);
+                return Err(reason);
+            }
         };
-        if let Some(error) = error {
-            let mut out = [0; icmp::MAX_LEN];
-            let told = self.lane.icmp.write(error, bytes, None, &mut out, now);
-            // Whether it gets there or not: the packet itself is counted.
-            if let Some(Err(error @ IoError::Fatal(_))) =
-                told.and_then(|len| out.get(..len)).map(|packet| self.tun.write(packet))
-            {
-                self.lane.fatal = Some(error);
+        let frame = OutFrame::new(slab, len, segmenter, peer);
+        if home == self.device.peers.home().0 {
+            self.admit_frame(frame);
+            return Ok(());
+        }
+        let lent = match &mut self.lane.exchange {
+            Some(exchange) => exchange.lend(home, frame),
+            None => Err(frame),
+        };
+        if let Err(frame) = lent {
+            self.drop_frame(frame, DropReason::HomeBehind);
+        }
+        Ok(())
+    }
+
+    /// Takes in a frame of a peer whose home is here, wherever it was read, if it can get there.
+    pub(super) fn admit_frame(&mut self, frame: OutFrame) {
+        let Some(peer) = self.device.peers.get(frame.peer) else {
+            return self.drop_frame(frame, DropReason::StagedRemoved);
+        };
+        let len = frame.segmenter().packet_len(0);
+        match Fit::of(peer, frame.bytes(), len, self.device.mtu, self.now.instant) {
+            Fit::Fits => {}
+            Fit::Nowhere => {
+                self.tell(IcmpError::Unreachable, frame.bytes());
             }
             // What may be fragmented on the way goes on.
-            if let (Ok((_, _, Fit::TooBig(_))), Some(_)) = (&fate, told) {
-                return Err(DropReason::OutTooBig);
+            Fit::TooBig(mtu) => {
+                if self.tell(IcmpError::PacketTooBig { mtu }, frame.bytes()) {
+                    return self.drop_frame(frame, DropReason::OutTooBig);
+                }
             }
         }
-        let (slot, peer, _) = fate?;
-        let flow = self.device.flow_hash.flow(bytes);
-        let frame = OutFrame::new(core::mem::take(slab), len, segmenter, peer);
+        self.push(frame);
+    }
+
+    /// Tells the sender of a packet what becomes of it, if he is to be told. Whether he hears it or not: the packet itself is
+    /// counted.
+    fn tell(&mut self, error: IcmpError, packet: &[u8]) -> bool {
+        let mut out = [0; icmp::MAX_LEN];
+        let told = self.lane.icmp.write(error, packet, None, &mut out, self.now.instant);
+        if let Some(Err(error @ IoError::Fatal(_))) =
+            told.and_then(|len| out.get(..len)).map(|packet| self.tun.write(packet))
+        {
+            self.lane.fatal = Some(error);
+        }
+        told.is_some()
+    }
+
+    fn drop_frame(&mut self, frame: OutFrame, reason: DropReason) {
+        self.device.drops.count_many(reason, frame.remaining() as u64);
+        self.lane.slabs.put(frame.into_slab());
+    }
+
+    /// Puts a frame into the queue.
+    fn push(&mut self, frame: OutFrame) {
+        let (slot, flow) = (frame.peer.slot(), self.device.flow_hash.flow(frame.bytes()));
         self.lane.queued_large += usize::from(frame.is_large());
         let Lane { queue, slabs, queued_large, .. } = &mut *self.lane;
         queue.push(frame, slot, flow, self.now.instant, &mut |_, loss| {
             count_loss(loss, &mut self.device.drops, slabs, queued_large);
         });
-        Ok(())
     }
 
     /// The next packets of one peer, as many as it has in its turn and fit.

@@ -40,10 +40,27 @@ impl TunIo for Host {
     }
 }
 
-/// The datagrams on their way to one end.
+/// Which of so many sockets on one address a datagram comes to: initiations to the first, everything else by its receiver
+/// index.
+pub(crate) fn steered(datagram: &[u8], sockets: usize) -> usize {
+    let index = match datagram.first() {
+        Some(2) => datagram.get(8..12),
+        Some(3 | 4) => datagram.get(4..8),
+        _ => None,
+    };
+    index.map_or(0, |index| member_of(u32::from_le_bytes(index.try_into().unwrap()), sockets))
+}
+
+pub(crate) fn member_of(index: u32, sockets: usize) -> usize {
+    (index.wrapping_mul(0x9e37_79b1) >> 16) as usize % sockets
+}
+
+/// The datagrams on their way to one socket.
 #[derive(Debug)]
 struct Mailbox {
     address: SocketAddr,
+    /// Which of how many sockets on the address it is.
+    member: (usize, usize),
     places: Vec<([u8; PLACE], usize, SocketAddr)>,
     first: usize,
     len: usize,
@@ -55,16 +72,37 @@ pub(crate) struct Wire(Rc<RefCell<Vec<Mailbox>>>);
 
 impl Wire {
     pub(crate) fn socket(&self, address: SocketAddr) -> Socket {
+        self.member(address, 0, 1)
+    }
+
+    /// One of several sockets on one address, see [`steered`].
+    pub(crate) fn member(&self, address: SocketAddr, member: usize, of: usize) -> Socket {
         let place = ([0; PLACE], 0, address);
-        let mailbox = Mailbox { address, places: vec![place; 4096], first: 0, len: 0 };
-        self.0.borrow_mut().push(mailbox);
-        Socket { wire: self.clone(), address, sent: 0, bytes: 0, last: [0; PLACE], last_len: 0 }
+        let member = (member, of);
+        let mailbox = Mailbox { address, member, places: vec![place; 4096], first: 0, len: 0 };
+        let mut mailboxes = self.0.borrow_mut();
+        mailboxes.push(mailbox);
+        let number = mailboxes.len() - 1;
+        Socket {
+            wire: self.clone(),
+            number,
+            address,
+            sent: 0,
+            bytes: 0,
+            last: [0; PLACE],
+            last_len: 0,
+            path: None,
+        }
     }
 
     /// Puts a datagram into the mailbox of its receiver; one that nobody receives is lost.
     pub(crate) fn inject(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let mut mailboxes = self.0.borrow_mut();
-        let Some(mailbox) = mailboxes.iter_mut().find(|mailbox| mailbox.address == to) else { return };
+        let is_to = |mailbox: &&mut Mailbox| {
+            let (member, of) = mailbox.member;
+            mailbox.address == to && steered(bytes, of) == member
+        };
+        let Some(mailbox) = mailboxes.iter_mut().find(is_to) else { return };
         assert!(mailbox.len < mailbox.places.len(), "the wire is full");
         let at = (mailbox.first + mailbox.len) % mailbox.places.len();
         let (place, len, sender) = &mut mailbox.places[at];
@@ -77,6 +115,8 @@ impl Wire {
 #[derive(Debug)]
 pub(crate) struct Socket {
     wire: Wire,
+    /// Of its mailbox.
+    number: usize,
     address: SocketAddr,
     pub(crate) sent: usize,
     /// Bytes in them.
@@ -84,6 +124,8 @@ pub(crate) struct Socket {
     /// The datagram sent last.
     last: [u8; PLACE],
     last_len: usize,
+    /// What it heard of a path.
+    pub(crate) path: Option<(SocketAddr, u16)>,
 }
 
 impl Socket {
@@ -95,7 +137,7 @@ impl Socket {
 impl UdpIo for Socket {
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
         let mut mailboxes = self.wire.0.borrow_mut();
-        let mailbox = mailboxes.iter_mut().find(|mailbox| mailbox.address == self.address).unwrap();
+        let mailbox = &mut mailboxes[self.number];
         let received = slots.len().min(mailbox.len);
         for slot in &mut slots[..received] {
             let (place, len, from) = &mailbox.places[mailbox.first];
@@ -117,5 +159,9 @@ impl UdpIo for Socket {
         }
         self.sent += transmit.segments.len();
         SendReport { sent: transmit.segments.len(), status: SendStatus::Done }
+    }
+
+    fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {
+        self.path.take()
     }
 }

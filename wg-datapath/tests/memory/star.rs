@@ -47,13 +47,12 @@ impl<A: BatchAead> End<A> {
         let mut device = Device::new(config, ChaCha20Rng::seed_from_u64(number.into())).unwrap();
         device.set_private_key(Some(key(number)), now());
         device.set_up(true, now());
-        Self {
-            device,
-            lane: Lane::new(),
-            host: Host { from: inner(number), ..Host::default() },
-            socket: wire.socket(outer(number)),
-            strategy: StrategyKind::default().build(),
-        }
+        let host = Host { from: inner(number), ..Host::default() };
+        Self::with(device, Lane::new(), host, wire.socket(outer(number)))
+    }
+
+    pub(crate) fn with(device: Device<A, ChaCha20Rng>, lane: Lane<A>, host: Host, socket: Socket) -> Self {
+        Self { device, lane, host, socket, strategy: StrategyKind::default().build() }
     }
 
     pub(crate) fn add(&mut self, other: u16, public_key: PublicKey) {

@@ -1,24 +1,30 @@
 //! Which socket of a group a datagram goes to: that of the core its session lives on.
 //!
-//! The kernel asks a program (classic BPF, `SO_ATTACH_REUSEPORT_CBPF`) for the number of the socket. Transport data goes by its
-//! receiver index, mixed with a secret, so that an index says nothing about cores to whoever sees it; everything else,
-//! handshakes above all, goes to the first. [`Steering::member_of`] gives the same answer, so that an index can be drawn anew
-//! until it falls on the core it is to be on.
+//! The kernel asks a program (classic BPF, `SO_ATTACH_REUSEPORT_CBPF`) for the number of the socket. Transport data, responses
+//! and cookie replies go by their receiver index, mixed with a secret, so that an index says nothing about cores to whoever
+//! sees it; everything else, initiations above all, goes to the first. [`Steering::member_of`] gives the same answer, so that
+//! an index can be drawn anew until it falls on the core it is to be on.
 //!
 //! ```text
 //!  0      1          4                8
 //! | 4 | 0, 0, 0 | receiver_index | counter ..      index, as a number in network byte order, times the secret;
-//!                                                   of that the upper half, times the members; of that the upper half
+//! | 3 | 0, 0, 0 | receiver_index | nonce ..        of that the upper half, times the members; of that the upper half
+//! | 2 | 0, 0, 0 | sender_index   | receiver_index ..
 //! ```
 //!
 //! Steering reads what nobody has authenticated. An attacker can choose the socket, no more; that the session lives there is
 //! checked again by whoever reads it.
 
-/// The first four bytes of transport data, in network byte order.
+/// The first four bytes of the messages that have a receiver index, in network byte order, and where they have it.
 const TRANSPORT_DATA: u32 = 0x0400_0000;
+const COOKIE_REPLY: u32 = 0x0300_0000;
+const RESPONSE: u32 = 0x0200_0000;
+const RECEIVER_INDEX: u32 = 4;
+const RECEIVER_INDEX_OF_RESPONSE: u32 = 8;
 
 /// The instructions used, each the class and what it does.
 const LOAD_WORD: u16 = 0x20;
+const JUMP: u16 = 0x05;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const RETURN_CONSTANT: u16 = 0x06;
 const MULTIPLY: u16 = 0x24;
@@ -36,7 +42,7 @@ pub(crate) struct Instruction {
 }
 
 /// The length of the program.
-const LEN: usize = 9;
+const LEN: usize = 13;
 
 /// How datagrams are spread over the sockets of a group.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +65,7 @@ impl Steering {
         self.members as usize
     }
 
-    /// The socket that transport data with this receiver index goes to.
+    /// The socket that messages with this receiver index go to.
     #[must_use]
     pub const fn member_of(&self, receiver_index: u32) -> usize {
         let mixed = receiver_index.swap_bytes().wrapping_mul(self.secret);
@@ -72,12 +78,19 @@ impl Steering {
         const fn plain(code: u16, operand: u32) -> Instruction {
             Instruction { code, if_true: 0, if_false: 0, operand }
         }
+        const fn skip_if(operand: u32, if_true: u8) -> Instruction {
+            Instruction { code: JUMP_IF_EQUAL, if_true, if_false: 0, operand }
+        }
         [
-            // Outside a short datagram this ends the program with 0.
+            // Outside a short datagram this ends the program with 0, as do the loads further down.
             plain(LOAD_WORD, 0),
-            Instruction { code: JUMP_IF_EQUAL, if_true: 1, if_false: 0, operand: TRANSPORT_DATA },
+            skip_if(TRANSPORT_DATA, 3),
+            skip_if(COOKIE_REPLY, 2),
+            skip_if(RESPONSE, 3),
             plain(RETURN_CONSTANT, 0),
-            plain(LOAD_WORD, 4),
+            plain(LOAD_WORD, RECEIVER_INDEX),
+            plain(JUMP, 1),
+            plain(LOAD_WORD, RECEIVER_INDEX_OF_RESPONSE),
             plain(MULTIPLY, self.secret),
             plain(SHIFT_RIGHT, 16),
             plain(MULTIPLY, self.members as u32),
@@ -114,6 +127,7 @@ mod tests {
                     };
                     accumulator = u32::from_be_bytes(*word);
                 }
+                JUMP => at += operand as usize,
                 JUMP_IF_EQUAL => {
                     at += usize::from(if accumulator == operand { if_true } else { if_false });
                 }
@@ -126,8 +140,14 @@ mod tests {
         }
     }
 
-    fn data(index: u32) -> Vec<u8> {
-        [&[4, 0, 0, 0][..], &index.to_le_bytes(), &[0; 24]].concat()
+    /// Each kind of message that has a receiver index.
+    fn messages(index: u32) -> [Vec<u8>; 3] {
+        let index = index.to_le_bytes();
+        [
+            [&[4, 0, 0, 0][..], &index, &[0; 24]].concat(),
+            [&[3, 0, 0, 0][..], &index, &[7; 56]].concat(),
+            [&[2, 0, 0, 0, 9, 9, 9, 9][..], &index, &[7; 80]].concat(),
+        ]
     }
 
     proptest! {
@@ -136,11 +156,13 @@ mod tests {
             let steering = Steering::new(members, secret);
             let member = steering.member_of(index);
             prop_assert!(member < steering.members());
-            prop_assert_eq!(run(&steering.program(), &data(index)) as usize, member);
+            for message in messages(index) {
+                prop_assert_eq!(run(&steering.program(), &message) as usize, member);
+            }
         }
 
         #[test]
-        fn whatever_is_no_transport_data_goes_to_the_first(
+        fn whatever_has_no_receiver_index_goes_to_the_first(
             bytes in proptest::collection::vec(any::<u8>(), 0..40),
             kind in 0_u8..8,
             members in 1..=u16::MAX,
@@ -149,8 +171,12 @@ mod tests {
             if let Some(first) = bytes.first_mut() {
                 *first = kind;
             }
-            let is_data = bytes.len() >= 8 && bytes[..4] == [4, 0, 0, 0];
-            prop_assume!(!is_data);
+            let has_index = match bytes.first_chunk() {
+                Some([3 | 4, 0, 0, 0]) => bytes.len() >= 8,
+                Some([2, 0, 0, 0]) => bytes.len() >= 12,
+                _ => false,
+            };
+            prop_assume!(!has_index);
             prop_assert_eq!(run(&Steering::new(members, 0x9e37_79b9).program(), &bytes), 0);
         }
     }

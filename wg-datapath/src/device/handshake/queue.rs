@@ -65,7 +65,7 @@ impl HandshakeQueue {
     }
 
     /// Counts a message that was in vain.
-    pub(super) fn in_vain(&mut self, now: Instant) {
+    pub(in crate::device) fn in_vain(&mut self, now: Instant) {
         self.load.in_vain(now);
     }
 

@@ -1,0 +1,195 @@
+//! The homes of all peers, shared by the threads that move packets and the one that configures.
+//!
+//! ```text
+//!   lane thread i:    gate, if it is wanted; lock home i; one turn; unlock; wait for descriptors, deadline or bell
+//!   control thread:   wanted; gate; lock homes 0, 1, ..; configure; unlock all; ring all bells
+//! ```
+//!
+//! A lane thread locks its own home once a turn and no other, so nobody waits for a lock but when the control thread has
+//! them all: configuration happens between two turns of every lane, and takes effect for all of them at once. As a lock
+//! goes to whoever comes first, and a busy lane always would, the control thread says that it wants them, and each lane
+//! waits for the gate before its next turn. And the control thread, which may want them again at once, lets those that wait
+//! there have a turn first.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use wg_sys_linux::Waker;
+
+use crate::home::Home;
+
+/// The homes.
+#[derive(Debug)]
+pub(crate) struct Homes<H = Home> {
+    homes: Vec<Mutex<H>>,
+    /// What wakes the thread of each.
+    bells: Vec<Waker>,
+    /// Held by the control thread as long as it wants or has the homes.
+    gate: Mutex<()>,
+    /// Written by the control thread, read by the others once a turn; a hint, which the gate orders.
+    wanted: AtomicBool,
+    /// How many wait at the gate, or have not got their home since.
+    waiting: AtomicUsize,
+    /// Set once, by whoever ends; read by all others once a turn, after their bell rang.
+    ending: AtomicBool,
+}
+
+/// All homes, none of which takes a turn meanwhile.
+#[derive(Debug)]
+pub(crate) struct AllHomes<'a, H = Home> {
+    pub(crate) homes: Vec<MutexGuard<'a, H>>,
+    shared: &'a Homes<H>,
+    _gate: MutexGuard<'a, ()>,
+}
+
+impl<H> Homes<H> {
+    /// Shares homes, each with what wakes its thread.
+    pub(crate) fn new(homes: Vec<(H, Waker)>) -> Self {
+        let (homes, bells): (Vec<_>, Vec<_>) =
+            homes.into_iter().map(|(home, bell)| (Mutex::new(home), bell)).unzip();
+        Self {
+            homes,
+            bells,
+            gate: Mutex::new(()),
+            wanted: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) const fn count(&self) -> usize {
+        self.homes.len()
+    }
+
+    /// What wakes the thread of a home.
+    pub(crate) fn bell(&self, at: usize) -> Option<&Waker> {
+        self.bells.get(at)
+    }
+
+    /// Takes one home for a turn. Whoever panicked had it for the last time, and ends all others.
+    pub(crate) fn enter(&self, at: usize) -> Option<MutexGuard<'_, H>> {
+        let home = self.homes.get(at)?;
+        if !self.wanted.load(Ordering::Relaxed) {
+            return Some(home.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        drop(self.gate.lock());
+        let home = home.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(home)
+    }
+
+    /// Takes all homes, once each has ended its turn.
+    pub(crate) fn all(&self) -> AllHomes<'_, H> {
+        while self.waiting.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wanted.store(true, Ordering::Relaxed);
+        let homes = self.homes.iter().map(|home| home.lock().unwrap_or_else(PoisonError::into_inner));
+        AllHomes { homes: homes.collect(), shared: self, _gate: gate }
+    }
+
+    /// Tells all threads to end.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.bells.iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+}
+
+impl<H> Drop for AllHomes<'_, H> {
+    fn drop(&mut self) {
+        self.shared.wanted.store(false, Ordering::Relaxed);
+        self.homes.clear();
+        // Whatever was configured may be something to do for any of them. One alone is of this thread, which is awake.
+        if self.shared.count() > 1 {
+            self.shared.bells.iter().for_each(Waker::wake);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    /// Each home is the number of times it was configured.
+    fn homes(count: usize) -> Homes<u64> {
+        Homes::new((0..count).map(|_| (0, Waker::new().unwrap())).collect())
+    }
+
+    #[test]
+    fn configuration_comes_between_turns_and_turns_between_configurations() {
+        // The lanes are always busy, and so is the control thread: neither keeps the other out.
+        const ROUNDS: u64 = 300;
+        let homes = homes(3);
+        let turns = [const { AtomicU64::new(0) }; 3];
+        thread::scope(|scope| {
+            for lane in 0..3 {
+                let (homes, turns) = (&homes, &turns);
+                scope.spawn(move || {
+                    while !homes.is_ending() {
+                        let configured = *homes.enter(lane).unwrap();
+                        assert!(configured <= ROUNDS);
+                        turns[lane].fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            while turns.iter().any(|turns| turns.load(Ordering::Relaxed) == 0) {
+                thread::yield_now();
+            }
+            for round in 0..ROUNDS {
+                let mut all = homes.all();
+                let before: Vec<_> = turns.iter().map(|turns| turns.load(Ordering::Relaxed)).collect();
+                for home in &mut all.homes {
+                    assert_eq!(**home, round, "all of them or none");
+                    **home += 1;
+                }
+                thread::yield_now();
+                // A turn that had ended before may be counted only now, and no other.
+                for (turns, before) in turns.iter().zip(before) {
+                    assert!(turns.load(Ordering::Relaxed) - before <= 1, "a turn while they were all taken");
+                }
+            }
+            homes.end();
+        });
+    }
+
+    #[test]
+    fn those_who_wait_have_a_turn_before_all_are_taken_again() {
+        let homes = homes(1);
+        thread::scope(|scope| {
+            for _ in 0..100 {
+                let all = homes.all();
+                let lane = scope.spawn(|| *homes.enter(0).unwrap());
+                while homes.waiting.load(Ordering::Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                let configured = *all.homes[0];
+                drop(all);
+                **homes.all().homes.first_mut().unwrap() += 1;
+                assert_eq!(lane.join().unwrap(), configured);
+            }
+        });
+    }
+
+    #[test]
+    fn everybody_is_woken_after_a_configuration_and_at_the_end() {
+        for (count, rung) in [(1, false), (2, true)] {
+            let homes = homes(count);
+            drop(homes.all());
+            for lane in 0..count {
+                assert_eq!(homes.bell(lane).unwrap().clear(), rung);
+            }
+            homes.end();
+            assert!(homes.is_ending());
+            assert!((0..count).all(|lane| homes.bell(lane).unwrap().clear()));
+        }
+    }
+}

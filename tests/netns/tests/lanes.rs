@@ -1,0 +1,166 @@
+//! The gateway with several lanes: peers of every home, and whatever happens to the interface, to all lanes at once.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::fs;
+
+use rustix::process::Signal;
+use wg_netns::key::Key;
+use wg_netns::node::PORT;
+use wg_netns::requirements::can_run;
+use wg_netns::tcp::{self, Limit};
+use wg_netns::{Family, Launch, Namespace, Node, Pair, Program, Tunnel, wait};
+
+fn lanes(count: usize) -> Launch {
+    let arguments = vec!["--threads".into(), count.to_string()];
+    Launch { arguments, ..Launch::from(Program::Gateway) }
+}
+
+/// Two nodes of as many lanes, where the other is the last of so many peers of each: its home is the one of that number.
+fn acquainted_at(lane_counts: [usize; 2], home: usize) -> Pair {
+    let pair = Pair::new(lane_counts.map(lanes));
+    for node in [&pair.a, &pair.b] {
+        (0..home).for_each(|_| node.tunnel.set(&format!("peer {}", Key::random())));
+    }
+    pair.acquaint(Family::V4);
+    pair
+}
+
+fn assert_exchange(pair: &Pair) {
+    for inside in Family::BOTH {
+        assert!(pair.a.reaches_within(Duration::from_secs(6), &pair.b, inside));
+        assert!(pair.b.reaches(&pair.a, inside));
+    }
+}
+
+/// The threads of a program that move packets.
+fn threads(tunnel: &Tunnel) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", tunnel.pid())).expect("its threads");
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("lane")).count()
+}
+
+#[test]
+fn one_lane_needs_no_thread_and_each_of_several_has_one() {
+    if can_run() {
+        let namespace = Namespace::new();
+        for (count, expected) in [(1, 0), (2, 2), (5, 5)] {
+            let tunnel = Tunnel::start(lanes(count), &namespace);
+            assert!(wait::until(Duration::from_secs(5), || threads(&tunnel) == expected), "{count}");
+        }
+    }
+}
+
+#[test]
+fn pinned_lanes_stay_on_their_processors() {
+    if can_run() {
+        let arguments = ["--threads", "2", "--pin"].map(Into::into).to_vec();
+        let pinned = Launch { arguments, ..Launch::from(Program::Gateway) };
+        let pair = Pair::new([pinned, lanes(1)]);
+        pair.acquaint(Family::V4);
+        assert_exchange(&pair);
+        let allowed = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("status")).expect("its state");
+            let field = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name)).expect("a field");
+                line.split_whitespace().nth(1).expect("a value").to_owned()
+            };
+            field("Name:").starts_with("lane").then(|| field("Cpus_allowed_list:"))
+        };
+        let tasks = fs::read_dir(format!("/proc/{}/task", pair.a.tunnel.pid())).expect("its threads");
+        let allowed: Vec<_> = tasks.filter_map(|task| allowed(task.expect("a thread"))).collect();
+        assert_eq!(allowed.len(), 2);
+        assert!(allowed.iter().all(|list| list.parse::<u32>().is_ok()), "{allowed:?}");
+    }
+}
+
+#[test]
+fn peers_of_every_home_exchange_traffic() {
+    if can_run() {
+        for (lane_counts, home) in [([2, 2], 0), ([2, 1], 1), ([3, 2], 1), ([3, 3], 2)] {
+            let pair = acquainted_at(lane_counts, home);
+            assert_exchange(&pair);
+            // Several streams, whose flows the kernel spreads over the queues.
+            for port in 4000..4003 {
+                let address = SocketAddr::new(pair.b.inner(Family::V4), port);
+                let (from, to) = (&pair.a.namespace, &pair.b.namespace);
+                let report = tcp::transfer(from, to, address, Limit::Bytes(3_000_000), |_, _| ());
+                assert!(report.expect("a transfer").intact, "{lane_counts:?}, home {home}");
+            }
+            let peer = pair.a.peer(&pair.b);
+            assert!(peer.latest_handshake > 0 && peer.tx_bytes > 9_000_000, "{peer:?}");
+        }
+    }
+}
+
+#[test]
+fn all_lanes_follow_the_interface_its_port_its_mark_and_its_key() {
+    if can_run() {
+        let mut pair = acquainted_at([2, 2], 1);
+        assert_exchange(&pair);
+        let interface = pair.a.interface().to_owned();
+        let show =
+            |node: &Node, what: &str| wg_netns::wg::wg(&format!("show {} {what}", node.interface()), "");
+        for round in 0..2 {
+            pair.a.namespace.ip(&format!("link set {interface} down"));
+            assert!(!pair.b.reaches(&pair.a, Family::V4));
+            pair.a.namespace.ip(&format!("link set {interface} up"));
+            pair.a
+                .namespace
+                .ip(&format!("addr replace {}/64 dev {interface} nodad", pair.a.inner(Family::V6)));
+            assert_exchange(&pair);
+            // The other learns the port from what comes from it.
+            let port = PORT + 1 + round;
+            pair.a.tunnel.set(&format!("listen-port {port}"));
+            assert_eq!(show(&pair.a, "listen-port").trim(), port.to_string());
+            assert!(pair.a.reaches(&pair.b, Family::V4));
+            assert_exchange(&pair);
+            pair.a.tunnel.set(&format!("fwmark {}", 100 + round));
+            assert_exchange(&pair);
+        }
+        pair.a.keys = wg_netns::key::KeyPair::generate();
+        pair.a.tunnel.set_with_input("private-key /dev/stdin", &pair.a.keys.private.to_string());
+        let endpoint = SocketAddr::new(pair.a.outer(Family::V4), PORT + 2);
+        pair.b.add_peer(&pair.a, Some(endpoint));
+        assert_exchange(&pair);
+        assert!(pair.a.tunnel.is_running());
+    }
+}
+
+/// C92: a port that others have is refused, if they would share it or not.
+#[test]
+fn taken_port_is_refused() {
+    if can_run() {
+        for [first, second] in [[2, 2], [1, 2], [2, 1]] {
+            let namespace = Namespace::new();
+            let owner = Tunnel::start(lanes(first), &namespace);
+            let other = Tunnel::start(lanes(second), &namespace);
+            for tunnel in [&owner, &other] {
+                namespace.ip(&format!("link set {} up", tunnel.interface()));
+            }
+            owner.set(&format!("listen-port {PORT}"));
+            let refused = wg_netns::uapi::set(other.interface(), &format!("listen_port={PORT}\n"));
+            assert_eq!(refused.expect("an answer").unsigned_abs(), 98, "{first} and {second} lanes");
+            other.set(&format!("listen-port {}", PORT + 1));
+        }
+    }
+}
+
+#[test]
+fn every_way_to_end_ends_all_lanes() {
+    if can_run() {
+        let causes: [fn(&Pair); 3] = [
+            |pair| pair.a.tunnel.signal(Signal::TERM),
+            |pair| drop(pair.a.namespace.ip(&format!("link del {}", pair.a.interface()))),
+            |pair| fs::remove_file(pair.a.tunnel.socket()).expect("the socket"),
+        ];
+        for cause in causes {
+            let mut pair = acquainted_at([3, 1], 2);
+            assert_exchange(&pair);
+            cause(&pair);
+            let status = pair.a.tunnel.wait_for_end();
+            assert!(status.is_some_and(|status| status.success()), "{status:?}\n{}", pair.a.tunnel.log());
+            assert!(!pair.a.namespace.has_interface(pair.a.interface()));
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What lanes hand to each other: frames that one read for a peer of another, initiations, and slabs on their way home.
+//!
+//! ```text
+//!   lane 0                                                             lane 1
+//!   TUN --> frame for a peer of lane 1 --frames----------------------> queue --> batch --> UDP
+//!   pool <------------------------------------notes-- slab <---------- sealed and sent
+//!   initiation of a peer of lane 1 -----------notes------------------> control work --> UDP
+//! ```
+//!
+//! Between each two lanes and in each direction are two rings of one producer and one consumer: frames, which their home
+//! takes in while its queue has room, and notes, which it takes in always. Neither is ever full. A frame is lent only while
+//! few are under way to that home, in number and in bytes, and counts until its slab is back; there are as many boxes for
+//! initiations as there is room for. So a lane that does not keep up costs others the frames that are for it, and nothing
+//! else: nobody waits for anybody.
+//!
+//! # Sleep
+//!
+//! Whoever gives something to a lane that sleeps rings its bell. No call is lost, and few are made:
+//!
+//! ```text
+//!   giver                                      sleeper
+//!   1. publish to the ring                     1. asleep = true
+//!   2. fence (SeqCst)                          2. fence (SeqCst)
+//!   3. asleep? then asleep = false, ring       3. rings empty? then sleep until the bell; else do not
+//! ```
+//!
+//! Of the two fences one is first. If it is the giver's, the sleeper sees what was published, and does not sleep. If it is
+//! the sleeper's, the giver sees that it is asleep, and rings; the bell keeps ringing until the sleeper has heard it, so that
+//! it may ring before the sleep begins. A sleeper that wakes for another reason says so, and a bell for which it was too late
+//! costs it one look. Whoever clears the flag rings, so that of several givers one does.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering, fence};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::device::{HANDOVERS, Handover};
+use crate::frame::OutFrame;
+use crate::home::HomeId;
+use crate::slab::{Slab, SlabClass};
+
+/// Frames that may be under way from one lane to another, and those whose slabs are not back yet.
+const LENT_FRAMES: usize = 512;
+/// Bytes of their slabs, to all other lanes together; but for each there are those of a few frames.
+const LENT_BYTES: usize = 4 << 20;
+const LEAST_LENT_BYTES: usize = 1 << 20;
+
+/// Notes that must have room: each may send the other its slabs back, its initiations and their boxes.
+const NOTES: usize = LENT_FRAMES + 2 * HANDOVERS;
+/// Notes of narrow paths that may be under way besides.
+const PATHS: usize = 16;
+
+/// What goes between lanes besides frames.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// A slab on its way home.
+    Slab(Slab),
+    /// An initiation for a peer whose home is there, or the box of one that is done with.
+    Handover(Box<Handover>),
+    /// A path that does not pass IP packets of more than so many bytes.
+    NarrowPath(SocketAddr, u16),
+}
+
+/// The bell of a lane.
+struct Bell {
+    /// Written by the lane before and after it sleeps, and by whoever rings.
+    asleep: AtomicBool,
+    ring: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Bell {
+    /// Rings if the lane may sleep. What it is to see is published.
+    fn ring_if_asleep(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            (self.ring)();
+        }
+    }
+}
+
+/// What a lane has to do with one other.
+struct Neighbour {
+    home: HomeId,
+    bell: Arc<Bell>,
+    frames_out: Producer<OutFrame>,
+    frames_in: Consumer<OutFrame>,
+    notes_out: Producer<Note>,
+    notes_in: Consumer<Note>,
+    /// Frames that are published together.
+    pending: Vec<OutFrame>,
+    /// Something was published that the other has not been told of.
+    untold: bool,
+    /// Slabs that are with the other, and their bytes.
+    lent: usize,
+    lent_bytes: usize,
+}
+
+/// The part of one lane in the exchange with the others.
+pub struct Exchange {
+    home: HomeId,
+    bell: Arc<Bell>,
+    neighbours: Vec<Neighbour>,
+    max_lent_bytes: usize,
+}
+
+impl Exchange {
+    /// Makes the parts of as many lanes as there are bells, in the order of their homes. A bell may be rung by any thread, and
+    /// wakes its lane also if it begins to sleep only afterwards.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`HomeId::MOST`].
+    #[must_use]
+    pub fn between(bells: Vec<Box<dyn Fn() + Send + Sync>>) -> Vec<Self> {
+        assert!(bells.len() <= HomeId::MOST, "no more homes than there are numbers");
+        let others = bells.len().saturating_sub(1).max(1);
+        let max_lent_bytes = (LENT_BYTES / others).max(LEAST_LENT_BYTES);
+        let bells = bells.into_iter().map(|ring| Arc::new(Bell { asleep: AtomicBool::new(false), ring }));
+        let mut parts: Vec<Self> = (0..)
+            .zip(bells)
+            .map(|(home, bell)| Self {
+                home: HomeId::from_index(home),
+                bell,
+                neighbours: Vec::with_capacity(others),
+                max_lent_bytes,
+            })
+            .collect();
+        for one in 0..parts.len() {
+            for other in one + 1..parts.len() {
+                connect(&mut parts, one, other);
+            }
+        }
+        parts
+    }
+
+    /// Which lane's part it is.
+    #[must_use]
+    pub const fn home(&self) -> HomeId {
+        self.home
+    }
+
+    /// The most slabs of each class that may be with other lanes at once.
+    pub(crate) const fn max_lent(&self) -> (usize, usize) {
+        let (others, bytes) = (self.neighbours.len(), self.max_lent_bytes);
+        (others * LENT_FRAMES, others * bytes.div_ceil(SlabClass::Large.bytes()))
+    }
+
+    /// The most slabs of other lanes that may be here at once.
+    pub(crate) const fn max_borrowed(&self) -> usize {
+        self.neighbours.len() * LENT_FRAMES
+    }
+
+    /// Gives a frame to the home of its peer; it leaves with the next [`Self::publish`]. Comes back if too much is on its way
+    /// there.
+    #[expect(clippy::result_large_err, reason = "it is the frame, and stays where it is")]
+    pub(crate) fn lend(&mut self, home: HomeId, frame: OutFrame) -> Result<(), OutFrame> {
+        let max_bytes = self.max_lent_bytes;
+        let Some(neighbour) = self.neighbour(home) else { return Err(frame) };
+        let bytes = neighbour.lent_bytes + frame.held();
+        if neighbour.lent >= LENT_FRAMES || bytes > max_bytes {
+            return Err(frame);
+        }
+        neighbour.lent += 1;
+        neighbour.lent_bytes = bytes;
+        neighbour.pending.push(frame);
+        Ok(())
+    }
+
+    /// Sends a slab to the pool it belongs to.
+    pub(crate) fn send_home(&mut self, slab: Slab) {
+        let home = slab.home();
+        self.note(home, Note::Slab(slab));
+    }
+
+    /// Sends an initiation to where it goes.
+    pub(crate) fn hand_over(&mut self, handover: Box<Handover>) {
+        self.note(handover.destination(), Note::Handover(handover));
+    }
+
+    /// Tells all others of a path, unless they have not yet heard of too many others.
+    pub(crate) fn tell_of_path(&mut self, to: SocketAddr, mtu: u16) {
+        for neighbour in &mut self.neighbours {
+            if neighbour.notes_out.slots() > NOTES {
+                let _ = neighbour.notes_out.push(Note::NarrowPath(to, mtu));
+                neighbour.untold = true;
+            }
+        }
+    }
+
+    fn note(&mut self, home: HomeId, note: Note) {
+        let Some(neighbour) = self.neighbour(home) else {
+            debug_assert!(false, "it came from a lane that there is");
+            return;
+        };
+        let pushed = neighbour.notes_out.push(note);
+        debug_assert!(pushed.is_ok(), "there is room for all there are");
+        neighbour.untold = true;
+    }
+
+    /// Makes known what was given since the last time.
+    pub(crate) fn publish(&mut self) {
+        for neighbour in &mut self.neighbours {
+            if !neighbour.pending.is_empty() {
+                let chunk = neighbour.frames_out.write_chunk_uninit(neighbour.pending.len());
+                debug_assert!(chunk.is_ok(), "no more is lent than there is room for");
+                if let Ok(chunk) = chunk {
+                    chunk.fill_from_iter(neighbour.pending.drain(..));
+                }
+                neighbour.untold = true;
+            }
+            if core::mem::take(&mut neighbour.untold) {
+                neighbour.bell.ring_if_asleep();
+            }
+        }
+    }
+
+    /// Takes the next note of any lane. A slab of the own pool is then no longer lent.
+    pub(crate) fn next_note(&mut self) -> Option<Note> {
+        for neighbour in &mut self.neighbours {
+            let Ok(note) = neighbour.notes_in.pop() else { continue };
+            if let Note::Slab(slab) = &note {
+                neighbour.lent -= 1;
+                neighbour.lent_bytes -= slab.len();
+            }
+            return Some(note);
+        }
+        None
+    }
+
+    /// Takes frames that others have for this lane, from each about as many, as long as `take` has room.
+    pub(crate) fn take_frames(&mut self, mut take: impl FnMut(OutFrame) -> bool) -> bool {
+        let mut any = false;
+        // From another one first each time, so that what little room there is goes round.
+        if !self.neighbours.is_empty() {
+            self.neighbours.rotate_left(1);
+        }
+        for neighbour in &mut self.neighbours {
+            while let Ok(frame) = neighbour.frames_in.pop() {
+                any = true;
+                if !take(frame) {
+                    return any;
+                }
+            }
+        }
+        any
+    }
+
+    /// Says that the lane is about to sleep, and tells whether it may. `has_room` tells whether it would take frames in.
+    pub(crate) fn may_sleep(&self, has_room: bool) -> bool {
+        self.bell.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let waits = |neighbour: &Neighbour| {
+            !neighbour.notes_in.is_empty() || (has_room && !neighbour.frames_in.is_empty())
+        };
+        let may = !self.neighbours.iter().any(waits);
+        if !may {
+            self.awake();
+        }
+        may
+    }
+
+    /// Says that the lane is awake.
+    pub(crate) fn awake(&self) {
+        self.bell.asleep.store(false, Ordering::Relaxed);
+    }
+
+    fn neighbour(&mut self, home: HomeId) -> Option<&mut Neighbour> {
+        self.neighbours.iter_mut().find(|neighbour| neighbour.home == home)
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lent = self.neighbours.iter().map(|neighbour| (neighbour.home, neighbour.lent));
+        f.debug_struct("Exchange").field("home", &self.home).field("lent", &lent.collect::<Vec<_>>()).finish()
+    }
+}
+
+/// Lays the rings between two lanes.
+fn connect(parts: &mut [Exchange], one: usize, other: usize) {
+    let notes = NOTES + PATHS;
+    let (frames, notes) =
+        ([(); 2].map(|()| RingBuffer::new(LENT_FRAMES)), [(); 2].map(|()| RingBuffer::new(notes)));
+    let [(frames_there, frames_from_one), (frames_here, frames_from_other)] = frames;
+    let [(notes_there, notes_from_one), (notes_here, notes_from_other)] = notes;
+    let ends = [
+        (one, other, frames_there, frames_from_other, notes_there, notes_from_other),
+        (other, one, frames_here, frames_from_one, notes_here, notes_from_one),
+    ];
+    for (here, there, frames_out, frames_in, notes_out, notes_in) in ends {
+        let bell = Arc::clone(&parts[there].bell);
+        parts[here].neighbours.push(Neighbour {
+            home: HomeId::from_index(there),
+            bell,
+            frames_out,
+            frames_in,
+            notes_out,
+            notes_in,
+            pending: Vec::with_capacity(LENT_FRAMES),
+            untold: false,
+            lent: 0,
+            lent_bytes: 0,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! Gateways of one or more lanes on one wire.
+
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use wg_datapath::memory::MemoryTun;
+use wg_datapath::proto::aead::RingAead;
+use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
+use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
+use wg_datapath::{Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId};
+
+use crate::edges::{Socket, Wire, member_of};
+
+pub(crate) fn key(number: usize) -> PrivateKey {
+    let mut bytes = [7; 32];
+    bytes[1] = u8::try_from(number).unwrap();
+    PrivateKey::from_bytes(bytes)
+}
+
+pub(crate) fn public(number: usize) -> PublicKey {
+    key(number).public_key()
+}
+
+pub(crate) fn outer(number: usize) -> SocketAddr {
+    ([192, 0, 2, u8::try_from(number).unwrap()], 1000).into()
+}
+
+pub(crate) fn inner(number: usize) -> [u8; 4] {
+    [10, 0, 0, u8::try_from(number).unwrap()]
+}
+
+/// One lane with its device and edges.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) device: Device<RingAead, ChaCha20Rng>,
+    pub(crate) lane: Lane<RingAead>,
+    pub(crate) tun: MemoryTun,
+    pub(crate) socket: Socket,
+    strategy: AnyStrategy,
+}
+
+impl Member {
+    /// Takes a turn, and tells whether there was anything to do.
+    pub(crate) fn step(&mut self, now: Now) -> bool {
+        self.lane.readable(true, true);
+        let mut io = LaneIo {
+            device: &mut self.device,
+            lane: &mut self.lane,
+            tun: &mut self.tun,
+            udp: &mut self.socket,
+            now,
+        };
+        let outcome = self.strategy.step(CoreId(0), Budget::default(), &mut io);
+        self.device.check_invariants();
+        !outcome.idle()
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.device.drops().get(reason)
+    }
+}
+
+/// A gateway of several lanes.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) members: Vec<Member>,
+    /// How often each bell was rung.
+    pub(crate) rung: Vec<Arc<AtomicUsize>>,
+}
+
+impl Gateway {
+    pub(crate) fn new(number: usize, lanes: usize, wire: &Wire, now: Now) -> Self {
+        let rung: Vec<_> = (0..lanes).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+        let bells = rung.iter().cloned().map(|rung| -> Box<dyn Fn() + Send + Sync> {
+            Box::new(move || {
+                rung.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        let members = Exchange::between(bells.collect()).into_iter().enumerate().map(|(home, exchange)| {
+            let rng = ChaCha20Rng::seed_from_u64((number * 100 + home) as u64);
+            let mut device = Device::new(Config::default(), rng).unwrap();
+            device.set_home(exchange.home(), lanes, move |index| member_of(index.get(), lanes) == home);
+            device.set_private_key(Some(key(number)), now);
+            device.set_up(true, now);
+            Member {
+                device,
+                lane: Lane::among(exchange),
+                tun: MemoryTun::default(),
+                socket: wire.member(outer(number), home, lanes),
+                strategy: StrategyKind::default().build(),
+            }
+        });
+        Self { members: members.collect(), rung }
+    }
+
+    /// Adds another gateway as a peer, and returns its handle and home.
+    pub(crate) fn add(&mut self, other: usize) -> (PeerId, usize) {
+        let home = self.members[0].device.next_home();
+        let id = self.members[home.index()].device.add_peer(public(other)).unwrap();
+        self.configure(|device| {
+            assert_eq!(device.add_peer(public(other)), Ok(id));
+            device.add_allowed_ip(id, IpPrefix::new(inner(other).into(), 32).unwrap()).unwrap();
+            device.set_endpoint(id, outer(other));
+        });
+        (id, home.index())
+    }
+
+    /// Does the same to all devices.
+    pub(crate) fn configure(&mut self, mut apply: impl FnMut(&mut Device<RingAead, ChaCha20Rng>)) {
+        self.members.iter_mut().for_each(|member| apply(&mut member.device));
+    }
+
+    /// Where a peer is at home.
+    pub(crate) fn home(&self, other: usize) -> usize {
+        let id = self.members[0].device.peer(&public(other)).unwrap();
+        let home: Vec<HomeId> =
+            self.members[0].device.homes().filter(|(found, _)| *found == id).map(|(_, home)| home).collect();
+        assert_eq!(home.len(), 1);
+        home[0].index()
+    }
+
+    /// Datagrams sent by each lane.
+    pub(crate) fn sent(&self) -> Vec<usize> {
+        self.members.iter().map(|member| member.socket.sent).collect()
+    }
+
+    /// Everything delivered since this was last asked.
+    pub(crate) fn delivered(&mut self) -> Vec<Vec<u8>> {
+        self.members.iter_mut().flat_map(|member| core::mem::take(&mut member.tun.delivered)).collect()
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.members.iter().map(|member| member.dropped(reason)).sum()
+    }
+
+    pub(crate) fn drops(&self) -> u64 {
+        self.members.iter().map(|member| member.device.drops().total()).sum()
+    }
+}
+
+/// A gateway of several lanes, number 0, and others of one lane that know it, and that it knows.
+#[derive(Debug)]
+pub(crate) struct Rig {
+    pub(crate) wire: Wire,
+    pub(crate) hub: Gateway,
+    /// The others, of which the first is number 1.
+    pub(crate) peers: Vec<Gateway>,
+    pub(crate) now: Now,
+}
+
+impl Rig {
+    pub(crate) fn new(lanes: usize, peers: usize) -> Self {
+        let wire = Wire::default();
+        let now =
+            Now { instant: Instant::from_nanos(1_000_000_000_000), wall: UnixTime::new(1_700_000_000, 0) };
+        let mut hub = Gateway::new(0, lanes, &wire, now);
+        let peers = (1..=peers).map(|number| {
+            hub.add(number);
+            let mut peer = Gateway::new(number, 1, &wire, now);
+            peer.add(0);
+            peer
+        });
+        let peers = peers.collect();
+        Self { wire, hub, peers, now }
+    }
+
+    pub(crate) fn peer(&mut self, number: usize) -> &mut Gateway {
+        &mut self.peers[number - 1]
+    }
+
+    /// Lets all take turns until nobody has anything to do.
+    pub(crate) fn settle(&mut self) {
+        let now = self.now;
+        for _ in 0..10_000 {
+            let all =
+                self.hub.members.iter_mut().chain(self.peers.iter_mut().flat_map(|peer| &mut peer.members));
+            if !all.map(|member| member.step(now)).fold(false, |any, worked| any | worked) {
+                for member in &self.hub.members {
+                    assert!(!member.device.has_work(), "work is left over");
+                    assert!(member.lane.may_sleep(), "something waits in a ring");
+                    member.lane.awake();
+                }
+                return;
+            }
+        }
+        panic!("never comes to rest");
+    }
+
+    /// Sends a packet of each peer, which brings up all sessions.
+    pub(crate) fn connect(&mut self) {
+        for number in 1..=self.peers.len() {
+            let hello = packet(inner(number), inner(0), 84, 0);
+            self.peer(number).members[0].tun.outgoing.push_back(hello.clone());
+            self.settle();
+            assert_eq!(self.hub.delivered(), [hello]);
+        }
+    }
+
+    /// Lets the time pass from deadline to deadline.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        let end = self.now.instant.saturating_add(Duration::from_secs(seconds));
+        self.now.wall = UnixTime::new(self.now.wall.secs() + seconds, 0);
+        loop {
+            self.settle();
+            let peers = self.peers.iter_mut().flat_map(|peer| &mut peer.members);
+            let members = self.hub.members.iter_mut().chain(peers);
+            match members.filter_map(|member| member.device.poll_timeout()).min() {
+                Some(next) if next < end => self.now.instant = next,
+                _ => break,
+            }
+        }
+        self.now.instant = end;
+        self.settle();
+    }
+}
+
+/// An IPv4 packet of `len` bytes, at least 24, with a number in it.
+pub(crate) fn packet(from: [u8; 4], to: [u8; 4], len: usize, number: u32) -> Vec<u8> {
+    let mut packet = vec![0x5a; len];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+    packet[12..16].copy_from_slice(&from);
+    packet[16..20].copy_from_slice(&to);
+    packet[20..24].copy_from_slice(&number.to_be_bytes());
+    packet
+}
+
+/// The numbers in packets.
+pub(crate) fn numbers(packets: &[Vec<u8>]) -> Vec<u32> {
+    packets.iter().map(|packet| u32::from_be_bytes(packet[20..24].try_into().unwrap())).collect()
+}

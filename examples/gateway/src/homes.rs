@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn configuration_comes_between_turns_and_turns_between_configurations() {
         // The lanes are always busy, and so is the control thread: neither keeps the other out.
-        const ROUNDS: u64 = 300;
+        const ROUNDS: u64 = 100;
         let homes = homes(3);
         let turns = [const { AtomicU64::new(0) }; 3];
         thread::scope(|scope| {
@@ -168,9 +168,10 @@ mod tests {
             for _ in 0..100 {
                 let all = homes.all();
                 let lane = scope.spawn(|| *homes.enter(0).unwrap());
-                while homes.waiting.load(Ordering::Relaxed) == 0 {
+                while homes.waiting.load(Ordering::Relaxed) == 0 && !lane.is_finished() {
                     thread::yield_now();
                 }
+                assert!(!lane.is_finished(), "it does not wait");
                 let configured = *all.homes[0];
                 drop(all);
                 **homes.all().homes.first_mut().unwrap() += 1;

@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn configuration_comes_between_turns_and_turns_between_configurations() {
         // The lanes are always busy, and so is the control thread: neither keeps the other out.
-        const ROUNDS: u64 = 300;
+        const ROUNDS: u64 = 100;
         let homes = homes(3);
         let turns = [const { AtomicU64::new(0) }; 3];
         thread::scope(|scope| {
@@ -168,9 +168,12 @@ mod tests {
             for _ in 0..100 {
                 let all = homes.all();
                 let lane = scope.spawn(|| *homes.enter(0).unwrap());
-                while homes.waiting.load(Ordering::Relaxed) == 0 {
+                let waits = || homes.waiting.load(Ordering::Relaxed) > 0;
+                let seen = (0..10_000_000).any(|_| {
                     thread::yield_now();
-                }
+                    waits()
+                });
+                assert!(seen, "it does not wait at the gate");
                 let configured = *all.homes[0];
                 drop(all);
                 **homes.all().homes.first_mut().unwrap() += 1;

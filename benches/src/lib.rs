@@ -5,4 +5,5 @@ pub mod cost;
 pub mod load;
 pub mod micro;
 pub mod report;
+pub mod stages;
 pub mod traffic;

@@ -45,6 +45,8 @@ enum Name {
     Peers,
     /// What the kernel and the memory of this machine cost: system calls with and without offloads, copies, other cores.
     Io,
+    /// The datapath from memory to memory, without the kernel, on one core: nanoseconds per packet by stage, allocations.
+    Stages,
     /// ChaCha20-Poly1305 by every backend of `wg-aead`, `ring`, `aws-lc-rs` and RustCrypto, by length and batch.
     Aead,
     /// Sealing and opening packets.
@@ -85,10 +87,14 @@ fn finish(rows: &[Row], options: &Options) -> Result<(), String> {
 /// The micro benches are a program of their own, which knows the crates from inside.
 fn micro(options: &Options) -> Result<(), String> {
     let name = options.name.to_possible_value().ok_or("no name")?;
-    let program = if options.name == Name::Io { "wg-io" } else { "wg-micro" };
+    let program = match options.name {
+        Name::Io => "wg-io",
+        Name::Stages => "wg-stages",
+        _ => "wg-micro",
+    };
     let mut run =
         cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", program, "--"]);
-    if options.name != Name::Io {
+    if program == "wg-micro" {
         run.arg(name.get_name());
     }
     if let Some(rounds) = options.rounds {

@@ -16,6 +16,7 @@ pub mod poll;
 #[cfg(feature = "test-util")]
 pub mod probe;
 mod signals;
+pub mod slice;
 mod sockopt;
 mod tun;
 mod uapi_socket;

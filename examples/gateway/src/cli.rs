@@ -25,7 +25,8 @@ pub const LOG_LEVEL: &str = "LOG_LEVEL";
 /// The most lanes: the kernel gives a TUN 256 queues, and a home has a number of a byte.
 const MOST_LANES: i64 = 256;
 /// The most unless told otherwise. A lane is worth its memory while there is work for it, which is where peers are at home;
-/// each of them also costs the others a pair of rings, and every new session index one more draw.
+/// each of them also costs the others a pair of rings, and every new session index one more draw. Half of the processors are
+/// left to what the packets are for, and to the kernel's part of them.
 const DEFAULT_MOST_LANES: usize = 8;
 
 /// A WireGuard TUN gateway: makes an interface that `wg` and `wg-quick` configure.
@@ -46,8 +47,8 @@ pub struct Cli {
     /// Chooses how the work is spread over cores.
     #[arg(long, value_name = "NAME", default_value_t)]
     pub strategy: StrategyKind,
-    /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: one for each
-    /// processor there is for the program, up to 8; 1 with WG_TUN_FD, which is one queue].
+    /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: half as many as there are
+    /// processors for the program, up to 8; 1 with WG_TUN_FD, which is one queue].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
     pub threads: Option<u16>,
     /// Keeps each of these threads on one processor.
@@ -82,8 +83,9 @@ impl Cli {
     /// How many lanes there are to be.
     #[must_use]
     pub fn lanes(&self) -> usize {
-        let available = || thread::available_parallelism().map_or(1, NonZero::get).min(DEFAULT_MOST_LANES);
-        self.threads.map_or_else(available, usize::from)
+        let half =
+            || thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2).min(DEFAULT_MOST_LANES);
+        self.threads.map_or_else(half, usize::from)
     }
 }
 
@@ -205,9 +207,9 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_as_many_as_processors_unless_told_otherwise() {
+    fn lanes_are_half_as_many_as_processors_unless_told_otherwise() {
         let available = thread::available_parallelism().unwrap().get();
-        assert_eq!(read(&["wg0"]).unwrap().lanes(), available.min(8));
+        assert_eq!(read(&["wg0"]).unwrap().lanes(), available.div_ceil(2).min(8));
         for (number, lanes) in [("1", 1), ("3", 3), ("256", 256)] {
             assert_eq!(read(&["--threads", number, "wg0"]).unwrap().lanes(), lanes);
         }

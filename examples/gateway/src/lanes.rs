@@ -1,15 +1,18 @@
 //! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets.
 
+use core::time::Duration;
 use std::panic::resume_unwind;
 use std::thread;
 
 use wg_sched::{CoreId, StrategyKind};
-use wg_sys_linux::{Error, Events, Interest, Poller, Token, Waker, affinity, clock};
+use wg_sys_linux::{Error, Events, Interest, Poller, Token, Waker, affinity, clock, slice};
 
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 
 const BELL: Token = Token::new(2);
+/// How long a thread that moves packets has its turn where others want the processor, too: the shortest there is.
+const SHORT_TURN: Duration = Duration::from_micros(100);
 
 /// How the threads are to run.
 #[derive(Clone, Debug)]
@@ -27,8 +30,11 @@ impl Placement {
         self.cores.get(lane).copied().unwrap_or(CoreId(0))
     }
 
-    /// Pins the calling thread to the core of a lane, if that is wanted.
-    pub(crate) fn pin(&self, lane: usize) {
+    /// Lets the calling thread move packets: soon when there are some, and on the core of a lane if that is wanted.
+    pub(crate) fn settle(&self, lane: usize) {
+        if let Err(error) = slice::request(SHORT_TURN) {
+            tracing::debug!("lane {lane}: {error}");
+        }
         let CoreId(core) = self.core(lane);
         if self.pin
             && let Err(error) = affinity::pin(core)
@@ -52,7 +58,7 @@ pub(crate) fn run_beside<T>(
         for lane in 0..homes.count() {
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                placement.pin(lane);
+                placement.settle(lane);
                 run(homes, placement, lane)
             };
             let started = thread::Builder::new().name(format!("lane{lane}")).spawn_scoped(scope, run);

@@ -79,7 +79,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         .enter(0)
         .map(|home| Turns::new(strategy.build(), placement.core(0), &home, &control.poller))
         .transpose()?;
-    placement.pin(0);
+    placement.settle(0);
     ready();
     control.run(turns)
 }

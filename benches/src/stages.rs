@@ -421,23 +421,29 @@ mod tests {
 
     #[test]
     fn every_load_goes_through_and_has_all_its_rows() {
-        let stages = run(&Choice::default(), 1, Duration::ZERO, || 0, |_| {});
-        let subjects = |case| Subject::ALL.into_iter().filter(|subject| subject.takes(case)).count();
-        let count: usize = Case::ALL.into_iter().map(subjects).sum();
-        assert_eq!((count, stages.rows.len() % count), (14, 0));
+        let choice = Choice { cases: vec![Case::Tcp, Case::Udp], subjects: Vec::new() };
+        let stages = run(&choice, 1, Duration::ZERO, || 0, |_| {});
+        let count = Subject::ALL.len() * choice.cases.len();
+        assert_eq!((stages.rows.len() % count, stages.rows.len() / count > 20), (0, true));
         let merged = |subject: &str, case: Case| {
             let case = format!("in/{}", case.name());
             let is_it =
                 |row: &&Row| (row.subject.as_str(), &row.case) == (subject, &case) && row.metric == "merged";
             stages.rows.iter().find(is_it).unwrap().median
         };
-        assert!(merged("default", Case::Tcp) > 40.0);
+        assert!(merged("default", Case::Tcp) > 30.0);
         assert!(merged("ring", Case::Udp) > 60.0);
         for subject in ["no coalescing", "no offloads"] {
             assert_eq!(merged(subject, Case::Tcp), 1.0);
         }
-        assert_eq!(merged("default", Case::Peers), 1.0);
         let lines = stages.table.lines().filter(|line| !line.is_empty()).count();
-        assert_eq!(lines, Case::ALL.len() * (1 + stages.rows.len() / count));
+        assert_eq!(lines, choice.cases.len() * (1 + stages.rows.len() / count));
+    }
+
+    #[test]
+    fn packets_of_many_peers_go_through() {
+        let load = Load { peers: 3, frames: 6, ..Case::Peers.load(Subject::Default) };
+        let sample = Meter::<MultiBufferAead>::new(load, || 0).sample(Duration::ZERO);
+        assert!(sample.out_total > 0.0 && sample.in_total > 0.0, "{sample:?}");
     }
 }

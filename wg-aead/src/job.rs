@@ -54,12 +54,9 @@ impl<'a> SealJob<'a> {
     pub fn gather(key: &'a Key, counter: u64, head: &[u8], body: &'a [u8], out: &'a mut [u8]) -> Self {
         let need = head.len().saturating_add(body.len()).saturating_add(TAG_LEN);
         let have = out.len();
-        if have < need {
-            let outcome = Outcome::too_small(need, have);
-            return Self { outcome, ..Self::new(key, counter, out, 0, &[]) };
-        }
-        if have - TAG_LEN > MAX_LEN {
-            return Self::new(key, counter, out, 0, &[]);
+        if have < need || have - TAG_LEN > MAX_LEN {
+            // Refused, and nothing is written.
+            return Self::append(key, counter, out, head.len(), body);
         }
         out[..head.len()].copy_from_slice(head);
         Self::append(key, counter, out, head.len(), body)
@@ -72,21 +69,22 @@ impl<'a> SealJob<'a> {
     pub fn append(key: &'a Key, counter: u64, out: &'a mut [u8], head_len: usize, body: &'a [u8]) -> Self {
         let need = head_len.saturating_add(body.len()).saturating_add(TAG_LEN);
         let have = out.len();
+        let (mut lead, mut rest, mut outcome) = (0, &[][..], Outcome::Pending);
         if have < need {
-            let outcome = Outcome::too_small(need, have);
-            return Self { outcome, ..Self::new(key, counter, out, 0, &[]) };
+            outcome = Outcome::too_small(need, have);
+        } else if have - TAG_LEN > MAX_LEN {
+            outcome = Outcome::too_long(have - TAG_LEN);
+        } else {
+            // No block of the cipher has two sources.
+            lead = head_len.next_multiple_of(64).min(have - TAG_LEN);
+            let (beside, behind) = body.split_at((lead - head_len).min(body.len()));
+            let (copied, zeros) = out[head_len..lead].split_at_mut(beside.len());
+            copied.copy_from_slice(beside);
+            zeros.fill(0);
+            rest = behind;
         }
-        if have - TAG_LEN > MAX_LEN {
-            return Self::new(key, counter, out, 0, &[]);
-        }
-        // No block of the cipher has two sources.
-        let lead = head_len.next_multiple_of(64).min(have - TAG_LEN);
-        let (beside, rest) = body.split_at((lead - head_len).min(body.len()));
-        let (copied, zeros) = out[head_len..lead].split_at_mut(beside.len());
-        copied.copy_from_slice(beside);
-        zeros.fill(0);
-        let given = saturated(head_len + body.len());
-        Self { given, ..Self::new(key, counter, out, lead, rest) }
+        let given = saturated(head_len.saturating_add(body.len()));
+        Self::assemble(key, counter, out, lead, rest, given, outcome)
     }
 
     #[inline]
@@ -99,35 +97,55 @@ impl<'a> SealJob<'a> {
         } else if have - TAG_LEN > MAX_LEN {
             outcome = Outcome::too_long(have - TAG_LEN);
         }
+        let given = saturated(lead.saturating_add(rest.len()));
+        Self::assemble(key, counter, out, lead, rest, given, outcome)
+    }
+
+    /// The one place that makes a job, which is then made where it stays: to move it costs more than to fill it in.
+    #[inline(always)]
+    fn assemble(
+        key: &'a Key,
+        counter: u64,
+        out: &'a mut [u8],
+        lead: usize,
+        rest: &'a [u8],
+        given: u32,
+        outcome: Outcome,
+    ) -> Self {
         let (text, tag) = match out.split_last_chunk_mut() {
             Some((text, tag)) => (text, Some(tag)),
             None => (&mut [][..], None),
         };
-        let given = saturated(lead.saturating_add(rest.len()));
         Self { packet: Packet::new(key, counter, text, lead, rest, [0; TAG_LEN]), tag, given, outcome }
     }
 
     /// Computes the transport checksum of the packet while it is sealed and puts it where it belongs: into the packet, not into
     /// the zeros behind it.
+    #[inline]
     #[must_use]
     pub fn with_checksum(mut self, checksum: Checksum) -> Self {
-        let Checksum { start, offset } = checksum;
-        let given = self.given as usize;
-        let inside = |field: &usize| field.checked_add(2).is_some_and(|end| end <= given);
-        let Some(field) = start.checked_add(offset).filter(inside) else {
-            return self.refused(Outcome::ChecksumOutside);
-        };
-        let packet = &self.packet;
-        let at = |at: usize| packet.source(at);
-        let (Some(first), Some(second)) = (at(field), field.checked_add(1).and_then(at)) else {
-            return self.refused(Outcome::ChecksumOutside);
-        };
-        // What has a byte in the packet is below 2^16.
-        let Ok(offset) = u32::try_from(field) else { return self.refused(Outcome::ChecksumOutside) };
-        let (old, before) = ([first, second], packet.sum_before(start).to_be_bytes());
-        self.packet.summing = true;
-        self.packet.patch = Some(Patch { field: offset, odd: start % 2 == 1, before, old });
+        match self.patch(checksum) {
+            Some(patch) => {
+                self.packet.summing = true;
+                self.packet.patch = Some(patch);
+            }
+            None if self.is_pending() => self.outcome = Outcome::ChecksumOutside,
+            None => {}
+        }
         self
+    }
+
+    /// What is to be done for a checksum; nothing if its field is not in the packet.
+    #[inline]
+    fn patch(&self, Checksum { start, offset }: Checksum) -> Option<Patch> {
+        let field = start.checked_add(offset)?;
+        if field.checked_add(2)? > self.given as usize {
+            return None;
+        }
+        let old = [self.packet.source(field)?, self.packet.source(field + 1)?];
+        let before = self.packet.sum_before(start).to_be_bytes();
+        // What has a byte in the packet is below 2^16.
+        Some(Patch { field: u32::try_from(field).ok()?, odd: start % 2 == 1, before, old })
     }
 
     /// What came of it.
@@ -142,6 +160,7 @@ impl<'a> SealJob<'a> {
     }
 
     /// Whether the job is to be run.
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.outcome == Outcome::Pending
     }
@@ -152,13 +171,6 @@ impl<'a> SealJob<'a> {
             **tag = self.packet.tag;
         }
         self.outcome = Outcome::Done;
-    }
-
-    const fn refused(mut self, outcome: Outcome) -> Self {
-        if let Outcome::Pending = self.outcome {
-            self.outcome = outcome;
-        }
-        self
     }
 }
 
@@ -175,13 +187,13 @@ impl<'a> OpenJob<'a> {
     #[must_use]
     pub fn in_place(key: &'a Key, counter: u64, buffer: &'a mut [u8]) -> Self {
         let have = buffer.len();
-        match buffer.split_last_chunk_mut::<TAG_LEN>() {
-            Some((text, tag)) => {
-                let lead = text.len();
-                Self::new(key, counter, text, lead, &[], *tag)
-            }
-            None => Self::refused(key, counter, Outcome::too_small(TAG_LEN, have)),
-        }
+        let (text, tag, outcome) = match buffer.split_last_chunk_mut::<TAG_LEN>() {
+            Some((text, tag)) => (text, *tag, Outcome::Pending),
+            None => (&mut [][..], [0; TAG_LEN], Outcome::too_small(TAG_LEN, have)),
+        };
+        let outcome = if text.len() > MAX_LEN { Outcome::too_long(text.len()) } else { outcome };
+        let lead = text.len();
+        Self { packet: Packet::new(key, counter, text, lead, &[], tag), outcome }
     }
 
     /// Opens `ciphertext`, tag included, into the first bytes of `out`.
@@ -218,6 +230,7 @@ impl<'a> OpenJob<'a> {
     }
 
     /// Sums up the plaintext while it is written; see [`OpenJob::sum`].
+    #[inline]
     #[must_use]
     pub const fn summing(mut self) -> Self {
         self.packet.summing = true;
@@ -237,12 +250,14 @@ impl<'a> OpenJob<'a> {
 
     /// The one's complement sum of all of the plaintext, padding included; `None` if it was not asked for or the packet was not
     /// opened.
+    #[inline]
     #[must_use]
     pub fn sum(&self) -> Option<Sum> {
         (self.packet.summing && self.outcome == Outcome::Done).then_some(self.packet.sum)
     }
 
     /// Whether the job is to be run.
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.outcome == Outcome::Pending
     }

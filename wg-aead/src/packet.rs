@@ -74,6 +74,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The byte of the source at an offset; `None` beyond its end.
+    #[inline]
     pub(crate) fn source(&self, at: usize) -> Option<u8> {
         match at.checked_sub(self.lead) {
             Some(at) => self.rest.get(at).copied(),
@@ -82,6 +83,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The sum of the first bytes of the source.
+    #[inline]
     pub(crate) fn sum_before(&self, end: usize) -> Sum {
         let lead = self.text.get(..end.min(self.lead)).unwrap_or_default();
         // Where there are two sources, the first is a multiple of 64 long.

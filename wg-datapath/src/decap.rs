@@ -81,10 +81,10 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         Ok(Some(view.total_len()))
     }
 
-    /// Counts a delivered packet by the length of its message (C83).
-    pub(crate) fn delivered(&mut self, id: PeerId, message_len: usize) {
+    /// Counts delivered packets by the length of their messages (C83).
+    pub(crate) fn delivered(&mut self, id: PeerId, packets: u64, message_bytes: u64) {
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.stats.received(message_len);
+            peer.stats.received_many(packets, message_bytes);
         }
     }
 }

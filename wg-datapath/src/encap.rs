@@ -5,6 +5,8 @@
 //! 3. seal: split, headers, checksums, padding, AEAD (parallel; [`crate::Batch::crypt`])
 //! 4. send to where the peer is by then, and count what the socket took (sequential)
 
+use core::net::IpAddr;
+
 use rand_core::TryCryptoRng;
 use wg_proto::aead::Aead;
 use wg_proto::dh::Dh;
@@ -27,10 +29,22 @@ pub(crate) enum Begun {
 }
 
 impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
-    /// Finds the peer that owns the destination of a packet (C63, C64).
-    pub(crate) fn route(&self, packet: &[u8]) -> Result<PeerSlot, DropReason> {
+    /// Finds the peer that owns the destination of a packet (C63, C64). `last` is the last that was found, for the packets of a
+    /// drain: many go to where the one before went.
+    pub(crate) fn route(
+        &self,
+        packet: &[u8],
+        last: &mut Option<(IpAddr, PeerSlot)>,
+    ) -> Result<PeerSlot, DropReason> {
         let destination = ip::destination(packet).map_err(DropReason::outgoing)?;
-        self.allowed_ips.lookup(destination).ok_or(DropReason::NoPeerForDestination)
+        if let Some((same, slot)) = *last
+            && same == destination
+        {
+            return Ok(slot);
+        }
+        let slot = self.allowed_ips.lookup(destination).ok_or(DropReason::NoPeerForDestination)?;
+        *last = Some((destination, slot));
+        Ok(slot)
     }
 
     /// Reserves counters for the packets of a batch, or stages them if there is no session (C55, C69, C70).

@@ -13,23 +13,29 @@ use crate::slab::{Slab, SlabClass};
 #[derive(Debug)]
 pub(crate) struct OutFrame {
     slab: Slab,
-    len: usize,
-    segmenter: Segmenter,
+    len: u32,
     /// The first packet that is still to be sent.
-    next: usize,
+    next: u32,
     /// Bytes of payload that are not in the buffer any more: those of packets that were sent.
-    cut: usize,
+    cut: u32,
+    segmenter: Segmenter,
     pub(crate) peer: PeerId,
 }
 
 impl OutFrame {
-    pub(crate) const fn new(slab: Slab, len: usize, segmenter: Segmenter, peer: PeerId) -> Self {
-        Self { slab, len, segmenter, next: 0, cut: 0, peer }
+    pub(crate) fn new(slab: Slab, len: usize, segmenter: Segmenter, peer: PeerId) -> Self {
+        // No slab is longer than 32 bits say.
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Self { slab, len, next: 0, cut: 0, segmenter, peer }
+    }
+
+    const fn len(&self) -> usize {
+        self.len as usize
     }
 
     /// The bytes that are left of the frame.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.slab.get(..self.len).unwrap_or_default()
+        self.slab.get(..self.len()).unwrap_or_default()
     }
 
     /// Whether it holds a large slab.
@@ -48,23 +54,23 @@ impl OutFrame {
 
     /// The packet to be sent next.
     pub(crate) const fn next(&self) -> usize {
-        self.next
+        self.next as usize
     }
 
     /// Packets that are still to be sent.
     pub(crate) fn remaining(&self) -> usize {
-        self.segmenter.count().saturating_sub(self.next)
+        self.segmenter.count().saturating_sub(self.next())
     }
 
     /// Counts packets as taken.
-    pub(crate) const fn advance(&mut self, by: usize) {
-        self.next += by;
+    pub(crate) fn advance(&mut self, by: usize) {
+        self.next = self.next.saturating_add(u32::try_from(by).unwrap_or(u32::MAX));
     }
 
     /// The payload of a packet, by its number in the whole frame.
     pub(crate) fn payload(&self, at: usize) -> &[u8] {
         let range = self.segmenter.payload(at);
-        let start = range.start.saturating_sub(self.cut);
+        let start = range.start.saturating_sub(self.cut as usize);
         self.slab.get(start..start + range.len()).unwrap_or_default()
     }
 
@@ -76,13 +82,15 @@ impl OutFrame {
     /// Copies what is still to be sent into another buffer, which becomes a frame of its own.
     pub(crate) fn rest_into(&self, mut slab: Slab) -> Option<Self> {
         let header = self.segmenter.header_len();
-        let from = self.segmenter.payload(self.next).start.checked_sub(self.cut)?;
-        let (headers, payload) = (self.slab.get(..header)?, self.slab.get(from..self.len)?);
+        let from = self.segmenter.payload(self.next()).start.checked_sub(self.cut as usize)?;
+        let (headers, payload) = (self.slab.get(..header)?, self.slab.get(from..self.len())?);
         let len = header + payload.len();
         let (to_headers, to_payload) = slab.get_mut(..len)?.split_at_mut_checked(header)?;
         to_headers.copy_from_slice(headers);
         to_payload.copy_from_slice(payload);
-        Some(Self { slab, len, cut: self.cut + (from - header), ..*self })
+        let len = u32::try_from(len).ok()?;
+        let cut = self.cut.checked_add(u32::try_from(from.checked_sub(header)?).ok()?)?;
+        Some(Self { slab, len, cut, ..*self })
     }
 
     /// Gives the buffer back.
@@ -93,12 +101,12 @@ impl OutFrame {
 
 impl Queued for OutFrame {
     fn bytes(&self) -> usize {
-        self.len
+        self.len()
     }
 
     /// A frame is marked as a whole if its flow understands that, or loses the packet that would leave next.
     fn signal(&mut self) -> Signal {
-        let headers = self.slab.get_mut(..self.len).unwrap_or_default();
+        let headers = self.slab.get_mut(..self.len as usize).unwrap_or_default();
         if ip::mark_ce(headers) {
             self.segmenter.headers_changed(headers);
             Signal::Marked

@@ -83,23 +83,27 @@ impl BatchAead for MultiBufferAead {
         let backend = Backend::best();
         for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
             let mut batch = heapless::Vec::<SealJob<'_>, CRYPT_SEGMENTS>::new();
-            batch.extend(jobs.iter_mut().map(|job| {
+            let mut results = heapless::Vec::<_, CRYPT_SEGMENTS>::new();
+            for job in jobs {
+                job.result = check(job);
+                let SealSegment { key, counter, out, head_len, body, checksum, result } = job;
                 // What cannot be done is refused before anything is copied.
-                let out = if check(job).is_ok() { &mut *job.out } else { &mut [] };
-                let sealed = SealJob::append(&job.key.0, job.counter, out, job.head_len, job.body);
-                match job.checksum {
-                    Some(checksum) => sealed.with_checksum(checksum),
-                    None => sealed,
+                if result.is_err() {
+                    continue;
                 }
-            }));
-            backend.seal_batch(&mut batch);
-            let mut results = [Ok(()); CRYPT_SEGMENTS];
-            for (result, job) in results.iter_mut().zip(&batch) {
-                *result = job.result();
+                let sealed = SealJob::append(&key.0, *counter, out, *head_len, body);
+                let added = batch
+                    .push(match *checksum {
+                        Some(checksum) => sealed.with_checksum(checksum),
+                        None => sealed,
+                    })
+                    .is_ok()
+                    && results.push(result).is_ok();
+                debug_assert!(added, "no more than there is room for");
             }
-            drop(batch);
-            for (job, result) in jobs.iter_mut().zip(results) {
-                job.result = check(job).and_then(|()| result.map_err(translate));
+            backend.seal_batch(&mut batch);
+            for (result, job) in results.iter_mut().zip(&batch) {
+                **result = job.result().map_err(translate);
             }
         }
     }
@@ -108,18 +112,17 @@ impl BatchAead for MultiBufferAead {
         let backend = Backend::best();
         for jobs in jobs.chunks_mut(CRYPT_SEGMENTS) {
             let mut batch = heapless::Vec::<OpenJob<'_>, CRYPT_SEGMENTS>::new();
-            batch.extend(
-                jobs.iter_mut().map(|job| OpenJob::in_place(&job.key.0, job.counter, job.buffer).summing()),
-            );
-            backend.open_batch(&mut batch);
-            let mut results = [(Ok(()), None); CRYPT_SEGMENTS];
-            for (result, job) in results.iter_mut().zip(&batch) {
-                *result = (job.result(), job.sum());
+            let mut results = heapless::Vec::<_, CRYPT_SEGMENTS>::new();
+            for job in jobs {
+                let OpenSegment { key, counter, buffer, sum, result } = job;
+                let added = batch.push(OpenJob::in_place(&key.0, *counter, buffer).summing()).is_ok()
+                    && results.push((result, sum)).is_ok();
+                debug_assert!(added, "no more than there is room for");
             }
-            drop(batch);
-            for (job, (result, sum)) in jobs.iter_mut().zip(results) {
-                job.result = result.map_err(translate);
-                job.sum = sum.unwrap_or_default();
+            backend.open_batch(&mut batch);
+            for ((result, sum), job) in results.iter_mut().zip(&batch) {
+                **result = job.result().map_err(translate);
+                **sum = job.sum().unwrap_or_default();
             }
         }
     }

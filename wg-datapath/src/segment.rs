@@ -109,15 +109,19 @@ impl core::error::Error for SegmentError {}
 /// let pseudo = Sum::of(&packet[12..20]) + Sum::of_word(17) + Sum::of_word(10);
 /// assert!((pseudo + Sum::of(&packet[20..])).verifies());
 /// ```
+// Small, as it is moved with each frame, and a packet that comes singly is hardly longer.
 #[derive(Clone, Copy, Debug)]
 pub struct Segmenter {
-    frame_len: usize,
-    /// 0 if nothing in the headers changes.
-    header_len: usize,
+    frame_len: u32,
     /// What each packet but the last has of the payload.
-    segment_size: usize,
-    count: usize,
-    checksum: Option<Checksum>,
+    segment_size: u32,
+    count: u32,
+    /// 0 if nothing in the headers changes.
+    header_len: u16,
+    has_checksum: bool,
+    /// Of the checksum.
+    start: u32,
+    offset: u32,
     version: IpVersion,
     transport: Transport,
     /// The sum of an IPv4 header without what changes: length, identification and checksum.
@@ -147,36 +151,41 @@ impl Segmenter {
     #[inline]
     #[must_use]
     pub const fn count(&self) -> usize {
-        self.count
+        self.count as usize
     }
 
     /// The length of a whole packet, headers and payload.
     #[inline]
     #[must_use]
     pub fn packet_len(&self, at: usize) -> usize {
-        self.header_len.saturating_add(self.payload(at).len())
+        self.header_len().saturating_add(self.payload(at).len())
     }
 
     /// How many bytes [`Segmenter::write_header`] writes; 0 for a packet that needs no other headers.
     #[inline]
     #[must_use]
     pub const fn header_len(&self) -> usize {
-        self.header_len
+        self.header_len as usize
     }
 
     /// What of the frame is behind the headers of a packet; nothing if there are not as many packets.
     #[inline]
     #[must_use]
     pub fn payload(&self, at: usize) -> Range<usize> {
-        let start = self.header_len.saturating_add(at.saturating_mul(self.segment_size)).min(self.frame_len);
-        start..start.saturating_add(self.segment_size).min(self.frame_len)
+        let (frame_len, segment_size) = (self.frame_len as usize, self.segment_size as usize);
+        let start = self.header_len().saturating_add(at.saturating_mul(segment_size)).min(frame_len);
+        start..start.saturating_add(segment_size).min(frame_len)
     }
 
     /// The checksum of each packet that is to be completed where its payload is touched, by offsets in the packet.
     #[inline]
     #[must_use]
     pub const fn checksum(&self) -> Option<Checksum> {
-        self.checksum
+        if self.has_checksum {
+            Some(Checksum { start: self.start as usize, offset: self.offset as usize })
+        } else {
+            None
+        }
     }
 
     /// Writes the headers of a packet to the start of `out`, from those of the same frame.
@@ -191,7 +200,7 @@ impl Segmenter {
     /// Takes in that the ECN field of the frame was changed, and its IPv4 checksum with it.
     pub(crate) fn headers_changed(&mut self, frame: &[u8]) {
         let (Some(Checksum { start, .. }), 1.., IpVersion::V4) =
-            (self.checksum, self.header_len, self.version)
+            (self.checksum(), self.header_len, self.version)
         else {
             return;
         };
@@ -200,7 +209,9 @@ impl Segmenter {
         }
     }
 
+    #[inline]
     fn whole(frame: &[u8], checksum: Option<Checksum>) -> Result<Self, SegmentError> {
+        let Ok(frame_len) = u32::try_from(frame.len()) else { return Err(SegmentError::BadLength) };
         if let Some(Checksum { start, offset }) = checksum {
             let end = start.checked_add(offset).and_then(|field| field.checked_add(2));
             if end.is_none_or(|end| end > frame.len()) {
@@ -208,11 +219,13 @@ impl Segmenter {
             }
         }
         Ok(Self {
-            frame_len: frame.len(),
-            header_len: 0,
-            segment_size: frame.len(),
+            frame_len,
+            segment_size: frame_len,
             count: 1,
-            checksum,
+            header_len: 0,
+            has_checksum: checksum.is_some(),
+            start: checksum.map_or(0, |checksum| offset_in_frame(checksum.start)),
+            offset: checksum.map_or(0, |checksum| offset_in_frame(checksum.offset)),
             version: IpVersion::V4,
             transport: Transport::Udp,
             ip_sum: 0,
@@ -258,11 +271,13 @@ impl Segmenter {
         let truncated = SegmentError::Truncated;
         let pseudo_sum = word(frame, start.saturating_add(offset)).ok_or(truncated)?;
         let mut split = Self {
-            frame_len: frame.len(),
-            header_len,
-            segment_size,
-            count: payload.div_ceil(segment_size).max(1),
-            checksum: Some(place),
+            frame_len: u32::try_from(frame.len()).map_err(|_| SegmentError::BadLength)?,
+            segment_size: segmentation.segment_size.get().into(),
+            count: offset_in_frame(payload.div_ceil(segment_size).max(1)),
+            header_len: length(header_len),
+            has_checksum: true,
+            start: offset_in_frame(start),
+            offset: offset_in_frame(offset),
             version,
             transport,
             ip_sum: 0,
@@ -285,16 +300,17 @@ impl Segmenter {
 
     #[inline]
     fn rewrite(&self, frame: &[u8], at: usize, out: &mut [u8]) -> Option<()> {
-        if at >= self.count {
+        if at >= self.count() {
             return None;
         }
-        let (Some(Checksum { start, offset }), 1..) = (self.checksum, self.header_len) else {
+        let (Some(Checksum { start, offset }), header_len @ 1..) = (self.checksum(), self.header_len())
+        else {
             return Some(());
         };
-        let out = out.get_mut(..self.header_len)?;
-        out.copy_from_slice(frame.get(..self.header_len)?);
+        let out = out.get_mut(..header_len)?;
+        out.copy_from_slice(frame.get(..header_len)?);
         let payload = self.payload(at);
-        let packet_len = self.header_len.saturating_add(payload.len());
+        let packet_len = header_len.saturating_add(payload.len());
         let (network, transport) = out.split_at_mut_checked(start)?;
         match self.version {
             IpVersion::V4 => {
@@ -312,9 +328,9 @@ impl Segmenter {
         let transport_len = length(packet_len.saturating_sub(start));
         match self.transport {
             Transport::Tcp => {
-                let passed = u32::try_from(payload.start.saturating_sub(self.header_len)).ok()?;
+                let passed = u32::try_from(payload.start.saturating_sub(header_len)).ok()?;
                 put(transport, TCP_SEQUENCE, self.sequence.wrapping_add(passed).to_be_bytes())?;
-                let only_last = if at.saturating_add(1) == self.count { 0 } else { FIN | PSH };
+                let only_last = if at.saturating_add(1) == self.count() { 0 } else { FIN | PSH };
                 let only_first = if at == 0 { 0 } else { CWR };
                 put(transport, TCP_FLAGS, [self.flags & !only_last & !only_first])?;
             }
@@ -385,6 +401,12 @@ fn tcp_header_len(frame: &[u8], start: usize) -> Result<usize, SegmentError> {
 #[expect(clippy::cast_possible_truncation, reason = "the field wraps around, too")]
 const fn nth(at: usize) -> u16 {
     at as u16
+}
+
+/// An offset in a frame, or the number of a packet: less than the frame is long, which 32 bits hold.
+#[inline]
+fn offset_in_frame(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 /// One's complement addition.

@@ -98,6 +98,13 @@ impl PeerStats {
         self.rx_packets = self.rx_packets.wrapping_add(1);
     }
 
+    /// Counts messages received, by their number and their bytes.
+    #[inline]
+    pub const fn received_many(&mut self, messages: u64, bytes: u64) {
+        self.rx_bytes = self.rx_bytes.wrapping_add(bytes);
+        self.rx_packets = self.rx_packets.wrapping_add(messages);
+    }
+
     /// Counts one message sent.
     #[inline]
     pub const fn sent(&mut self, len: usize) {

@@ -237,14 +237,19 @@ where
             plan.clear(offloads);
         }
         let mut pushed = heapless::Vec::<(&[u8], usize), BATCH_SEGMENTS>::new();
+        let (mut packets, mut bytes) = (0, 0);
+        let mut delivered = |message_len: usize| {
+            packets += 1;
+            bytes += message_len as u64;
+        };
         for segment in &batch.segments {
             let Some(train) = batch.trains.get(usize::from(segment.train)) else { continue };
             let Some(packet) = segment.packet(&train.slab) else { continue };
             let message_len = segment.len as usize;
             // There is room for as many packets as a batch has.
             let planned = plan.as_mut().is_some_and(|plan| plan.push(packet, segment.sum));
-            if !planned || pushed.push((packet, message_len)).is_err() {
-                self.write(peer, packet, message_len);
+            if (!planned || pushed.push((packet, message_len)).is_err()) && self.write(packet) {
+                delivered(message_len);
             }
         }
         for group in plan.iter().flat_map(|plan| plan.groups()) {
@@ -262,12 +267,12 @@ where
             for at in group.packets() {
                 let Some((packet, message_len)) = pushed.get(at) else { continue };
                 // Where the whole was refused, the parts have another chance, and an error of their own.
-                match written {
-                    Some(_) => self.device.delivered(peer, *message_len),
-                    None => self.write(peer, packet, *message_len),
+                if written.is_some() || self.write(packet) {
+                    delivered(*message_len);
                 }
             }
         }
+        self.device.delivered(peer, packets, bytes);
         self.lane.coalescer = coalescer;
     }
 
@@ -280,24 +285,18 @@ where
         }
     }
 
-    /// Writes one packet to the TUN, and counts it.
-    fn write(&mut self, peer: PeerId, packet: &[u8], message_len: usize) {
-        match self.tun.write(packet) {
-            Ok(()) => self.device.delivered(peer, message_len),
-            Err(error) => self.refused(error, 1),
-        }
-    }
-
-    /// Counts packets that the TUN did not take.
-    fn refused(&mut self, error: IoError, packets: u64) {
+    /// Writes one packet to the TUN, and tells whether that took it; else it is counted.
+    fn write(&mut self, packet: &[u8]) -> bool {
+        let Err(error) = self.tun.write(packet) else { return true };
         let reason = match error {
             IoError::WouldBlock => DropReason::TunQueueFull,
             _ => DropReason::TunRefused,
         };
-        self.device.drops.count_many(reason, packets);
+        self.device.drops.count(reason);
         if let IoError::Fatal(_) = error {
             self.lane.fatal = Some(error);
         }
+        false
     }
 }
 

@@ -2,12 +2,14 @@
 //! order of a peer's packets is kept throughout.
 
 use alloc::boxed::Box;
+use core::net::IpAddr;
 
 use rand_core::TryCryptoRng;
 use wg_proto::Instant;
 use wg_proto::dh::Dh;
 
 use super::{DRAIN, Lane, LaneIo};
+use crate::allowed_ips::PeerSlot;
 use crate::batch::OutBatch;
 use crate::batch_aead::BatchAead;
 use crate::drop::DropReason;
@@ -32,7 +34,7 @@ where
 {
     /// Reads the TUN queue to its end, or until the queue of the lane is full, and tells whether it read anything.
     pub(super) fn drain_tun(&mut self) -> bool {
-        let mut any = false;
+        let (mut any, mut route) = (false, None);
         for _ in 0..DRAIN {
             if self.lane.queue_is_full() || !self.refill_inbox() {
                 break;
@@ -43,7 +45,7 @@ where
             any |= read.is_ok();
             match read {
                 Ok(frame) => {
-                    if let Err(reason) = self.enqueue(frame) {
+                    if let Err(reason) = self.enqueue(frame, &mut route) {
                         self.device.drops.count(reason);
                     }
                 }
@@ -74,7 +76,7 @@ where
     }
 
     /// Routes a frame that was read, and takes it in.
-    fn enqueue(&mut self, frame: Frame) -> Result<(), DropReason> {
+    fn enqueue(&mut self, frame: Frame, route: &mut Option<(IpAddr, PeerSlot)>) -> Result<(), DropReason> {
         let (small, large) = &mut self.lane.inbox;
         let Frame { len, offload } = frame;
         if len >= large.len() {
@@ -93,7 +95,7 @@ where
         let segmenter = Segmenter::new(bytes, &offload).map_err(|_| DropReason::OutMalformedFrame)?;
         let found = self
             .device
-            .route(bytes)
+            .route(bytes, route)
             .and_then(|slot| self.device.peers.find(slot).ok_or(DropReason::NoPeerForDestination));
         let slab = core::mem::take(slab);
         let (peer, home) = match found {

@@ -95,6 +95,8 @@ fn frames() -> Vec<Vec<u8>> {
     }
     for flow in 0..8_u8 {
         all.push(vec![1, 0, flow | 0xf8, 5, flow | 0xf8, 5, flow | 2 << 3, 2, 39]);
+        // One that hides its flow, among those that follow each other.
+        all.push(vec![1, 0, flow | 0xf8, 2, flow | 0x80, 0, flow | 0xf8, 2]);
         for action in 0..16 {
             all.push(vec![
                 1,

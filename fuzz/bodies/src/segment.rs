@@ -339,6 +339,8 @@ fn next(flow: &mut Fields, action: u8, input: &mut Input<'_>) -> Vec<u8> {
         13 => return input.counted().to_vec(),
         14 => flow.flags |= 8,
         15 => flow.len = 40,
+        // It hides its flow, which goes on as if there were none.
+        16 => return Fields { extra: 1, ..flow.clone() }.packet(),
         _ => {}
     }
     let packet = flow.packet();

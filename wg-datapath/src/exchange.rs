@@ -156,7 +156,6 @@ impl Exchange {
 
     /// Gives a frame to the home of its peer; it leaves with the next [`Self::publish`]. Comes back if too much is on its way
     /// there.
-    #[expect(clippy::result_large_err, reason = "it is the frame, and stays where it is")]
     pub(crate) fn lend(&mut self, home: HomeId, frame: OutFrame) -> Result<(), OutFrame> {
         let max_bytes = self.max_lent_bytes;
         let Some(neighbour) = self.neighbour(home) else { return Err(frame) };

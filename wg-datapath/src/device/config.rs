@@ -26,7 +26,7 @@ pub enum ConfigError {
     OwnPublicKey,
     /// There are as many peers as there may be.
     TooManyPeers,
-    /// There are as many allowed IPs of the address family as there may be.
+    /// There are as many allowed IPs as there may be.
     TooManyAllowedIps,
     /// The peer is gone.
     NoSuchPeer,
@@ -385,7 +385,11 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// [`ConfigError::NoSuchPeer`], [`ConfigError::TooManyAllowedIps`].
     pub fn add_allowed_ip(&mut self, id: PeerId, prefix: IpPrefix) -> Result<(), ConfigError> {
         self.peers.get(id).ok_or(ConfigError::NoSuchPeer)?;
-        self.allowed_ips.insert(prefix, id.slot())?;
+        let is_new = self.allowed_ips.insert(prefix, id.slot())?.is_none();
+        if is_new && self.allowed_ips.len() > self.max_allowed_ips {
+            self.allowed_ips.remove(prefix, id.slot());
+            return Err(ConfigError::TooManyAllowedIps);
+        }
         Ok(())
     }
 

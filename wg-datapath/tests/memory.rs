@@ -18,10 +18,10 @@ use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::wire::CookieReply;
 use wg_datapath::proto::{CookieJar, Mac1Key, PrivateKey, PublicKey, SessionIndex, Tai64n};
 use wg_datapath::sched::CoreIo as _;
-use wg_datapath::{AllowedIps, Config, Device, DropReason, IpPrefix, PeerSlot, StagedPool};
+use wg_datapath::{AllowedIps, Config, Device, DropReason, IpPrefix, LaneIo, Now, PeerSlot, StagedPool};
 use wg_tally::allocator;
 
-use crate::edges::Wire;
+use crate::edges::{Host, Socket, Wire};
 use crate::star::{key, now, outer};
 
 type End = star::End<RingAead>;
@@ -294,6 +294,11 @@ fn grown<T>(work: impl FnOnce() -> T) -> (usize, T) {
     (usize::try_from(allocator::live() - before).unwrap_or(0), result)
 }
 
+fn io(end: &mut End, now: Now) -> LaneIo<'_, RingAead, ChaCha20Rng, Host, Socket> {
+    let star::End { device, lane, host, socket, .. } = end;
+    LaneIo { device, lane, tun: host, udp: socket, now }
+}
+
 #[test]
 fn a_device_and_a_lane_that_are_full_stay_under_their_bound() {
     const PEERS: u16 = 8;
@@ -337,21 +342,21 @@ fn a_device_and_a_lane_that_are_full_stay_under_their_bound() {
         (hub.host.waiting, hub.host.len) = (1 << 20, Some(len));
         let mut held = core::array::from_fn::<_, BATCHES, _>(|_| None);
         hub.lane.readable(true, false);
-        total += grown(|| held.iter_mut().for_each(|place| *place = hub.io(now).poll_tun())).0;
+        total += grown(|| held.iter_mut().for_each(|place| *place = io(&mut hub, now).poll_tun())).0;
         assert!(held.iter().all(Option::is_some));
         // What is taken on from now makes room for itself. It is not sealed, and so goes nowhere.
         total += grown(|| {
             while hub.lane.wants_readable()
-                && let Some(batch) = hub.io(now).poll_tun()
+                && let Some(batch) = io(&mut hub, now).poll_tun()
             {
-                hub.io(now).send_udp(batch);
+                io(&mut hub, now).send_udp(batch);
             }
-            held.into_iter().flatten().for_each(|batch| hub.io(now).send_udp(batch));
+            held.into_iter().flatten().for_each(|batch| io(&mut hub, now).send_udp(batch));
         })
         .0;
         hub.host.waiting = 0;
-        while let Some(batch) = hub.io(now).poll_tun() {
-            hub.io(now).send_udp(batch);
+        while let Some(batch) = io(&mut hub, now).poll_tun() {
+            io(&mut hub, now).send_udp(batch);
         }
     }
     let bound = config.max_memory::<RingAead>() + hub.lane.max_memory();

@@ -59,7 +59,7 @@ impl Flow {
         frame[16..20].copy_from_slice(&self.to);
         let (protocol, offset) = match self.transport {
             Transport::Tcp => {
-                let sequence = u32::try_from(before * payload & 0xffff_ffff).unwrap_or_default();
+                let sequence = u32::try_from((before * payload) & 0xffff_ffff).unwrap_or_default();
                 let header = &mut frame[IP..IP + TCP];
                 header[..4].copy_from_slice(&[0x9c, 0x40, 0x14, 0x51]);
                 header[4..8].copy_from_slice(&sequence.to_be_bytes());

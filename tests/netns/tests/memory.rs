@@ -1,6 +1,6 @@
 //! The memory of a gateway in bulk: no more than its bounds say, and a constant.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use wg_datapath::{Config, Lane, MultiBufferAead};
 use wg_netns::tcp::{self, Limit};

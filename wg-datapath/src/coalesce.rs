@@ -161,6 +161,12 @@ impl Coalescer {
         true
     }
 
+    /// The memory it holds, itself included.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        size_of::<Self>().saturating_add(self.groups.capacity().saturating_mul(size_of::<Slot>()))
+    }
+
     /// The groups, in the order of their first packets; every packet is in one.
     #[inline]
     pub fn groups(&self) -> impl ExactSizeIterator<Item = Group<'_>> {

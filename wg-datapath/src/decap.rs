@@ -52,7 +52,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         let &Opened { counter, content, endpoint } = datagram;
         let received = peer
             .sessions
-            .commit_recv(index, counter, content.len(), Some(endpoint), now.instant)
+            .commit_recv(index, counter, content.len(), endpoint.copied(), now.instant)
             .map_err(|error| match error {
                 OpenError::UnknownIndex => DropReason::SessionRetired,
                 error => error.into(),
@@ -95,5 +95,6 @@ pub(crate) struct Opened<'a> {
     pub(crate) counter: u64,
     /// What was sealed: a packet and its padding, or nothing.
     pub(crate) content: &'a [u8],
-    pub(crate) endpoint: Endpoint,
+    /// Where it came from, if the peer's endpoint is to follow it.
+    pub(crate) endpoint: Option<&'a Endpoint>,
 }

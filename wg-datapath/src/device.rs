@@ -35,7 +35,7 @@ use crate::deadlines::Deadlines;
 use crate::drop::DropReason;
 use crate::home::HomeId;
 use crate::index_table::IndexTable;
-use crate::peer_table::PeerTable;
+use crate::peer_table::{PeerTable, keypair_bytes};
 use crate::queue::FlowHash;
 use crate::staged::StagedPool;
 use crate::stats::DropCounters;
@@ -62,11 +62,55 @@ pub struct Config {
     pub staged_bytes: usize,
     /// Handshake messages that wait; from an eighth of it on the device is under load.
     pub handshake_queue: usize,
+    /// The most allowed IPs, those of all peers together.
+    pub max_allowed_ips: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_peers: 1 << 16, mtu: 1420, staged_bytes: 4 << 20, handshake_queue: 1024 }
+        Self {
+            max_peers: 1 << 16,
+            mtu: 1420,
+            staged_bytes: 4 << 20,
+            handshake_queue: 1024,
+            max_allowed_ips: 1 << 20,
+        }
+    }
+}
+
+/// What an idle peer takes, with its places in all tables; see `wg-datapath/tests/memory.rs`.
+const IDLE_PEER: usize = 1536;
+/// What an allowed IP takes: two nodes of the table, in blocks that are half full and an arena that has just grown, its owner and
+/// its place in the listing.
+const ALLOWED_IP: usize = 512;
+/// What a device takes that has nothing to do: tables of a few places, and those of the allowed IPs that are there as soon as
+/// there are many.
+const EMPTY_DEVICE: usize = 64 << 10;
+
+impl Config {
+    /// The most memory that a device of these bounds takes, in bytes as they are asked for from the allocator; `A` is the backend
+    /// of transport data. A lane has its own: [`Lane::max_memory`](crate::Lane::max_memory).
+    ///
+    /// ```text
+    ///     max_peers       * (1.5 KiB + 3 keypairs, each with its window and two keys)
+    ///   + max_allowed_ips * 512 B
+    ///   + staged_bytes    * (1 + one place for each 256 B)
+    ///   + handshake_queue * 2 * (a message and where it came from)
+    ///   + the limiter, 4,096 sources
+    /// ```
+    ///
+    /// What was allocated is not given back in every case: a table whose prefixes change without end may take a few times as
+    /// much as one to which they were added.
+    #[must_use]
+    pub const fn max_memory<A>(&self) -> usize {
+        let peer = IDLE_PEER + 3 * keypair_bytes::<A>();
+        let messages = if self.handshake_queue < 8 { 8 } else { self.handshake_queue };
+        EMPTY_DEVICE
+            .saturating_add(self.max_peers.saturating_mul(peer))
+            .saturating_add(self.max_allowed_ips.saturating_mul(ALLOWED_IP))
+            .saturating_add(StagedPool::max_memory(self.staged_bytes))
+            .saturating_add(messages.saturating_mul(HandshakeQueue::BYTES_PER_MESSAGE))
+            .saturating_add(LIMITER_SHARDS * size_of::<RateLimiter<SOURCES_PER_SHARD>>())
     }
 }
 
@@ -141,6 +185,7 @@ pub struct Device<A, R, D = PrivateKey> {
     rng: R,
     up: bool,
     max_peers: usize,
+    max_allowed_ips: usize,
     handshakes: HandshakeQueue,
     handovers: Handovers,
     limiter: Vec<RateLimiter<SOURCES_PER_SHARD>>,
@@ -178,6 +223,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             rng,
             up: false,
             max_peers: config.max_peers,
+            max_allowed_ips: config.max_allowed_ips,
             handshakes: HandshakeQueue::new(config.handshake_queue),
             handovers: Handovers::default(),
             limiter: (0..LIMITER_SHARDS).map(|_| RateLimiter::new()).collect(),

@@ -209,6 +209,20 @@ impl<A> Lane<A> {
         self.fatal
     }
 
+    /// The most memory that the lane takes, in bytes as they are asked for from the allocator: its slabs, which are most of it, the
+    /// batches that are under way, the queue, and the coalescer. Of a slab no packet reached, the system gives none.
+    #[must_use]
+    pub fn max_memory(&self) -> usize {
+        size_of::<Self>()
+            + self.slabs.max_memory()
+            + self.queue.memory_bytes()
+            + IN_BATCHES * (size_of::<InBatch<A>>() + 2 * size_of::<Box<InBatch<A>>>())
+            + OUT_BATCHES * (size_of::<OutBatch<A>>() + 2 * size_of::<Box<OutBatch<A>>>())
+            + RECV_SLOTS * size_of::<RecvSlot>()
+            + control::HELD * size_of::<ControlDatagram>()
+            + self.coalescer.as_ref().map_or(0, |coalescer| coalescer.memory_bytes())
+    }
+
     /// Returns the most slabs that were ever out at once.
     #[must_use]
     pub const fn slabs_high_water(&self) -> usize {

@@ -21,6 +21,14 @@ use crate::stats::PeerStats;
 /// an idle peer holds no window.
 pub(crate) type SessionKeypair<A> = Box<Keypair<Arc<SendKey<A>>, Arc<RecvKey<A>>>>;
 
+/// What a keypair takes on the heap: itself, with its window, and two keys with their counts.
+pub(crate) const fn keypair_bytes<A>() -> usize {
+    const WORD: usize = size_of::<usize>();
+    size_of::<Keypair<Arc<SendKey<A>>, Arc<RecvKey<A>>>>()
+        + (2 * WORD + size_of::<SendKey<A>>()).next_multiple_of(WORD)
+        + (2 * WORD + size_of::<RecvKey<A>>()).next_multiple_of(WORD)
+}
+
 /// A handle to a peer. It names one peer for ever: a later peer in the same slot has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerId {

@@ -71,6 +71,12 @@ impl StagedPool {
         Self { store: Store::new(max_bytes), queues: Vec::new(), by_len, longest: 0, packets: 0 }
     }
 
+    /// The most memory that a pool of `max_bytes` takes, without its table of peers.
+    #[must_use]
+    pub const fn max_memory(max_bytes: usize) -> usize {
+        Store::max_memory(max_bytes)
+    }
+
     /// Makes room in the table for peer slots below `slots`.
     pub fn reserve(&mut self, slots: usize) {
         if slots > self.queues.len() {

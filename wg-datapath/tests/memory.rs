@@ -10,7 +10,7 @@ mod lanes;
 #[path = "memory/star.rs"]
 mod star;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -19,10 +19,11 @@ use wg_datapath::proto::aead::RingAead;
 use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::wire::CookieReply;
 use wg_datapath::proto::{CookieJar, Mac1Key, PrivateKey, PublicKey, SessionIndex, Tai64n};
-use wg_datapath::{Config, Device, DropReason};
+use wg_datapath::sched::CoreIo as _;
+use wg_datapath::{AllowedIps, Config, Device, DropReason, IpPrefix, LaneIo, Now, PeerSlot, StagedPool};
 use wg_tally::allocator;
 
-use crate::edges::Wire;
+use crate::edges::{Host, Socket, Wire};
 use crate::star::{key, now, outer};
 
 type End = star::End<RingAead>;
@@ -217,6 +218,15 @@ fn traffic_and_floods_together_allocate_nothing() {
     assert_eq!(allocator::calls() - calls, 0);
 }
 
+/// What an idle peer takes at most.
+const IDLE_PEER: usize = 1536;
+
+/// What the bound of a device has for each peer.
+fn bound_of_a_peer() -> usize {
+    let bound = |max_peers| Config { max_peers, ..Config::default() }.max_memory::<RingAead>();
+    bound(1) - bound(0)
+}
+
 /// The memory that `peers` peers take, each with one allowed IP and an endpoint.
 fn idle(peers: u16) -> usize {
     let wire = Wire::default();
@@ -246,7 +256,7 @@ fn an_idle_peer_takes_two_kilobytes_at_most() {
     for peers in peers.into_iter().filter(|peers| *peers <= most) {
         let each = idle(peers) / usize::from(peers);
         println!("{peers} idle peers: {each} bytes each");
-        assert!(each <= 2048, "{each} bytes a peer, of {peers}");
+        assert!(each <= IDLE_PEER, "{each} bytes a peer, of {peers}");
     }
 }
 
@@ -274,6 +284,86 @@ fn a_live_session_adds_its_window_and_two_keys() {
     let each = usize::try_from(hub_only).unwrap() / usize::from(PEERS - first + 1);
     println!("a keypair: {each} bytes");
     assert!(each <= 1024 + 1536, "{each} bytes a keypair");
+    // And that is what the bound of a device has for it, beside an idle peer.
+    let keypair = (bound_of_a_peer() - IDLE_PEER) / 3;
+    assert!(each <= keypair && keypair <= each + 64, "{each} of {keypair} bytes a keypair");
+}
+
+/// What `work` leaves allocated.
+fn grown<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let before = allocator::live();
+    let result = work();
+    (usize::try_from(allocator::live() - before).unwrap_or(0), result)
+}
+
+fn io(end: &mut End, now: Now) -> LaneIo<'_, RingAead, ChaCha20Rng, Host, Socket> {
+    let star::End { device, lane, host, socket, .. } = end;
+    LaneIo { device, lane, tun: host, udp: socket, now }
+}
+
+#[test]
+fn a_device_and_a_lane_that_are_full_stay_under_their_bound() {
+    const PEERS: u16 = 8;
+    const SILENT: u16 = 192;
+    const BATCHES: usize = 17;
+    let peers = usize::from(PEERS + SILENT);
+    let config = Config { max_peers: peers, max_allowed_ips: peers, ..Config::default() };
+    let wire = Wire::default();
+    let mut others: Vec<End> = (1..=PEERS).map(|number| End::new(number, &wire)).collect();
+    others.iter_mut().for_each(|other| other.add(0, key(0).public_key()));
+    let (mailbox, _) = grown(|| wire.socket(outer(9999)));
+    let (both, mut hub) = grown(|| End::with_config(0, &wire, config));
+    let mut total = both.saturating_sub(mailbox);
+    hub.host.to.reserve(peers);
+    // All the peers there may be.
+    total += grown(|| (1..=PEERS + SILENT).for_each(|number| hub.add(number, key(number).public_key()))).0;
+    // As many keypairs as a peer may have: two that were used, and one that waits for its first packet.
+    let mut now = now();
+    for session in 0..3 {
+        if session > 0 {
+            now.instant = now.instant.saturating_add(Duration::from_secs(121));
+        }
+        for other in &mut others {
+            other.host.waiting = 1;
+            other.step(now);
+            total += grown(|| hub.step(now)).0;
+            if session < 2 {
+                other.step(now);
+                total += grown(|| hub.step(now)).0;
+            }
+        }
+    }
+    // The others do not answer: what is sent to them is staged, as much as there is room for.
+    hub.host.to.drain(..usize::from(PEERS));
+    hub.host.waiting = 40_000;
+    total += grown(|| while hub.step(now) {}).0;
+    assert!(hub.device.drops().get(DropReason::StagedOverflow) > 0);
+    // All that a lane may have under way: of small packets, and then of large ones.
+    hub.host.to = (1..=PEERS).map(star::inner).collect();
+    for len in [400, 60_000] {
+        (hub.host.waiting, hub.host.len) = (1 << 20, Some(len));
+        let mut held = core::array::from_fn::<_, BATCHES, _>(|_| None);
+        hub.lane.readable(true, false);
+        total += grown(|| held.iter_mut().for_each(|place| *place = io(&mut hub, now).poll_tun())).0;
+        assert!(held.iter().all(Option::is_some));
+        // What is taken on from now makes room for itself. It is not sealed, and so goes nowhere.
+        total += grown(|| {
+            while hub.lane.wants_readable()
+                && let Some(batch) = io(&mut hub, now).poll_tun()
+            {
+                io(&mut hub, now).send_udp(batch);
+            }
+            held.into_iter().flatten().for_each(|batch| io(&mut hub, now).send_udp(batch));
+        })
+        .0;
+        hub.host.waiting = 0;
+        while let Some(batch) = io(&mut hub, now).poll_tun() {
+            io(&mut hub, now).send_udp(batch);
+        }
+    }
+    let bound = config.max_memory::<RingAead>() + hub.lane.max_memory();
+    println!("a device and a lane, full: {total} bytes of {bound}");
+    assert!(total <= bound && bound <= 2 * total, "{total} of {bound}");
 }
 
 #[test]
@@ -324,6 +414,56 @@ fn staged_packets_stay_under_their_bound() {
 }
 
 #[test]
+fn a_pool_of_small_packets_takes_what_its_bound_says() {
+    let max_bytes = Config::default().staged_bytes;
+    let mut pool = StagedPool::new(0);
+    let (taken, ()) = grown(|| {
+        pool = StagedPool::new(max_bytes);
+        for number in 0..max_bytes / 256 {
+            let peer = PeerSlot::new(u32::try_from(number / 128).unwrap());
+            assert_eq!(pool.push(peer, &[1; 60]).dropped, 0);
+        }
+    });
+    let bound = StagedPool::max_memory(max_bytes);
+    println!("staged packets of 60 bytes: {taken} bytes of {bound}");
+    // The table of peers is theirs, and here of 128.
+    assert!(taken <= bound + 128 * 64 && bound <= 2 * taken, "{taken} of {bound}");
+}
+
+#[test]
+fn allowed_ips_take_what_the_bound_of_a_device_has_for_them() {
+    let bound = |max_allowed_ips| Config { max_allowed_ips, ..Config::default() }.max_memory::<RingAead>();
+    let each = bound(1) - bound(0);
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let mut most = 0;
+    for count in [100, 1000, 1025, 4000, 4100, 20_000_u32] {
+        for kind in 0..3 {
+            let mut prefix = |number: u32| match kind {
+                0 => IpPrefix::new(IpAddr::from(rng.next_u32().to_be_bytes()), 32).unwrap(),
+                1 => IpPrefix::new(IpAddr::from((u128::from(rng.next_u64()) << 64 | 1).to_be_bytes()), 128)
+                    .unwrap(),
+                _ => IpPrefix::new(IpAddr::from((0xfd << 120 | u128::from(number) << 64).to_be_bytes()), 64)
+                    .unwrap(),
+            };
+            let (taken, _ips) = grown(|| {
+                let mut ips = AllowedIps::new();
+                for number in 0..count {
+                    ips.insert(prefix(number), PeerSlot::new(number)).unwrap();
+                }
+                ips
+            });
+            most = most.max(taken / count as usize);
+            assert!(
+                taken <= bound(0).min(64 << 10) + count as usize * each,
+                "{taken} bytes for {count} of kind {kind}"
+            );
+        }
+    }
+    println!("an allowed IP: {most} bytes at most, of {each}");
+    assert!(each <= 2 * most, "{most} of {each}");
+}
+
+#[test]
 fn a_device_and_a_lane_take_what_their_bounds_say() {
     let before = allocator::live();
     let device = Device::<RingAead, _>::new(Config::default(), ChaCha20Rng::seed_from_u64(1)).unwrap();
@@ -331,6 +471,11 @@ fn a_device_and_a_lane_take_what_their_bounds_say() {
     println!("a device without peers: {alone} bytes");
     assert!(alone <= 1 << 20);
     drop(device);
+    let config = Config { max_peers: 0, max_allowed_ips: 0, staged_bytes: 0, ..Config::default() };
+    let (alone, _device) =
+        grown(|| Device::<RingAead, _>::new(config, ChaCha20Rng::seed_from_u64(1)).unwrap());
+    let bound = config.max_memory::<RingAead>();
+    assert!(alone <= bound && bound <= 2 * alone, "{alone} of {bound}");
 
     let mut star = Star::new(2);
     let before = allocator::live();

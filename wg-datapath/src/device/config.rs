@@ -28,7 +28,7 @@ pub enum ConfigError {
     OwnPublicKey,
     /// There are as many peers as there may be.
     TooManyPeers,
-    /// There are as many allowed IPs of the address family as there may be.
+    /// There are as many allowed IPs as there may be.
     TooManyAllowedIps,
     /// The peer is gone.
     NoSuchPeer,
@@ -404,7 +404,11 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         if !self.peers.contains(id) {
             return Err(ConfigError::NoSuchPeer);
         }
-        self.allowed_ips.insert(prefix, id.slot())?;
+        let is_new = self.allowed_ips.insert(prefix, id.slot())?.is_none();
+        if is_new && self.allowed_ips.len() > self.max_allowed_ips {
+            self.allowed_ips.remove(prefix, id.slot());
+            return Err(ConfigError::TooManyAllowedIps);
+        }
         Ok(())
     }
 

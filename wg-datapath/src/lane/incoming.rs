@@ -194,8 +194,10 @@ where
     pub(super) fn commit(&mut self, mut batch: Box<InBatch<A>>) {
         if let Some(peer) = batch.peer {
             let InBatch { trains, segments, index, .. } = &mut *batch;
+            // The train whose endpoint the peer has: those behind an authentic datagram of a train need not move it again.
+            let mut followed = None;
             for segment in segments {
-                match self.admit(peer, *index, trains, segment) {
+                match self.admit(peer, *index, trains, segment, &mut followed) {
                     Ok(len) => segment.packet_len = len,
                     Err(reason) => self.device.drops.count(reason),
                 }
@@ -214,6 +216,7 @@ where
         index: SessionIndex,
         trains: &mut [Train],
         segment: &mut InSegment,
+        followed: &mut Option<u16>,
     ) -> Result<Option<usize>, DropReason> {
         if !segment.authentic {
             return Err(DropReason::InvalidTag);
@@ -223,8 +226,11 @@ where
             segment.mark_ce(&mut train.slab);
         }
         let content = segment.content(&train.slab);
-        let datagram = Opened { counter: segment.counter, content, endpoint: train.endpoint };
-        self.device.commit_in(peer, index, &datagram, self.now)
+        let endpoint = (*followed != Some(segment.train)).then_some(&train.endpoint);
+        let datagram = Opened { counter: segment.counter, content, endpoint };
+        let len = self.device.commit_in(peer, index, &datagram, self.now)?;
+        *followed = Some(segment.train);
+        Ok(len)
     }
 
     /// Writes the packets of a batch to the TUN, those of a flow in one frame where that can be, and counts those it took.

@@ -87,6 +87,11 @@ impl Store {
         while self.shed() {}
     }
 
+    /// All chunks, and a place for each of the least of them.
+    pub(super) const fn max_memory(max_bytes: usize) -> usize {
+        max_bytes.saturating_add(max_bytes / CLASSES[0] * size_of::<Chunk>())
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.held + self.chunks.capacity() * size_of::<Chunk>()
     }

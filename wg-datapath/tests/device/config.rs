@@ -224,6 +224,21 @@ fn the_number_of_peers_is_bounded() {
 }
 
 #[test]
+fn the_number_of_allowed_ips_is_bounded() {
+    // C138
+    let mut rig = Rig::strangers(1, Config { max_allowed_ips: 2, ..Config::default() });
+    let device = &mut rig[A].device;
+    let (first, second) = (device.add_peer(public_key(5)).unwrap(), device.add_peer(public_key(6)).unwrap());
+    let prefix = |last| IpPrefix::new([10, 9, 9, last].into(), 32).unwrap();
+    assert_eq!(device.add_allowed_ip(first, prefix(1)), Ok(()));
+    assert_eq!(device.add_allowed_ip(first, prefix(2)), Ok(()));
+    assert_eq!(device.add_allowed_ip(second, prefix(3)), Err(ConfigError::TooManyAllowedIps));
+    assert_eq!(device.add_allowed_ip(second, prefix(2)), Ok(()), "one that is there may move");
+    device.remove_allowed_ip(first, prefix(1));
+    assert_eq!(device.add_allowed_ip(second, prefix(3)), Ok(()));
+}
+
+#[test]
 fn a_preshared_key_counts_from_the_next_handshake_on() {
     // C135
     let mut rig = Rig::with_session();

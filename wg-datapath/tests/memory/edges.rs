@@ -17,6 +17,8 @@ pub(crate) struct Host {
     pub(crate) from: [u8; 4],
     pub(crate) to: Vec<[u8; 4]>,
     pub(crate) waiting: usize,
+    /// Packets of this length, and not of many.
+    pub(crate) len: Option<usize>,
     pub(crate) delivered: usize,
 }
 
@@ -24,7 +26,7 @@ impl TunIo for Host {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, IoError> {
         self.waiting = self.waiting.checked_sub(1).ok_or(IoError::WouldBlock)?;
         // Lengths from 64 to 1420, receivers in turn.
-        let len = 64 + self.waiting * 397 % 1357;
+        let len = self.len.unwrap_or(64 + self.waiting * 397 % 1357);
         let packet = &mut buf[..len];
         packet.fill(0x5a);
         packet[0] = 0x45;

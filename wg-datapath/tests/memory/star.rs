@@ -43,7 +43,10 @@ pub(crate) struct End<A> {
 impl<A: BatchAead> End<A> {
     pub(crate) fn new(number: u16, wire: &Wire) -> Self {
         // Under load from eight waiting messages on.
-        let config = Config { handshake_queue: 64, ..Config::default() };
+        Self::with_config(number, wire, Config { handshake_queue: 64, ..Config::default() })
+    }
+
+    pub(crate) fn with_config(number: u16, wire: &Wire, config: Config) -> Self {
         let mut device = Device::new(config, ChaCha20Rng::seed_from_u64(number.into())).unwrap();
         device.set_private_key(Some(key(number)), now());
         device.set_up(true, now());
@@ -64,13 +67,8 @@ impl<A: BatchAead> End<A> {
 
     pub(crate) fn step(&mut self, now: Now) -> bool {
         self.lane.readable(true, true);
-        let mut io = LaneIo {
-            device: &mut self.device,
-            lane: &mut self.lane,
-            tun: &mut self.host,
-            udp: &mut self.socket,
-            now,
-        };
+        let Self { device, lane, host, socket, .. } = self;
+        let mut io = LaneIo { device, lane, tun: host, udp: socket, now };
         !self.strategy.step(CoreId(0), Budget::default(), &mut io).idle()
     }
 }

@@ -34,6 +34,9 @@ pub(in crate::device) struct HandshakeQueue {
 }
 
 impl HandshakeQueue {
+    /// For each message that may wait there is a place in both queues.
+    pub(in crate::device) const BYTES_PER_MESSAGE: usize = 2 * size_of::<Waiting>();
+
     pub(in crate::device) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(8);
         Self {

@@ -79,8 +79,9 @@ impl OutFrame {
         ip::ecn(self.bytes()).outer().bits()
     }
 
-    /// Copies what is still to be sent into another buffer, which becomes a frame of its own.
-    pub(crate) fn rest_into(&self, mut slab: Slab) -> Option<Self> {
+    /// Copies what is still to be sent into another buffer, which is taken and becomes a frame of its own; `None`, and the
+    /// buffer stays, if it does not fit.
+    pub(crate) fn rest_into(&self, slab: &mut Slab) -> Option<Self> {
         let header = self.segmenter.header_len();
         let from = self.segmenter.payload(self.next()).start.checked_sub(self.cut as usize)?;
         let (headers, payload) = (self.slab.get(..header)?, self.slab.get(from..self.len())?);
@@ -90,7 +91,7 @@ impl OutFrame {
         to_payload.copy_from_slice(payload);
         let len = u32::try_from(len).ok()?;
         let cut = self.cut.checked_add(u32::try_from(from.checked_sub(header)?).ok()?)?;
-        Some(Self { slab, len, cut, ..*self })
+        Some(Self { slab: core::mem::take(slab), len, cut, ..*self })
     }
 
     /// Gives the buffer back.

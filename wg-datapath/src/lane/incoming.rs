@@ -339,9 +339,10 @@ fn is_handshake(datagram: &[u8]) -> bool {
     message_type(datagram).is_ok_and(|kind| kind != MessageType::TransportData)
 }
 
-/// A copy of a datagram in a slab of its own.
+/// A copy of a datagram in a slab of its own: a large one, as those are made already, and strangers can bring this about.
 fn copied(slabs: &mut SlabPool, datagram: &[u8]) -> Option<Slab> {
-    let mut slab = slabs.take(SlabClass::for_len(datagram.len())?)?;
+    let mut slab = slabs.take(SlabClass::Large)?;
+    // It came out of a slab of this class.
     slab.get_mut(..datagram.len())?.copy_from_slice(datagram);
     Some(slab)
 }

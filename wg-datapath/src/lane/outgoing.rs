@@ -193,15 +193,8 @@ where
                 continue;
             }
             let rest = frame.remaining();
-            if rest > 0 {
-                let slab = self.lane.slabs.take(SlabClass::Large);
-                let kept = slab.and_then(|slab| frame.rest_into(slab)).and_then(|frame| {
-                    self.lane.queue.push_front(Popped { frame, peer, flow, pushed_at }).ok()
-                });
-                match kept {
-                    Some(()) => self.lane.queued_large += 1,
-                    None => self.device.drops.count_many(DropReason::NoBuffer, rest as u64),
-                }
+            if rest > 0 && !self.put_back(&frame, peer, flow, pushed_at) {
+                self.device.drops.count_many(DropReason::NoBuffer, rest as u64);
             }
             batch.keep(frame);
             if rest > 0 {
@@ -213,6 +206,24 @@ where
             return None;
         }
         Some(batch)
+    }
+
+    /// Puts what is left of a frame to the head of its flow, in a slab of its own.
+    fn put_back(&mut self, frame: &OutFrame, peer: PeerSlot, flow: u32, pushed_at: Instant) -> bool {
+        let Lane { queue, slabs, queued_large, .. } = &mut *self.lane;
+        let Some(mut slab) = slabs.take(SlabClass::Large) else { return false };
+        let Some(frame) = frame.rest_into(&mut slab) else {
+            slabs.put(slab);
+            return false;
+        };
+        match queue.push_front(Popped { frame, peer, flow, pushed_at }) {
+            Ok(()) => *queued_large += 1,
+            Err(Popped { frame, .. }) => {
+                slabs.put(frame.into_slab());
+                return false;
+            }
+        }
+        true
     }
 
     /// The next frame for a batch: that of whoever has its turn, or another of the same peer if it fits.

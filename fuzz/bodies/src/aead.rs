@@ -7,6 +7,7 @@ use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit};
 use wg_aead::{AeadError, Backend, Checksum, Key, OpenJob, SealJob, TAG_LEN};
 
 use crate::input::Input;
+use crate::rfc1071::sum;
 
 /// More than two groups of the widest kernel, and an odd one.
 const MEMBERS: usize = 37;
@@ -136,16 +137,12 @@ fn key_bytes(key: u8) -> [u8; 32] {
     core::array::from_fn(|at| key.wrapping_mul(77).wrapping_add(at.to_le_bytes()[0]).rotate_left(3))
 }
 
-/// The Internet checksum, word by word.
+/// The Internet checksum. Zero says that there is none (UDP).
 fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let mut sum: u32 = 0;
-    for word in bytes.chunks(2) {
-        sum += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
-        sum = (sum & 0xffff) + (sum >> 16);
+    match !sum(bytes) {
+        0 => [0xff, 0xff],
+        checksum => checksum.to_be_bytes(),
     }
-    let [_, _, high, low] = (!sum).to_be_bytes();
-    // Zero says that there is none (UDP).
-    if [high, low] == [0, 0] { [0xff, 0xff] } else { [high, low] }
 }
 
 /// Seals a batch and opens what the oracle sealed, with every backend.

@@ -9,6 +9,7 @@ use wg_datapath::icmp::{self, IcmpError};
 
 use crate::input::Input;
 use crate::ip_header::{naive, naive_len};
+use crate::rfc1071::sum;
 
 /// What is at the end of the headers of a packet.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,13 +54,7 @@ fn payload(packet: &[u8]) -> Payload {
 
 /// The checksum of RFC 1071.
 fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let mut sum: u32 = 0;
-    for word in bytes.chunks(2) {
-        sum += u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0));
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    let [_, _, high, low] = (!sum).to_be_bytes();
-    [high, low]
+    (!sum(bytes)).to_be_bytes()
 }
 
 fn is_host(addr: IpAddr) -> bool {

@@ -24,6 +24,7 @@ mod padding_trim;
 mod paper;
 mod replay_window;
 mod responder;
+mod rfc1071;
 pub mod seeds;
 mod segment;
 mod side;

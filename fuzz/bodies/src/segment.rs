@@ -7,6 +7,7 @@ use wg_datapath::offload::{Checksum, Offload, Segmentation, SegmentationKind, Tu
 use wg_datapath::{Coalescer, MAX_HEADERS, Segmenter, Sum};
 
 use crate::input::{Input, mutate};
+use crate::rfc1071::sum;
 
 /// The fields of a packet that may be varied.
 #[derive(Clone)]
@@ -112,16 +113,6 @@ impl Fields {
 
 fn length(len: usize) -> u16 {
     u16::try_from(len).expect("16 bits")
-}
-
-/// The sum of RFC 1071.
-fn sum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 =
-        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    u16::try_from(sum).expect("16 bits")
 }
 
 fn pseudo(header: &[u8], protocol: u8, len: usize) -> u16 {

@@ -36,6 +36,12 @@ impl Strategy for AnyStrategy {
         }
     }
 
+    fn place(&mut self, plan: &Plan, core: CoreId) {
+        match self {
+            Self::Inline(strategy) => strategy.place(plan, core),
+        }
+    }
+
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         match self {
             Self::Inline(strategy) => strategy.step(core, budget, io),

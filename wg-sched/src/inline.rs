@@ -47,7 +47,7 @@ impl Strategy for Inline {
             cores.push(CoreId(0));
         }
         let lanes = (0..).zip(cores).map(|(lane, core)| Lane { id: LaneId(lane), core }).collect();
-        Plan { lanes }
+        Plan { lanes, helpers: Vec::new() }
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
@@ -123,7 +123,7 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::topology::{Core, NodeId};
+    use crate::topology::Core;
 
     /// Batches are numbers; every effect is written down.
     struct Script {
@@ -238,16 +238,15 @@ mod tests {
 
     #[test]
     fn plan_is_one_lane_for_each_core_up_to_the_limit() {
-        let topology =
-            Topology { cores: [5, 1, 3, 1].map(|id| Core { id: CoreId(id), node: NodeId(0) }).to_vec() };
+        let topology = Topology { cores: [5, 1, 3, 1].map(|id| Core::alone(id, 0)).to_vec() };
         let cores = |lanes| -> Vec<u32> {
-            let plan = Inline::new().plan(&topology, &Limits { lanes });
+            let plan = Inline::new().plan(&topology, &Limits { lanes, cores: 0 });
             plan.lanes.iter().map(|lane| lane.core.0).collect()
         };
         assert_eq!(cores(8), [1, 3, 5]);
         assert_eq!(cores(2), [1, 3]);
         assert_eq!(cores(0), [1]);
-        let empty = Inline::new().plan(&Topology::default(), &Limits { lanes: 4 });
+        let empty = Inline::new().plan(&Topology::default(), &Limits { lanes: 4, cores: 0 });
         assert_eq!(empty.lanes, vec![Lane { id: LaneId(0), core: CoreId(0) }]);
     }
 }

@@ -12,6 +12,6 @@ mod topology;
 
 pub use any::AnyStrategy;
 pub use inline::Inline;
-pub use io::{CoreIo, Stage};
+pub use io::{CoreIo, Direction, Stage, Ticket};
 pub use strategy::{Budget, Outcome, Strategy, StrategyKind, UnknownStrategy};
-pub use topology::{Core, CoreId, Lane, LaneId, Limits, NodeId, Plan, Topology};
+pub use topology::{Core, CoreId, Helper, Lane, LaneId, Limits, NodeId, Plan, Topology};

@@ -49,6 +49,9 @@ pub trait Strategy {
     /// Places the lanes on the cores of a machine.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan;
 
+    /// Takes its part in a plan, that of `core`. A strategy that moves nothing to other cores needs no plan.
+    fn place(&mut self, _plan: &Plan, _core: CoreId) {}
+
     /// Takes one turn on `core`.
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome;
 }

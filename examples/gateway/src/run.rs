@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::io;
 
 use wg_proto::Instant;
-use wg_sched::{Core, CoreId, Limits as LaneLimits, NodeId, Strategy, StrategyKind, Topology};
+use wg_sched::{Core, Limits as LaneLimits, Strategy, StrategyKind, Topology};
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
     affinity, clock,
@@ -86,9 +86,9 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
 
 /// Finds a core for each lane; where there are more lanes than cores, they go round.
 fn place(strategy: StrategyKind, lanes: usize, pin: bool) -> Result<Placement, Error> {
-    let core = |number| Core { id: CoreId(number), node: NodeId(0) };
+    let core = |number| Core::alone(number, 0);
     let topology = Topology { cores: affinity::processors()?.into_iter().map(core).collect() };
-    let limits = LaneLimits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX) };
+    let limits = LaneLimits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX), cores: 0 };
     let planned = strategy.build().plan(&topology, &limits).lanes;
     let cores = planned.iter().map(|lane| lane.core).cycle().take(lanes).collect();
     Ok(Placement { strategy, cores, pin })

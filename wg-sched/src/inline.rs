@@ -8,6 +8,7 @@
 //! From "WireGuard Inline" of the first paper, and variant 1 of MoonWire.
 
 use alloc::vec::Vec;
+use core::ops::AddAssign;
 
 use crate::io::{CoreIo, Stage};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
@@ -15,6 +16,8 @@ use crate::topology::{CoreId, Lane, LaneId, Limits, Plan, Topology};
 
 /// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
 const TURN: u32 = 4;
+/// Packets of those batches.
+const TURN_PACKETS: u32 = 64;
 /// Batches of one round, at most.
 const ROUND: usize = 16;
 /// Packets that are enough for a round.
@@ -52,18 +55,21 @@ impl Strategy for Inline {
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         let mut outcome = Outcome::default();
+        let mut packets = 0;
         loop {
-            let mut moved = 0;
+            let mut moved = Moved::default();
             moved += turn(io, I::poll_udp, I::send_tun);
             moved += turn(io, I::poll_tun, I::send_udp);
             let control = u32::from(io.poll_control());
             io.charge(Stage::Control, control);
-            outcome.batches += moved;
+            outcome.batches += moved.batches;
+            packets += moved.packets;
             outcome.control += control;
-            if moved == 0 && control == 0 {
+            if moved.batches == 0 && control == 0 {
                 return outcome;
             }
-            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+            let spent = outcome.batches.max(outcome.control) >= budget.batches || packets >= budget.packets;
+            if spent {
                 outcome.more = true;
                 return outcome;
             }
@@ -71,28 +77,43 @@ impl Strategy for Inline {
     }
 }
 
-/// Takes rounds of one direction until it was its turn, and tells how many batches there were.
+/// What was moved.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    batches: u32,
+    packets: u32,
+}
+
+impl AddAssign for Moved {
+    fn add_assign(&mut self, more: Self) {
+        self.batches += more.batches;
+        self.packets = self.packets.saturating_add(more.packets);
+    }
+}
+
+/// Takes rounds of one direction until it was its turn.
 fn turn<I: CoreIo>(
     io: &mut I,
     poll: impl Fn(&mut I) -> Option<I::Batch>,
     send: impl Fn(&mut I, I::Batch),
-) -> u32 {
-    let mut moved = 0;
-    while moved < TURN {
-        match round(io, &poll, &send) {
-            0 => break,
-            batches => moved += batches,
+) -> Moved {
+    let mut moved = Moved::default();
+    while moved.batches < TURN && moved.packets < TURN_PACKETS {
+        let more = round(io, &poll, &send);
+        if more.batches == 0 {
+            break;
         }
+        moved += more;
     }
     moved
 }
 
-/// Takes batches of one direction up to a round's worth through all three phases, and tells how many there were.
+/// Takes batches of one direction up to a round's worth through all three phases.
 fn round<I: CoreIo>(
     io: &mut I,
     poll: impl Fn(&mut I) -> Option<I::Batch>,
     send: impl Fn(&mut I, I::Batch),
-) -> u32 {
+) -> Moved {
     let mut batches = heapless::Vec::<I::Batch, ROUND>::new();
     let mut packets = 0;
     while packets < FULL && !batches.is_full() {
@@ -103,7 +124,7 @@ fn round<I: CoreIo>(
     }
     let count = u32::try_from(batches.len()).unwrap_or(u32::MAX);
     if count == 0 {
-        return 0;
+        return Moved::default();
     }
     io.charge(Stage::Receive, count);
     io.crypt(&mut batches);
@@ -112,7 +133,7 @@ fn round<I: CoreIo>(
         send(io, batch);
     }
     io.charge(Stage::Send, count);
-    count
+    Moved { batches: count, packets }
 }
 
 #[cfg(test)]
@@ -179,7 +200,7 @@ mod tests {
     #[test]
     fn every_batch_is_crypted_then_sent_in_order() {
         let mut script = Script { udp: (0..50).collect(), tun: (100..150).collect(), ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
         assert_eq!(outcome, Outcome { batches: 100, control: 0, more: false });
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
@@ -192,7 +213,7 @@ mod tests {
     fn small_batches_share_a_crypt_phase_up_to_a_round() {
         let (udp, tun) = ((0..50).collect(), (100..150).collect());
         let mut script = Script { udp, tun, packets: 3, ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
         assert_eq!(outcome.batches, 100);
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
@@ -203,7 +224,7 @@ mod tests {
         assert_eq!(first, expected);
 
         let mut script = Script { udp: (0..50).collect(), packets: 1, ..Script::default() };
-        Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
         let together = script.trace.iter().take_while(|(what, _)| *what == "crypt").count();
         assert_eq!(together, ROUND);
     }
@@ -214,7 +235,17 @@ mod tests {
         Inline::new().step(CoreId(0), Budget::default(), &mut script);
         let order: Vec<u32> =
             script.trace.iter().filter(|(what, _)| *what != "crypt").map(|(_, batch)| *batch).collect();
-        assert_eq!(order, [0, 1, 2, 3, 100, 101, 102, 103, 4, 5, 6, 7, 104, 105, 106, 107]);
+        assert_eq!(
+            order,
+            [0, 1, 100, 101, 2, 3, 102, 103, 4, 5, 104, 105, 6, 7, 106, 107],
+            "64 packets each"
+        );
+        // Of smaller batches four.
+        let mut script =
+            Script { udp: (0..8).collect(), tun: (100..108).collect(), packets: 1, ..Script::default() };
+        Inline::new().step(CoreId(0), Budget::default(), &mut script);
+        let sent_first = script.trace.iter().filter(|(what, _)| *what == "tun" || *what == "udp").take(9);
+        assert_eq!(sent_first.last(), Some(&("udp", 100)), "a round brings more than a turn's worth");
     }
 
     #[test]
@@ -224,15 +255,18 @@ mod tests {
         let outcome = Inline::new().step(CoreId(0), Budget::default(), &mut script);
         assert_eq!((outcome.batches, outcome.control), (12, 10));
         let before_last_batch = script.trace.iter().take_while(|step| **step != ("tun", 11));
-        assert_eq!(before_last_batch.filter(|(what, _)| *what == "control").count(), 2);
+        assert_eq!(before_last_batch.filter(|(what, _)| *what == "control").count(), 5);
     }
 
     #[test]
     fn budget_ends_a_step_and_says_so() {
         let mut script = Script { udp: (0..1000).collect(), ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 10 }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 10, packets: u32::MAX }, &mut script);
         assert!(outcome.more && !outcome.idle());
-        assert_eq!(outcome.batches, 12, "whole turns");
+        assert_eq!(outcome.batches, 10);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: 5 * FULL }, &mut script);
+        assert!(outcome.more);
+        assert_eq!(outcome.batches, 6, "whole turns");
         assert!(Inline::new().step(CoreId(0), Budget::default(), &mut Script::default()).idle());
     }
 

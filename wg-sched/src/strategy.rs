@@ -8,14 +8,16 @@ use crate::topology::{CoreId, Limits, Plan, Topology};
 /// How much a step may do before it returns to its executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Batches of each direction.
+    /// Batches of either direction.
     pub batches: u32,
+    /// Their packets, which bound the time of the step where batches are large: what waits at the other queue waits for no longer.
+    pub packets: u32,
 }
 
 impl Default for Budget {
     /// Enough to make the return to the executor cheap, and little enough that timers are not late.
     fn default() -> Self {
-        Self { batches: 64 }
+        Self { batches: 64, packets: 4096 }
     }
 }
 

@@ -37,20 +37,22 @@ const NONE: libc::c_uint = 0;
 /// The policy of ordinary threads.
 const SCHED_OTHER: u32 = 0;
 
-/// Asks for turns of this length for the calling thread and those it will make. The kernel keeps it between 0.1 and 100 ms.
+/// Asks for turns of this length for the calling thread and those it will make, and for this niceness, if one is given (-20 to 19,
+/// the lower the more of the processor). The kernel keeps the length between 0.1 and 100 ms.
 ///
 /// A thread that is not of the fair scheduler is left alone.
 ///
 /// # Errors
 ///
 /// The system forbids it (EPERM), or has no such call (ENOSYS).
-pub fn request(length: Duration) -> Result<(), Error> {
+pub fn request(length: Duration, nice: Option<i32>) -> Result<(), Error> {
     let error = Error::during("ask for short turns of a thread");
     let mut attributes = read().map_err(&error)?;
     if attributes.policy != SCHED_OTHER {
         return Ok(());
     }
     attributes.size = SIZE;
+    attributes.nice = nice.unwrap_or(attributes.nice);
     attributes.runtime = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
     // SAFETY: the kernel reads `size` bytes behind the pointer, all of the struct, which outlives the call; 0 is the calling
     // thread.
@@ -76,9 +78,11 @@ mod tests {
     fn turns_are_asked_for_and_the_rest_stays() {
         std::thread::spawn(|| {
             let before = read().unwrap();
-            request(Duration::from_micros(200)).unwrap();
+            request(Duration::from_micros(200), None).unwrap();
+            assert_eq!(read().unwrap().nice, before.nice);
+            request(Duration::from_micros(200), Some(7)).unwrap();
             let after = read().unwrap();
-            assert_eq!((after.policy, after.nice), (before.policy, before.nice));
+            assert_eq!((after.policy, after.nice), (before.policy, 7));
             // An older kernel says 0.
             assert!([0, 200_000].contains(&after.runtime), "{after:?}");
         })

@@ -1,4 +1,4 @@
-//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] [--threads N] [--pin] [--offload NAME=off,..] IFNAME`, and the environment it looks at (U1, U2, U5).
+//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] [--threads N] [--pin] [--nice N] [--offload NAME=off,..] IFNAME`, and the environment it looks at (U1, U2, U5).
 
 use core::fmt;
 use core::num::NonZero;
@@ -28,6 +28,8 @@ const MOST_LANES: i64 = 256;
 /// each of them also costs the others a pair of rings, and every new session index one more draw. Half of the processors are
 /// left to what the packets are for, and to the kernel's part of them.
 const DEFAULT_MOST_LANES: usize = 8;
+/// In the kernel, packets go before all programs; here, at least before the ordinary ones, which wait for them.
+const DEFAULT_NICE: i32 = -15;
 
 /// A WireGuard TUN gateway: makes an interface that `wg` and `wg-quick` configure.
 #[derive(Clone, Debug, Parser)]
@@ -54,6 +56,9 @@ pub struct Cli {
     /// Keeps each of these threads on one processor.
     #[arg(long)]
     pub pin: bool,
+    /// Gives these threads this niceness, from -20 to 19, the lower the more of a processor that others want, too.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_NICE, value_parser = clap::value_parser!(i32).range(-20..=19), allow_negative_numbers = true)]
+    pub nice: i32,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
     /// is used where the kernel has it.
     #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
@@ -216,6 +221,9 @@ mod tests {
         for number in ["0", "257", "-1", "x", ""] {
             assert_eq!(exit_code(&read(&["--threads", number, "wg0"]).unwrap_err()), 1, "{number}");
         }
+        assert_eq!(read(&["wg0"]).unwrap().nice, DEFAULT_NICE);
+        assert_eq!(read(&["--nice", "-20", "wg0"]).unwrap().nice, -20);
+        assert!(read(&["--nice", "20", "wg0"]).is_err() && read(&["--nice=-21", "wg0"]).is_err());
         assert!(read(&["--pin", "wg0"]).unwrap().pin && !read(&["wg0"]).unwrap().pin);
     }
 

@@ -5,6 +5,7 @@ use wg_proto::Instant;
 use wg_sched::{AnyStrategy, Budget, CoreId, Strategy};
 use wg_sys_linux::{Error, Event, Interest, Poller, Token, Tun};
 
+use crate::lanes::Placement;
 use crate::sockets::Sockets;
 use crate::tunnel::{TunnelAead, TunnelDevice, read_clocks};
 
@@ -13,8 +14,8 @@ pub(crate) const TUN: Token = Token::new(0);
 /// The sockets in a poller.
 pub(crate) const UDP: Token = Token::new(1);
 
-/// Batches between two readings of the clock.
-const BUDGET: Budget = Budget { batches: 16 };
+/// What is moved between two readings of the clock, and two looks at what is ready: a fraction of a millisecond's worth.
+const BUDGET: Budget = Budget { batches: 16, packets: 128 };
 
 /// A device with its lane and edges. Where there are several, each is the home of some of the peers.
 #[derive(Debug)]
@@ -62,15 +63,16 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Has the TUN polled.
+    /// Has the TUN polled, and makes the calling thread the one that takes the turns of a lane.
     pub(crate) fn new(
-        strategy: AnyStrategy,
-        core: CoreId,
+        placement: &Placement,
+        lane: usize,
         home: &Home,
         poller: &Poller,
     ) -> Result<Self, Error> {
         poller.add(&home.tun, TUN, Interest::Readable)?;
-        Ok(Self { strategy, core, reads_tun: true })
+        placement.settle(lane);
+        Ok(Self { strategy: placement.strategy.build(), core: placement.core(lane), reads_tun: true })
     }
 
     /// Takes a turn, brings the poller up to date, and tells when the next is due.

@@ -22,6 +22,8 @@ pub(crate) struct Placement {
     pub(crate) cores: Vec<CoreId>,
     /// Whether its thread may run there only.
     pub(crate) pin: bool,
+    /// The niceness of its thread.
+    pub(crate) nice: i32,
 }
 
 impl Placement {
@@ -32,7 +34,9 @@ impl Placement {
 
     /// Lets the calling thread move packets: soon when there are some, and on the core of a lane if that is wanted.
     pub(crate) fn settle(&self, lane: usize) {
-        if let Err(error) = slice::request(SHORT_TURN) {
+        // To be nicer than others takes a capability; short turns do not.
+        let asked = slice::request(SHORT_TURN, Some(self.nice)).or_else(|_| slice::request(SHORT_TURN, None));
+        if let Err(error) = asked {
             tracing::debug!("lane {lane}: {error}");
         }
         let CoreId(core) = self.core(lane);
@@ -58,7 +62,6 @@ pub(crate) fn run_beside<T>(
         for lane in 0..homes.count() {
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                placement.settle(lane);
                 run(homes, placement, lane)
             };
             let started = thread::Builder::new().name(format!("lane{lane}")).spawn_scoped(scope, run);
@@ -91,11 +94,8 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
     let mut events = Events::with_capacity(8);
     let Some(bell) = homes.bell(lane) else { return Ok(()) };
     poller.add(bell, BELL, Interest::Readable)?;
-    let strategy = placement.strategy.build();
-    let Some(mut turns) = homes
-        .enter(lane)
-        .map(|home| Turns::new(strategy, placement.core(lane), &home, &poller))
-        .transpose()?
+    let Some(mut turns) =
+        homes.enter(lane).map(|home| Turns::new(placement, lane, &home, &poller)).transpose()?
     else {
         return Ok(());
     };

@@ -45,12 +45,12 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, queues, socket, strategy, pin, offloads, configuration, host_bits } = setup;
+    let Setup { interface, queues, socket, strategy, pin, nice, offloads, configuration, host_bits } = setup;
     let link = queues
         .first()
         .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
         .events()?;
-    let placement = place(strategy, queues.len(), pin)?;
+    let placement = place(strategy, queues.len(), pin, nice)?;
     let bells = queues.iter().map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
     let (mut tunnel, homes) = make_homes(queues, &bells, offloads)
         .map_err(|error| Error::new("draw from the entropy source", error))?;
@@ -75,23 +75,19 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             control.run(None)
         });
     }
-    let turns = homes
-        .enter(0)
-        .map(|home| Turns::new(strategy.build(), placement.core(0), &home, &control.poller))
-        .transpose()?;
-    placement.settle(0);
+    let turns = homes.enter(0).map(|home| Turns::new(&placement, 0, &home, &control.poller)).transpose()?;
     ready();
     control.run(turns)
 }
 
 /// Finds a core for each lane; where there are more lanes than cores, they go round.
-fn place(strategy: StrategyKind, lanes: usize, pin: bool) -> Result<Placement, Error> {
+fn place(strategy: StrategyKind, lanes: usize, pin: bool, nice: i32) -> Result<Placement, Error> {
     let core = |number| Core::alone(number, 0);
     let topology = Topology { cores: affinity::processors()?.into_iter().map(core).collect() };
     let limits = LaneLimits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX), cores: 0 };
     let planned = strategy.build().plan(&topology, &limits).lanes;
     let cores = planned.iter().map(|lane| lane.core).cycle().take(lanes).collect();
-    Ok(Placement { strategy, cores, pin })
+    Ok(Placement { strategy, cores, pin, nice })
 }
 
 /// The control thread.

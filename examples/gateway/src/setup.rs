@@ -37,6 +37,8 @@ pub struct Setup {
     pub strategy: StrategyKind,
     /// Whether each lane is to stay on its core.
     pub pin: bool,
+    /// The niceness of the threads that move packets.
+    pub nice: i32,
     /// The offloads to use where the kernel has them.
     pub offloads: Offloads,
     /// What the interface is configured with before anyone hears of it; nothing without a file.
@@ -77,6 +79,7 @@ impl Setup {
             socket,
             strategy: cli.strategy,
             pin: cli.pin,
+            nice: cli.nice,
             offloads: cli.offload,
             configuration,
             host_bits,

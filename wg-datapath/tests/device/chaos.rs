@@ -182,7 +182,7 @@ impl Chaos {
             }
             116..=117 => {
                 let batches = 1 + self.below(64);
-                self.rig[one].budget = Budget { batches };
+                self.rig[one].budget = Budget { batches, ..Budget::default() };
             }
             118 if self.below(2) == 0 => self.restart(one),
             _ => self.rig[one].device.on_vm_generation_change(),

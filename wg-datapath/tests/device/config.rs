@@ -103,7 +103,7 @@ fn handshake_messages_that_wait_for_an_old_key_or_a_device_that_goes_down_are_co
     // Every drop has a counter, those of a queue that is emptied as well.
     let mut rig = Rig::new(2);
     let now = rig.now;
-    rig[B].budget = Budget { batches: 1 };
+    rig[B].budget = Budget { batches: 1, ..Budget::default() };
     let waiting = |rig: &mut Rig| {
         for number in 0..20 {
             let message = junk_initiation(&public_key(B), number);
@@ -394,7 +394,7 @@ fn packets_read_for_a_removed_peer_do_not_go_to_its_successor() {
     const LAST: usize = 17;
     let mut rig = Rig::with_config(LAST + 1, Config::default());
     (B..=LAST).for_each(|other| rig.connect(A, other));
-    rig[A].budget = Budget { batches: 4 };
+    rig[A].budget = Budget { batches: 4, ..Budget::default() };
     (B..=LAST).for_each(|other| rig.send(A, other, 84));
     let now = rig.now;
     assert!(rig[A].step(now).more, "one batch is left");
@@ -414,7 +414,7 @@ fn datagrams_read_from_a_removed_peer_are_not_delivered() {
     const LAST: usize = 17;
     let mut rig = Rig::with_config(LAST + 1, Config::default());
     (B..=LAST).for_each(|other| rig.connect(A, other));
-    rig[A].budget = Budget { batches: 4 };
+    rig[A].budget = Budget { batches: 4, ..Budget::default() };
     for other in B..=LAST {
         rig.send(other, A, 84);
         rig.run(other);

@@ -30,7 +30,7 @@ fn packets_from_three_peers_keep_their_order_too() {
             [B, C, D].map(|from| traffic.burst(&mut rig, from, &[A], 200, mtu).remove(&A).unwrap());
         // They take turns, so that what waits at `A` is mixed.
         for end in [B, C, D] {
-            rig[end].budget = Budget { batches: 1 };
+            rig[end].budget = Budget { batches: 1, ..Budget::default() };
         }
         let now = rig.now;
         while (B..=D).any(|end| !rig[end].tun.inner.outgoing.is_empty()) {
@@ -144,7 +144,7 @@ fn a_session_may_change_between_any_two_turns() {
     let mut rig = star(1420);
     let mut traffic = Traffic::new(6);
     for end in [A, B, C, D] {
-        rig[end].budget = Budget { batches: 1 };
+        rig[end].budget = Budget { batches: 1, ..Budget::default() };
     }
     for _ in 0..4 {
         rig.pass(seconds(120));

@@ -6,8 +6,10 @@
 //! requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next deadline has come.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::io;
 
+use wg_datapath::Exposure;
 use wg_proto::Instant;
 use wg_sched::{Core, Limits as LaneLimits, Strategy, StrategyKind, Topology};
 use wg_sys_linux::{
@@ -70,14 +72,36 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         control.socket.path().display()
     );
     if homes.count() > 1 {
-        return run_beside(&homes, &placement, &bell, || {
+        let end = run_beside(&homes, &placement, &bell, || {
             ready();
             control.run(None)
         });
+        tell_drops(&homes);
+        return end;
     }
     let turns = homes.enter(0).map(|home| Turns::new(&placement, 0, &home, &control.poller)).transpose()?;
     ready();
-    control.run(turns)
+    let end = control.run(turns);
+    tell_drops(&homes);
+    end
+}
+
+/// Says what became of the packets that did not arrive, as far as that may be published.
+fn tell_drops(homes: &Homes) {
+    let mut drops = BTreeMap::new();
+    for home in &homes.all().homes {
+        for (reason, count) in home.device.drops().iter() {
+            if count > 0 && reason.exposure() == Exposure::Public {
+                *drops.entry(reason.name()).or_insert(0) += count;
+            }
+        }
+    }
+    if !drops.is_empty() {
+        tracing::debug!(
+            "dropped: {}",
+            drops.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+        );
+    }
 }
 
 /// Finds a core for each lane; where there are more lanes than cores, they go round.

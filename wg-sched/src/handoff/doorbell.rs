@@ -47,8 +47,10 @@ impl Doorbell {
     #[inline]
     pub fn ring_if(&self, waits: impl FnOnce() -> bool) -> bool {
         fence(Ordering::SeqCst);
-        let rings =
-            self.asleep.load(Ordering::Relaxed) && waits() && self.asleep.swap(false, Ordering::Relaxed);
+        let rings = self.asleep.load(Ordering::Relaxed)
+            && waits()
+            // Nothing is written by who comes too late, so that it cannot be taken for the word of a later sleep.
+            && self.asleep.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if rings {
             (self.ring)();
         }

@@ -307,7 +307,7 @@ impl<T> OrderTable<T> {
     }
 
     /// Checks that all of it fits together.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     fn check_invariants(&self) {
         let mut seen = 0;
         for (stream, queue) in &*self.streams {

@@ -308,7 +308,7 @@ impl<B> Member<B> {
         }
     }
 
-    /// Gives up the place of a batch that is lost, so that those behind it do not wait.
+    /// Tells the home of a batch that this core had and lost, so that those behind it do not wait.
     pub fn abandon(&mut self, ticket: Ticket) {
         if let Some(home) = self.homes.get(ticket.home as usize) {
             home.completions.abandon(ticket.place, home.bell.as_deref());
@@ -372,10 +372,17 @@ impl<B> Member<B> {
     }
 
     /// Counts the batches of this home that have been under way for longer than `bound`: their cores are slow, or dead. They
-    /// keep back their own streams and nothing else, and the places they have. It looks at each place, so it is for once in a while.
+    /// keep back their own streams, and the places they have, and nothing else. It looks at each place, so it is for once in a while.
     pub fn overdue(&mut self, now: u64, bound: u64) -> Overdue {
         let since = now.saturating_sub(bound);
         self.order.as_mut().map_or_else(Overdue::default, |order| order.overdue(since))
+    }
+
+    /// Gives up what [`Self::overdue`] counts, and returns how many batches: their streams go on without them. One that comes back
+    /// nevertheless is dropped, and its place is not given again before.
+    pub fn give_up(&mut self, now: u64, bound: u64) -> u32 {
+        let since = now.saturating_sub(bound);
+        self.order.as_mut().map_or(0, |order| order.give_up(since))
     }
 
     /// The home of this core, as far as it may work on it now.

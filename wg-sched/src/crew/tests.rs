@@ -162,5 +162,6 @@ fn a_batch_that_stays_away_is_noticed() {
     assert_eq!(zero.overdue(1501, 500), expected);
     let (ticket, _) = one.pop().unwrap();
     one.abandon(ticket);
+    assert_eq!(zero.give_up(9999, 500), 0, "it is not missed any more");
     assert_eq!((zero.overdue(9999, 500).batches, zero.drain(), zero.pending()), (0, None, 0));
 }

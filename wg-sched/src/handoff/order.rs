@@ -71,7 +71,7 @@ impl<T> Completions<T> {
         self.finish(place, home);
     }
 
-    /// Gives the place up without its batch, which was lost: the order goes on without it.
+    /// Says that the batch of a place was lost by the core that had it: the order goes on without it.
     pub fn abandon(&self, place: u32, home: Option<&Doorbell>) {
         self.finish(place, home);
     }
@@ -127,6 +127,11 @@ pub struct OrderTable<T> {
     begun: Bits,
     heads: Bits,
     done: Bits,
+    /// Those that the home gave up: none of them is given again before its batch has come back, so that nobody can take the one
+    /// batch for the other.
+    lost: Bits,
+    /// Of those, the ones that have left their stream.
+    quarantined: u32,
     /// Heads that are done, in the order they became so.
     ready: VecDeque<u16>,
 }
@@ -166,6 +171,8 @@ impl<T> OrderTable<T> {
             begun: [0; WORDS],
             heads: [0; WORDS],
             done: [0; WORDS],
+            lost: [0; WORDS],
+            quarantined: 0,
             ready: VecDeque::with_capacity(count as usize),
         }
     }
@@ -199,10 +206,10 @@ impl<T> OrderTable<T> {
         self.heads.get(word).is_some_and(|heads| heads & bit != 0)
     }
 
-    /// Places that are begun and not drained.
+    /// Batches that were begun, and neither drained nor given up.
     #[must_use]
     pub fn pending(&self) -> u32 {
-        u32::try_from(self.places.len() - self.free.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.places.len() - self.free.len()).unwrap_or(u32::MAX) - self.quarantined
     }
 
     /// Brings a batch that never left the home to its place: no bell, no fence.
@@ -225,7 +232,10 @@ impl<T> OrderTable<T> {
                 }
             };
             let stream = self.advance(place);
-            // Nothing is there if it was given up.
+            if is_set(&self.lost, place) {
+                continue;
+            }
+            // Nothing is there if its core abandoned it.
             if let Some(batch) = self.shared.slots[usize::from(place)].take() {
                 return Some((stream, batch));
             }
@@ -264,12 +274,47 @@ impl<T> OrderTable<T> {
         overdue
     }
 
+    /// Gives up the batches that [`Self::overdue`] counts, and returns how many: their streams go on without them. One that comes
+    /// back nevertheless is dropped, and only then is its place free again.
+    pub fn give_up(&mut self, since: u64) -> u32 {
+        self.collect();
+        let mut count = 0;
+        for at in 0..u16::try_from(self.places.len()).unwrap_or(NONE) {
+            let out = is_set(&self.begun, at) && !is_set(&self.done, at);
+            if out && self.places[usize::from(at)].begun < since {
+                set(&mut self.lost, at);
+                let (word, bit) = bit(at.into());
+                self.note(word, bit);
+                count += 1;
+            }
+        }
+        count
+    }
+
     /// Takes note of what others have completed.
     fn collect(&mut self) {
         for word in self.shared.words() {
             if self.shared.done[word].load(Ordering::Relaxed) != 0 {
                 let done = self.shared.done[word].swap(0, Ordering::Acquire);
-                self.note(word, done);
+                let late = done & self.lost[word];
+                self.note(word, done & !late);
+                if late != 0 {
+                    self.take_back(word, late);
+                }
+            }
+        }
+    }
+
+    /// Drops batches that were given up and came back, and frees their places, at once or when it is their turn.
+    #[cold]
+    fn take_back(&mut self, word: usize, late: u64) {
+        self.lost[word] &= !late;
+        for bit in (0..64).filter(|bit| late & (1 << bit) != 0) {
+            let place = u16::try_from(64 * word + bit).unwrap_or(NONE);
+            drop(self.shared.slots[usize::from(place)].take());
+            if !is_set(&self.begun, place) {
+                self.quarantined -= 1;
+                self.free.push(place);
             }
         }
     }
@@ -291,7 +336,11 @@ impl<T> OrderTable<T> {
         clear(&mut self.begun, place);
         clear(&mut self.heads, place);
         clear(&mut self.done, place);
-        self.free.push(place);
+        if is_set(&self.lost, place) {
+            self.quarantined += 1;
+        } else {
+            self.free.push(place);
+        }
         if next == NONE {
             self.streams.swap_remove(&stream);
             return stream;

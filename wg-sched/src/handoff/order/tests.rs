@@ -67,6 +67,24 @@ fn what_is_long_under_way_is_noticed_and_delays_its_own_stream_alone() {
 }
 
 #[test]
+fn who_was_given_up_is_dropped_when_it_comes_back_and_its_place_is_free_then() {
+    let mut order = OrderTable::new(2);
+    let lost = order.begin(stream(1), 10).unwrap();
+    let behind = order.begin(stream(1), 20).unwrap();
+    order.completions().complete(behind, "behind", None);
+    assert_eq!((order.give_up(10), order.drain()), (0, None), "not yet");
+    assert_eq!(order.give_up(15), 1);
+    assert_eq!(order.drain(), Some((stream(1), "behind")));
+    assert_eq!((order.drain(), order.pending()), (None, 0));
+    let next = order.begin(stream(1), 30).unwrap();
+    assert_eq!((next, order.begin(stream(1), 30)), (behind, None), "the place of the other is still its own");
+    order.completions().complete(lost, "late", None);
+    order.completions().complete(next, "next", None);
+    assert_eq!((order.drain(), order.drain()), (Some((stream(1), "next")), None));
+    assert!(order.begin(stream(1), 40).is_some() && order.begin(stream(1), 40).is_some());
+}
+
+#[test]
 fn the_bell_is_rung_for_heads_alone() {
     use std::sync::atomic::AtomicU32;
     let rung = Arc::new(AtomicU32::new(0));
@@ -96,6 +114,9 @@ enum Op {
     Complete(prop::sample::Index),
     CompleteHere(prop::sample::Index),
     Abandon(prop::sample::Index),
+    /// Gives up all that are under way, or brings one of them back.
+    GiveUp,
+    ComeBack(prop::sample::Index),
     Drain,
 }
 
@@ -106,6 +127,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => index().prop_map(Op::Complete),
         1 => index().prop_map(Op::CompleteHere),
         1 => index().prop_map(Op::Abandon),
+        1 => Just(Op::GiveUp),
+        1 => index().prop_map(Op::ComeBack),
         5 => Just(Op::Drain),
     ]
 }
@@ -146,11 +169,11 @@ proptest! {
     fn it_is_like_a_queue_for_each_stream(ops in prop::collection::vec(op(), 1..300), places in 1..70_u32) {
         let mut order = OrderTable::new(places);
         let mut queues: BTreeMap<u32, Queue> = BTreeMap::new();
-        let (mut out, mut next) = (vec![], 0);
+        let (mut out, mut lost, mut next) = (vec![], vec![], 0);
         for op in ops {
             match op {
                 Op::Begin(peer) => {
-                    let room = order.pending() < places;
+                    let room = !order.free.is_empty();
                     let place = order.begin(stream(peer), 0);
                     prop_assert_eq!(place.is_some(), room);
                     if let Some(place) = place {
@@ -158,6 +181,17 @@ proptest! {
                         out.push((place, peer, next));
                         next += 1;
                     }
+                }
+                Op::GiveUp => {
+                    prop_assert_eq!(order.give_up(u64::MAX) as usize, out.len());
+                    for (_, fate) in queues.values_mut().flatten() {
+                        fate.get_or_insert(false);
+                    }
+                    lost.append(&mut out);
+                }
+                Op::ComeBack(index) if !lost.is_empty() => {
+                    let (place, _, number) = lost.swap_remove(index.index(lost.len()));
+                    order.completions().complete(place, number, None);
                 }
                 Op::Drain => {
                     drain(&mut order, &mut queues)?;
@@ -178,12 +212,14 @@ proptest! {
             }
             order.check_invariants();
         }
-        for (place, peer, number) in out {
+        order.give_up(u64::MAX);
+        for (_, fate) in queues.values_mut().flatten() {
+            fate.get_or_insert(false);
+        }
+        for (place, ..) in out.into_iter().chain(lost) {
             order.completions().abandon(place, None);
-            let queue = queues.entry(peer).or_default();
-            queue.retain(|(other, _)| *other != number);
         }
         while drain(&mut order, &mut queues)? {}
-        prop_assert_eq!(order.pending(), 0);
+        prop_assert_eq!((order.pending(), order.free.len()), (0, places as usize));
     }
 }

@@ -1,9 +1,11 @@
 //! Any strategy, chosen at run time by its name.
 
+use alloc::vec::Vec;
+
 use crate::inline::Inline;
 use crate::io::CoreIo;
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
-use crate::topology::{CoreId, Limits, Plan, Topology};
+use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
 impl StrategyKind {
     /// Makes the strategy.
@@ -33,6 +35,12 @@ impl Strategy for AnyStrategy {
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
         match self {
             Self::Inline(strategy) => strategy.plan(topology, limits),
+        }
+    }
+
+    fn help(&self, topology: &Topology, lanes: &[Lane], limits: &Limits) -> Vec<Helper> {
+        match self {
+            Self::Inline(strategy) => strategy.help(topology, lanes, limits),
         }
     }
 

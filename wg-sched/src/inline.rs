@@ -180,7 +180,7 @@ mod tests {
     fn every_batch_is_crypted_then_sent_in_order() {
         let mut script = Script { udp: (0..50).collect(), tun: (100..150).collect(), ..Script::default() };
         let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
-        assert_eq!(outcome, Outcome { batches: 100, control: 0, more: false });
+        assert_eq!(outcome, Outcome { batches: 100, control: 0, ..Outcome::default() });
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
         for pair in script.trace.chunks(2) {

@@ -1,9 +1,10 @@
 //! The seam between the datapath and the ways to spread it over cores.
 
+use alloc::vec::Vec;
 use core::str::FromStr;
 
 use crate::io::CoreIo;
-use crate::topology::{CoreId, Limits, Plan, Topology};
+use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
 /// How much a step may do before it returns to its executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub struct Outcome {
     pub control: u32,
     /// Whether the budget ended the step: there may be more to do, so do not sleep.
     pub more: bool,
+    /// Whether the core waits for another: batches under way, or a lock. Until its bell rings it need not look at its
+    /// sockets and its queue, so that what comes meanwhile pushes back on its sender.
+    pub pressure: bool,
 }
 
 impl Outcome {
@@ -48,6 +52,12 @@ pub trait Strategy {
 
     /// Places the lanes on the cores of a machine.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan;
+
+    /// Says who helps lanes that stand already: the helpers of [`Self::plan`], and those of a strategy that takes over from
+    /// another while traffic flows, when the lanes stay.
+    fn help(&self, _topology: &Topology, _lanes: &[Lane], _limits: &Limits) -> Vec<Helper> {
+        Vec::new()
+    }
 
     /// Takes its part in a plan, that of `core`. A strategy that moves nothing to other cores needs no plan.
     fn place(&mut self, _plan: &Plan, _core: CoreId) {}

@@ -1,7 +1,7 @@
 //! Run to completion: a core takes a batch, opens or seals it, and sends it on, before it takes the next. Only small batches are
 //! taken a few at a time, as many as fill the lanes of the cipher.
 //!
-//! No lock, no ring, no hand-off; order is kept because there is only one at work. Each core has its own lane, and a
+//! No lock, no ring, no hand-off (but for what a strategy before it left under way); order is kept because there is only one at work. Each core has its own lane, and a
 //! peer lives on one lane. Data goes before control: while batches flow, one piece of control work is done in each round,
 //! so a flood of handshakes cannot starve the tunnel, nor the tunnel the handshakes (C115).
 //!
@@ -9,16 +9,11 @@
 
 use alloc::vec::Vec;
 
-use crate::io::{CoreIo, Stage};
+use crate::io::{CoreIo, Direction, Stage};
+use crate::placement;
+use crate::round::{own, pressed, settle, turn};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
-use crate::topology::{CoreId, Lane, LaneId, Limits, Plan, Topology};
-
-/// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
-const TURN: u32 = 4;
-/// Batches of one round, at most.
-const ROUND: usize = 16;
-/// Packets that are enough for a round.
-const FULL: u32 = 32;
+use crate::topology::{CoreId, Limits, Plan, Topology};
 
 /// The strategy; it has no state of its own.
 #[derive(Debug, Default)]
@@ -41,26 +36,21 @@ impl Strategy for Inline {
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
         let mut cores: Vec<CoreId> = topology.cores.iter().map(|core| core.id).collect();
         cores.sort_unstable();
-        cores.dedup();
-        cores.truncate(limits.lanes.max(1) as usize);
-        if cores.is_empty() {
-            cores.push(CoreId(0));
-        }
-        let lanes = (0..).zip(cores).map(|(lane, core)| Lane { id: LaneId(lane), core }).collect();
-        Plan { lanes, helpers: Vec::new() }
+        Plan { lanes: placement::lanes(cores, limits), helpers: Vec::new() }
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         let mut outcome = Outcome::default();
         loop {
-            let mut moved = 0;
-            moved += turn(io, I::poll_udp, I::send_tun);
-            moved += turn(io, I::poll_tun, I::send_udp);
+            let mut moved = settle(io);
+            moved += turn(io, |io| own(io, Direction::In));
+            moved += turn(io, |io| own(io, Direction::Out));
             let control = u32::from(io.poll_control());
             io.charge(Stage::Control, control);
             outcome.batches += moved;
             outcome.control += control;
             if moved == 0 && control == 0 {
+                outcome.pressure = pressed(io);
                 return outcome;
             }
             if outcome.batches >= budget.batches || outcome.control >= budget.batches {
@@ -71,50 +61,6 @@ impl Strategy for Inline {
     }
 }
 
-/// Takes rounds of one direction until it was its turn, and tells how many batches there were.
-fn turn<I: CoreIo>(
-    io: &mut I,
-    poll: impl Fn(&mut I) -> Option<I::Batch>,
-    send: impl Fn(&mut I, I::Batch),
-) -> u32 {
-    let mut moved = 0;
-    while moved < TURN {
-        match round(io, &poll, &send) {
-            0 => break,
-            batches => moved += batches,
-        }
-    }
-    moved
-}
-
-/// Takes batches of one direction up to a round's worth through all three phases, and tells how many there were.
-fn round<I: CoreIo>(
-    io: &mut I,
-    poll: impl Fn(&mut I) -> Option<I::Batch>,
-    send: impl Fn(&mut I, I::Batch),
-) -> u32 {
-    let mut batches = heapless::Vec::<I::Batch, ROUND>::new();
-    let mut packets = 0;
-    while packets < FULL && !batches.is_full() {
-        let Some(batch) = poll(io) else { break };
-        packets += io.packets(&batch);
-        let pushed = batches.push(batch);
-        debug_assert!(pushed.is_ok(), "there is room");
-    }
-    let count = u32::try_from(batches.len()).unwrap_or(u32::MAX);
-    if count == 0 {
-        return 0;
-    }
-    io.charge(Stage::Receive, count);
-    io.crypt(&mut batches);
-    io.charge(Stage::Crypt, count);
-    for batch in batches {
-        send(io, batch);
-    }
-    io.charge(Stage::Send, count);
-    count
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -123,7 +69,8 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::topology::Core;
+    use crate::round::{BATCHES, PACKETS};
+    use crate::topology::{Core, Lane, LaneId};
 
     /// Batches are numbers; every effect is written down.
     struct Script {
@@ -137,7 +84,13 @@ mod tests {
 
     impl Default for Script {
         fn default() -> Self {
-            Self { udp: VecDeque::new(), tun: VecDeque::new(), control: 0, packets: FULL, trace: Vec::new() }
+            Self {
+                udp: VecDeque::new(),
+                tun: VecDeque::new(),
+                control: 0,
+                packets: PACKETS,
+                trace: Vec::new(),
+            }
         }
     }
 
@@ -205,7 +158,7 @@ mod tests {
         let mut script = Script { udp: (0..50).collect(), packets: 1, ..Script::default() };
         Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
         let together = script.trace.iter().take_while(|(what, _)| *what == "crypt").count();
-        assert_eq!(together, ROUND);
+        assert_eq!(together, BATCHES);
     }
 
     #[test]

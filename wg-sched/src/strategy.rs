@@ -73,18 +73,59 @@ pub enum StrategyKind {
     /// Each core runs its own batches to completion.
     #[default]
     Inline,
+    /// The same, and idle cores take crypt phases from busy ones.
+    Adaptive,
+    /// Homes receive and send, a pool of all cores crypts.
+    Pipelined,
+    /// The same, and a tunnel's crypt phase stays off the core that receives it.
+    PipelinedNoOverlap,
+    /// A pool for each node.
+    NumaPools,
+    /// The same, and a tunnel's crypt phase stays off the core that receives it.
+    NumaPoolsNoOverlap,
+    /// A pipeline on one core.
+    EmulatedInline,
+    /// Workers around a shared home, who sleep while another has its lock.
+    LockedMutex,
+    /// Workers around a shared home, who spin while another has its lock.
+    LockedSpin,
 }
 
 impl StrategyKind {
     /// All strategies.
-    pub const ALL: &'static [Self] = &[Self::Inline];
+    pub const ALL: &'static [Self] = &[
+        Self::Inline,
+        Self::Adaptive,
+        Self::Pipelined,
+        Self::PipelinedNoOverlap,
+        Self::NumaPools,
+        Self::NumaPoolsNoOverlap,
+        Self::EmulatedInline,
+        Self::LockedMutex,
+        Self::LockedSpin,
+    ];
 
     /// Returns the name it is selected by.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inline => "inline",
+            Self::Adaptive => "adaptive",
+            Self::Pipelined => "pipelined",
+            Self::PipelinedNoOverlap => "pipelined-no-overlap",
+            Self::NumaPools => "numa-pools",
+            Self::NumaPoolsNoOverlap => "numa-pools-no-overlap",
+            Self::EmulatedInline => "emulated-inline",
+            Self::LockedMutex => "locked-mutex",
+            Self::LockedSpin => "locked-spin",
         }
+    }
+
+    /// Tells whether several cores act for one home, under its lock. Such a strategy is taken up, and left, by all cores
+    /// between two steps of any of them: one without the lock would not see the others.
+    #[must_use]
+    pub const fn shares_home(self) -> bool {
+        matches!(self, Self::LockedMutex | Self::LockedSpin)
     }
 }
 
@@ -128,6 +169,7 @@ mod tests {
             assert_eq!(kind.to_string().parse(), Ok(*kind));
         }
         assert_eq!("in line".parse::<StrategyKind>(), Err(UnknownStrategy));
-        assert_eq!(UnknownStrategy.to_string(), "unknown strategy; known are: inline");
+        let known = UnknownStrategy.to_string();
+        assert!(known.starts_with("unknown strategy; known are: inline adaptive pipelined"), "{known}");
     }
 }

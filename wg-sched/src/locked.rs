@@ -52,9 +52,13 @@ impl Locked {
         (0..tries).any(|_| io.try_acquire())
     }
 
-    /// Takes a round out of the home, under the lock.
+    /// Takes a round out of the home, under the lock: first of what another strategy left there.
     fn take<I: CoreIo>(io: &mut I, direction: Direction) -> Round<I::Batch> {
         let mut round = Round::new();
+        while !round.is_full() {
+            let Some((ticket, batch)) = io.reclaim() else { break };
+            round.add(io, ticket, batch);
+        }
         while !round.is_full() && io.room() > 0 {
             let Some(batch) = poll(io, direction) else { break };
             if let Some((ticket, batch)) = ticket(io, batch, direction) {
@@ -121,7 +125,7 @@ impl Strategy for Locked {
         let mut outcome = Outcome::default();
         loop {
             // What another strategy left to this core.
-            let mut moved = work(io, I::pop) + work(io, I::reclaim);
+            let mut moved = work(io, I::pop);
             let mut waits = false;
             for direction in [Direction::In, Direction::Out] {
                 moved += turn(io, |io| {

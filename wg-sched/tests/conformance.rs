@@ -40,3 +40,27 @@ fn a_seed_gives_the_same_run_again() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
+
+#[test]
+fn work_is_done_where_the_strategy_says() {
+    let run = |kind, rate, mesh| {
+        let machine = Interleaved::new(&Case { lanes: 1, rate, mesh, batches: 1000, ..Case::new(kind, 3) });
+        machine.run();
+        (machine.sent(), machine.tickets(), machine.helped())
+    };
+    for kind in StrategyKind::ALL {
+        let (sent, tickets, helped) = run(*kind, 40, 1);
+        match kind {
+            StrategyKind::Inline => assert_eq!((tickets, helped), (0, 0)),
+            StrategyKind::EmulatedInline => assert_eq!((tickets, helped), (sent, 0)),
+            StrategyKind::Adaptive => {
+                assert!(helped > sent / 8 && tickets < sent, "{sent} {tickets} {helped}")
+            }
+            _ => assert!(tickets == sent && helped > sent / 4, "{kind}: {sent} {tickets} {helped}"),
+        }
+        if *kind == StrategyKind::Adaptive {
+            let (_, tickets, helped) = run(*kind, 1, 0);
+            assert_eq!((tickets, helped), (0, 0), "a small load goes the way of inline");
+        }
+    }
+}

@@ -23,7 +23,7 @@ const OVERDUE: u32 = 500;
 
 /// A batch: its tag and its size.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     pub(super) tag: Tag,
     packets: u32,
     bytes: u32,
@@ -59,9 +59,13 @@ struct State {
     come: u32,
     next_event: usize,
     stopped: bool,
+    /// Nothing comes in for a while.
+    calm: bool,
     barrier: Option<StrategyKind>,
     control: u32,
     refused: u64,
+    tickets: u64,
+    helped: u64,
     homes: Vec<Home>,
     /// Who has the lock of each home.
     locks: Vec<Option<usize>>,
@@ -91,7 +95,6 @@ impl State {
 #[derive(Debug)]
 pub struct Interleaved {
     case: Case,
-    topology: Topology,
     lanes: Vec<Lane>,
     /// The plan of each strategy over these lanes.
     plans: Vec<Plan>,
@@ -127,9 +130,12 @@ impl Interleaved {
             come: 0,
             next_event: 0,
             stopped: false,
+            calm: false,
             barrier: None,
             control: case.batches / 8,
             refused: 0,
+            tickets: 0,
+            helped: 0,
             homes: lanes.iter().map(|_| Home::new(case.peers, case.tickets, case.slots)).collect(),
             locks: lanes.iter().map(|_| None).collect(),
             seats: topology.cores.iter().map(seat).collect(),
@@ -139,7 +145,6 @@ impl Interleaved {
         let machine = Self {
             case: case.clone(),
             strategies: topology.cores.iter().map(|_| RefCell::new(case.kind.build())).collect(),
-            topology,
             lanes,
             plans,
             state: RefCell::new(state),
@@ -193,6 +198,18 @@ impl Interleaved {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.state.borrow().account.all_sent()
+    }
+
+    /// The batches that had a ticket.
+    #[must_use]
+    pub fn tickets(&self) -> u64 {
+        self.state.borrow().tickets
+    }
+
+    /// The batches that were crypted by another core than their home's.
+    #[must_use]
+    pub fn helped(&self) -> u64 {
+        self.state.borrow().helped
     }
 
     /// Gives one core its turn. False when there is nothing more to do.
@@ -289,7 +306,7 @@ impl Interleaved {
     fn arrive(&self) {
         let mut state = self.state.borrow_mut();
         let mut eighths = self.case.rate;
-        while state.come < self.case.batches && !state.stopped {
+        while state.come < self.case.batches && !state.stopped && !state.calm {
             let some = eighths >= 8 || state.below(8) < eighths;
             eighths = eighths.saturating_sub(8);
             if !some {
@@ -390,7 +407,9 @@ impl Interleaved {
         let depth = self.depth.get();
         let meets = {
             let mut state = self.state.borrow_mut();
-            self.case.mesh > 0 && (depth as usize) < self.strategies.len() && state.below(self.case.mesh) == 0
+            // The deeper, the rarer, or there would be no end to it.
+            let odds = self.case.mesh.checked_shl(depth).unwrap_or(0);
+            odds > 0 && (depth as usize) < self.strategies.len() && state.below(odds) == 0
         };
         if meets {
             self.turn();
@@ -406,6 +425,12 @@ impl Interleaved {
         for _ in 0..turns {
             self.turn();
         }
+        // What is not kept back comes to rest.
+        self.state.borrow_mut().calm = true;
+        while (0..self.strategies.len()).any(|core| self.is_runnable(&self.state.borrow(), core)) {
+            self.turn();
+        }
+        self.state.borrow_mut().calm = false;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if state.seats.iter().any(|seat| seat.kind != self.case.kind || seat.dead) || self.depth.get() > 1 {
@@ -560,6 +585,7 @@ impl CoreIo for View<'_> {
         let home = self.home(&state)?;
         assert_eq!(batch.tag.direction, direction);
         let place = state.homes[home].begin(batch)?;
+        state.tickets += 1;
         Some(Ticket { home: u32::try_from(home).ok()?, place })
     }
 
@@ -645,6 +671,7 @@ impl CoreIo for View<'_> {
             return;
         }
         let home = ticket.home as usize;
+        state.helped += u64::from(self.machine.lanes[home].core.0 as usize != self.core);
         if state.homes[home].complete(ticket.place, Some(batch)) {
             self.machine.wake_home(&mut state, home);
         }

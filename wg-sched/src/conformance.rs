@@ -159,7 +159,7 @@ pub fn cases(kind: StrategyKind) -> Vec<Case> {
         add(&|case| (case.rate, case.events) = (rate, [(300, Event::Stop)].to_vec()));
     }
     // A worker stalls for longer than the case lasts, and with few enough batches that nobody else has to wait.
-    for (lanes, core) in [(1, 3), (1, 1), (2, 5), (2, 1)] {
+    for (lanes, core) in [(1, 3), (1, 1), (2, 5), (2, 1), (1, 4), (1, 5), (2, 4), (2, 0)] {
         add(&|case| {
             (case.lanes, case.cores, case.peers, case.rate) = (lanes, 6, 8, 4);
             (case.tickets, case.events) = (256, [(60, Event::Stall { core, turns: 600 })].to_vec());

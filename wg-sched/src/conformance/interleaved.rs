@@ -217,14 +217,17 @@ impl Interleaved {
         self.arrive();
         self.happen();
         let depth = self.depth.get();
+        let ending = self.state.borrow().seats.iter().position(|seat| seat.stalled == 1);
+        if let Some(core) = ending.filter(|_| depth == 0 && !self.state.borrow().calm) {
+            self.look(core);
+        }
         let chosen = {
             let mut state = self.state.borrow_mut();
             state.turn += 1;
             let turn = state.turn;
-            for (seat, strategy) in state.seats.iter_mut().zip(&self.strategies) {
-                if seat.stalled > 0 && strategy.try_borrow().is_ok() {
-                    seat.stalled -= 1;
-                }
+            let calm = state.calm;
+            for seat in &mut state.seats {
+                seat.stalled = seat.stalled.saturating_sub(u32::from(!calm));
                 let holds = !seat.ring.is_empty() || !seat.crypting.is_empty();
                 seat.since = if holds { seat.since.or(Some(turn)) } else { None };
             }
@@ -350,7 +353,12 @@ impl Interleaved {
                         state.seats.iter_mut().for_each(|seat| seat.wanted = Some(kind));
                     }
                 }
-                Event::Stall { core, turns } => state.seats[core as usize % cores].trap = turns,
+                Event::Stall { core, turns } => {
+                    // Where it has batches in its hands, or where it has none.
+                    let inside = state.below(2) == 0;
+                    let seat = &mut state.seats[core as usize % cores];
+                    *(if inside { &mut seat.trap } else { &mut seat.stalled }) = turns;
+                }
                 Event::Kill { core } if core as usize % cores >= self.lanes.len() => {
                     state.seats[core as usize % cores].dead = true;
                 }
@@ -416,7 +424,7 @@ impl Interleaved {
         }
     }
 
-    /// Keeps a core in its crypt phase while the others go on, and looks whom that keeps back.
+    /// Keeps a core in its crypt phase while the others go on.
     fn stall(&self, core: usize) {
         let turns = core::mem::take(&mut self.state.borrow_mut().seats[core].trap);
         if turns == 0 {
@@ -425,15 +433,25 @@ impl Interleaved {
         for _ in 0..turns {
             self.turn();
         }
+        // Deeper, others are in the middle of their steps.
+        if self.depth.get() == 1 {
+            self.look(core);
+        }
+    }
+
+    /// Looks whom a core that stalls keeps back: the streams it has something of, and those it is the home of, and nobody else.
+    fn look(&self, core: usize) {
         // What is not kept back comes to rest.
         self.state.borrow_mut().calm = true;
         while (0..self.strategies.len()).any(|core| self.is_runnable(&self.state.borrow(), core)) {
             self.turn();
         }
-        self.state.borrow_mut().calm = false;
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        if state.seats.iter().any(|seat| seat.kind != self.case.kind || seat.dead) || self.depth.get() > 1 {
+        state.calm = false;
+        let others =
+            state.seats.iter().enumerate().any(|(at, seat)| seat.dead || (at != core && seat.stalled > 0));
+        if others || state.seats.iter().any(|seat| seat.kind != self.case.kind) {
             return;
         }
         if state.seats[core].since.is_some_and(|since| state.turn - since > OVERDUE) {

@@ -53,6 +53,24 @@ impl<A> Batch<A> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Returns the bytes of the messages.
+    #[must_use]
+    pub fn bytes(&self) -> u32 {
+        match self {
+            Self::Out(batch) => batch.segments.iter().map(|segment| segment.len).sum(),
+            Self::In(batch) => batch.segments.iter().map(|segment| segment.len).sum(),
+        }
+    }
+
+    /// Returns the peer they come from or go to.
+    #[must_use]
+    pub fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Out(batch) => batch.peer,
+            Self::In(batch) => batch.peer,
+        }
+    }
 }
 
 impl<A: BatchAead> Batch<A> {

@@ -25,7 +25,7 @@ use core::time::Duration;
 use rand_core::TryCryptoRng;
 use wg_proto::dh::Dh;
 use wg_proto::{Instant, PrivateKey};
-use wg_sched::CoreIo;
+use wg_sched::{CoreId, CoreIo, Direction, Member, Ticket};
 
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 use crate::batch_aead::BatchAead;
@@ -83,6 +83,8 @@ pub struct Lane<A> {
     coalescer: Option<Box<Coalescer>>,
     /// The other lanes, if there are any.
     exchange: Option<Box<Exchange>>,
+    /// The cores that may do the crypt phase, if there are others.
+    crew: Option<Box<Member<Batch<A>>>>,
     /// The last frame was large, so the next will be.
     expects_large: bool,
     /// Frames that wait.
@@ -96,6 +98,8 @@ pub struct Lane<A> {
     held: VecDeque<ControlDatagram>,
     spare_in: Vec<Box<InBatch<A>>>,
     spare_out: Vec<Box<OutBatch<A>>>,
+    /// Batches out that are under way, at most [`OUT_BATCHES`].
+    out_under_way: usize,
     /// Errors to senders on this host.
     icmp: IcmpLimiter,
     /// The next time to hear of narrow paths.
@@ -128,6 +132,7 @@ impl<A> Lane<A> {
             outbox: Slab::default(),
             coalescer: Some(Box::default()),
             exchange,
+            crew: None,
             expects_large: false,
             queue: IngressQueue::new(QueueConfig {
                 capacity_frames: QUEUED_FRAMES,
@@ -139,6 +144,7 @@ impl<A> Lane<A> {
             held: VecDeque::with_capacity(control::HELD),
             spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
             spare_out: Vec::with_capacity(OUT_BATCHES),
+            out_under_way: 0,
             icmp: IcmpLimiter::new(),
             path_news_at: Instant::default(),
             tun_drained: false,
@@ -166,18 +172,35 @@ impl<A> Lane<A> {
         Self::with(slabs, Some(Box::new(exchange)))
     }
 
-    /// Says that the lane has nothing to do and is about to sleep, and tells whether it may: other lanes may have given it
-    /// something. From then on they ring its bell when they do, until [`Self::awake`].
+    /// Lets other cores do the crypt phase of what is at home here, and this one that of theirs, as far as the strategy wants it.
+    /// The bell of the member wakes the same thread as that of the exchange.
+    pub fn join(&mut self, crew: Member<Batch<A>>) {
+        self.crew = Some(Box::new(crew));
+    }
+
+    /// Says that the lane has nothing to do and is about to sleep, and tells whether it may: other lanes and cores may have given
+    /// it something. From then on they ring its bell when they do, until [`Self::awake`].
     #[must_use]
-    pub fn may_sleep(&self) -> bool {
-        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(self.wants_readable()))
+    pub fn may_sleep(&mut self) -> bool {
+        let has_room = self.wants_readable();
+        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(has_room))
+            && self.crew.as_mut().is_none_or(|crew| crew.may_sleep())
     }
 
     /// Says that the lane is awake.
-    pub fn awake(&self) {
+    pub fn awake(&mut self) {
         if let Some(exchange) = &self.exchange {
             exchange.awake();
         }
+        if let Some(crew) = &mut self.crew {
+            crew.awake();
+        }
+    }
+
+    /// Batches that are at other cores, or wait for one that is.
+    #[must_use]
+    pub fn pending(&self) -> u32 {
+        self.crew.as_ref().map_or(0, |crew| crew.pending())
     }
 
     /// Tells whether the lane waits for the socket to become writable.
@@ -307,6 +330,75 @@ where
 
     fn send_udp(&mut self, batch: Batch<A>) {
         self.finish(batch);
+    }
+
+    fn bytes(&self, batch: &Batch<A>) -> u32 {
+        batch.bytes()
+    }
+
+    fn now(&self) -> u64 {
+        self.now.instant.as_nanos()
+    }
+
+    fn begin(&mut self, batch: &Batch<A>, direction: Direction) -> Option<Ticket> {
+        let peer = batch.peer()?.slot().get();
+        self.lane.crew.as_mut()?.begin(peer, direction, self.now.instant.as_nanos())
+    }
+
+    fn room(&self) -> u32 {
+        self.lane.crew.as_ref().map_or(0, |crew| crew.room())
+    }
+
+    fn is_head(&self, ticket: Ticket) -> bool {
+        self.lane.crew.as_ref().is_some_and(|crew| crew.is_head(ticket))
+    }
+
+    fn pending(&self) -> u32 {
+        self.lane.pending()
+    }
+
+    fn push(&mut self, to: CoreId, ticket: Ticket, batch: Batch<A>) -> Result<(), (Ticket, Batch<A>)> {
+        match &mut self.lane.crew {
+            Some(crew) => crew.push(to, ticket, batch),
+            None => Err((ticket, batch)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Ticket, Batch<A>)> {
+        self.lane.crew.as_mut()?.pop()
+    }
+
+    fn offer(&mut self, ticket: Ticket, batch: Batch<A>) -> Result<(), (Ticket, Batch<A>)> {
+        match &mut self.lane.crew {
+            Some(crew) => crew.offer(ticket, batch),
+            None => Err((ticket, batch)),
+        }
+    }
+
+    fn reclaim(&mut self) -> Option<(Ticket, Batch<A>)> {
+        self.lane.crew.as_mut()?.reclaim()
+    }
+
+    fn steal(&mut self) -> Option<(Ticket, Batch<A>)> {
+        self.lane.crew.as_mut()?.steal()
+    }
+
+    fn call(&mut self, helpers: u32) {
+        if let Some(crew) = &mut self.lane.crew {
+            crew.call(helpers);
+        }
+    }
+
+    fn complete(&mut self, ticket: Ticket, batch: Batch<A>) {
+        match &mut self.lane.crew {
+            Some(crew) => crew.complete(ticket, batch),
+            // There are no tickets without a crew.
+            None => self.finish(batch),
+        }
+    }
+
+    fn drain(&mut self) -> Option<(Direction, Batch<A>)> {
+        self.lane.crew.as_mut()?.drain()
     }
 
     fn poll_control(&mut self) -> bool {

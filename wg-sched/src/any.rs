@@ -1,9 +1,25 @@
-//! Any strategy, chosen at run time by its name.
+//! Any strategy, chosen at run time by its name, and changed while batches are under way.
+//!
+//! A strategy has no batches of its own: whatever is under way is in rings, steal slots and the order, where the next finds it. So
+//! a change needs no stop. Each core changes by itself, between two of its steps, and for a time cores run different ones:
+//!
+//! * every step begins with what is left: it sends what is done, crypts what was pushed to this core, and takes back what this core offered;
+//! * while a home has batches under way, new ones take tickets, whatever the strategy, and so do not overtake;
+//! * a thief may come late: a slot is taken once.
+//!
+//! Only strategies with a shared home ([`StrategyKind::shares_home`]) need all cores to change between the same steps.
 
+use alloc::vec::Vec;
+
+use crate::adaptive::Adaptive;
+use crate::emulated_inline::EmulatedInline;
 use crate::inline::Inline;
 use crate::io::CoreIo;
+use crate::locked::Locked;
+use crate::numa_pools::NumaPools;
+use crate::pipelined::Pipelined;
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
-use crate::topology::{CoreId, Limits, Plan, Topology};
+use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
 impl StrategyKind {
     /// Makes the strategy.
@@ -11,6 +27,14 @@ impl StrategyKind {
     pub const fn build(self) -> AnyStrategy {
         match self {
             Self::Inline => AnyStrategy::Inline(Inline::new()),
+            Self::Adaptive => AnyStrategy::Adaptive(Adaptive::new()),
+            Self::Pipelined => AnyStrategy::Pipelined(Pipelined::new()),
+            Self::PipelinedNoOverlap => AnyStrategy::Pipelined(Pipelined::without_overlap()),
+            Self::NumaPools => AnyStrategy::NumaPools(NumaPools::new()),
+            Self::NumaPoolsNoOverlap => AnyStrategy::NumaPools(NumaPools::without_overlap()),
+            Self::EmulatedInline => AnyStrategy::EmulatedInline(EmulatedInline::new()),
+            Self::LockedMutex => AnyStrategy::Locked(Locked::mutex()),
+            Self::LockedSpin => AnyStrategy::Locked(Locked::spin()),
         }
     }
 }
@@ -21,30 +45,80 @@ impl StrategyKind {
 pub enum AnyStrategy {
     /// See [`Inline`].
     Inline(Inline),
+    /// See [`Adaptive`].
+    Adaptive(Adaptive),
+    /// See [`Pipelined`].
+    Pipelined(Pipelined),
+    /// See [`NumaPools`].
+    NumaPools(NumaPools),
+    /// See [`EmulatedInline`].
+    EmulatedInline(EmulatedInline),
+    /// See [`Locked`].
+    Locked(Locked),
+}
+
+impl AnyStrategy {
+    /// Becomes the strategy of another kind, on the same core. The lanes of the plan are those of the one before, and its helpers
+    /// what [`Strategy::help`] of the new strategy says. It allocates, once.
+    pub fn switch(&mut self, kind: StrategyKind, plan: &Plan, core: CoreId) {
+        *self = kind.build();
+        self.place(plan, core);
+    }
 }
 
 impl Strategy for AnyStrategy {
     fn kind(&self) -> StrategyKind {
         match self {
             Self::Inline(strategy) => strategy.kind(),
+            Self::Adaptive(strategy) => strategy.kind(),
+            Self::Pipelined(strategy) => strategy.kind(),
+            Self::NumaPools(strategy) => strategy.kind(),
+            Self::EmulatedInline(strategy) => strategy.kind(),
+            Self::Locked(strategy) => strategy.kind(),
         }
     }
 
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
         match self {
             Self::Inline(strategy) => strategy.plan(topology, limits),
+            Self::Adaptive(strategy) => strategy.plan(topology, limits),
+            Self::Pipelined(strategy) => strategy.plan(topology, limits),
+            Self::NumaPools(strategy) => strategy.plan(topology, limits),
+            Self::EmulatedInline(strategy) => strategy.plan(topology, limits),
+            Self::Locked(strategy) => strategy.plan(topology, limits),
+        }
+    }
+
+    fn help(&self, topology: &Topology, lanes: &[Lane], limits: &Limits) -> Vec<Helper> {
+        match self {
+            Self::Inline(strategy) => strategy.help(topology, lanes, limits),
+            Self::Adaptive(strategy) => strategy.help(topology, lanes, limits),
+            Self::Pipelined(strategy) => strategy.help(topology, lanes, limits),
+            Self::NumaPools(strategy) => strategy.help(topology, lanes, limits),
+            Self::EmulatedInline(strategy) => strategy.help(topology, lanes, limits),
+            Self::Locked(strategy) => strategy.help(topology, lanes, limits),
         }
     }
 
     fn place(&mut self, plan: &Plan, core: CoreId) {
         match self {
             Self::Inline(strategy) => strategy.place(plan, core),
+            Self::Adaptive(strategy) => strategy.place(plan, core),
+            Self::Pipelined(strategy) => strategy.place(plan, core),
+            Self::NumaPools(strategy) => strategy.place(plan, core),
+            Self::EmulatedInline(strategy) => strategy.place(plan, core),
+            Self::Locked(strategy) => strategy.place(plan, core),
         }
     }
 
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         match self {
             Self::Inline(strategy) => strategy.step(core, budget, io),
+            Self::Adaptive(strategy) => strategy.step(core, budget, io),
+            Self::Pipelined(strategy) => strategy.step(core, budget, io),
+            Self::NumaPools(strategy) => strategy.step(core, budget, io),
+            Self::EmulatedInline(strategy) => strategy.step(core, budget, io),
+            Self::Locked(strategy) => strategy.step(core, budget, io),
         }
     }
 }

@@ -1,27 +1,19 @@
 //! Run to completion: a core takes a batch, opens or seals it, and sends it on, before it takes the next. Only small batches are
 //! taken a few at a time, as many as fill the lanes of the cipher.
 //!
-//! No lock, no ring, no hand-off; order is kept because there is only one at work. Each core has its own lane, and a
+//! No lock, no ring, no hand-off (but for what a strategy before it left under way); order is kept because there is only one at work. Each core has its own lane, and a
 //! peer lives on one lane. Data goes before control: while batches flow, one piece of control work is done in each round,
 //! so a flood of handshakes cannot starve the tunnel, nor the tunnel the handshakes (C115).
 //!
 //! From "WireGuard Inline" of the first paper, and variant 1 of MoonWire.
 
 use alloc::vec::Vec;
-use core::ops::AddAssign;
 
-use crate::io::{CoreIo, Stage};
+use crate::io::{CoreIo, Direction, Stage};
+use crate::placement;
+use crate::round::{own, pressed, settle, turn};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
-use crate::topology::{CoreId, Lane, LaneId, Limits, Plan, Topology};
-
-/// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
-const TURN: u32 = 4;
-/// Packets of those batches.
-const TURN_PACKETS: u32 = 64;
-/// Batches of one round, at most.
-const ROUND: usize = 16;
-/// Packets that are enough for a round.
-const FULL: u32 = 32;
+use crate::topology::{CoreId, Limits, Plan, Topology};
 
 /// The strategy; it has no state of its own.
 #[derive(Debug, Default)]
@@ -44,96 +36,29 @@ impl Strategy for Inline {
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
         let mut cores: Vec<CoreId> = topology.cores.iter().map(|core| core.id).collect();
         cores.sort_unstable();
-        cores.dedup();
-        cores.truncate(limits.lanes.max(1) as usize);
-        if cores.is_empty() {
-            cores.push(CoreId(0));
-        }
-        let lanes = (0..).zip(cores).map(|(lane, core)| Lane { id: LaneId(lane), core }).collect();
-        Plan { lanes, helpers: Vec::new() }
+        Plan { lanes: placement::lanes(cores, limits), helpers: Vec::new() }
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         let mut outcome = Outcome::default();
-        let mut packets = 0;
         loop {
-            let mut moved = Moved::default();
-            moved += turn(io, I::poll_udp, I::send_tun);
-            moved += turn(io, I::poll_tun, I::send_udp);
+            let mut moved = settle(io);
+            moved += turn(io, |io| own(io, Direction::In));
+            moved += turn(io, |io| own(io, Direction::Out));
             let control = u32::from(io.poll_control());
             io.charge(Stage::Control, control);
-            outcome.batches += moved.batches;
-            packets += moved.packets;
+            outcome.batches += moved;
             outcome.control += control;
-            if moved.batches == 0 && control == 0 {
+            if moved == 0 && control == 0 {
+                outcome.pressure = pressed(io);
                 return outcome;
             }
-            let spent = outcome.batches.max(outcome.control) >= budget.batches || packets >= budget.packets;
-            if spent {
+            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
                 outcome.more = true;
                 return outcome;
             }
         }
     }
-}
-
-/// What was moved.
-#[derive(Clone, Copy, Debug, Default)]
-struct Moved {
-    batches: u32,
-    packets: u32,
-}
-
-impl AddAssign for Moved {
-    fn add_assign(&mut self, more: Self) {
-        self.batches += more.batches;
-        self.packets = self.packets.saturating_add(more.packets);
-    }
-}
-
-/// Takes rounds of one direction until it was its turn.
-fn turn<I: CoreIo>(
-    io: &mut I,
-    poll: impl Fn(&mut I) -> Option<I::Batch>,
-    send: impl Fn(&mut I, I::Batch),
-) -> Moved {
-    let mut moved = Moved::default();
-    while moved.batches < TURN && moved.packets < TURN_PACKETS {
-        let more = round(io, &poll, &send);
-        if more.batches == 0 {
-            break;
-        }
-        moved += more;
-    }
-    moved
-}
-
-/// Takes batches of one direction up to a round's worth through all three phases.
-fn round<I: CoreIo>(
-    io: &mut I,
-    poll: impl Fn(&mut I) -> Option<I::Batch>,
-    send: impl Fn(&mut I, I::Batch),
-) -> Moved {
-    let mut batches = heapless::Vec::<I::Batch, ROUND>::new();
-    let mut packets = 0;
-    while packets < FULL && !batches.is_full() {
-        let Some(batch) = poll(io) else { break };
-        packets += io.packets(&batch);
-        let pushed = batches.push(batch);
-        debug_assert!(pushed.is_ok(), "there is room");
-    }
-    let count = u32::try_from(batches.len()).unwrap_or(u32::MAX);
-    if count == 0 {
-        return Moved::default();
-    }
-    io.charge(Stage::Receive, count);
-    io.crypt(&mut batches);
-    io.charge(Stage::Crypt, count);
-    for batch in batches {
-        send(io, batch);
-    }
-    io.charge(Stage::Send, count);
-    Moved { batches: count, packets }
 }
 
 #[cfg(test)]
@@ -144,7 +69,8 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::topology::Core;
+    use crate::round::{BATCHES, PACKETS};
+    use crate::topology::{Core, Lane, LaneId};
 
     /// Batches are numbers; every effect is written down.
     struct Script {
@@ -158,7 +84,13 @@ mod tests {
 
     impl Default for Script {
         fn default() -> Self {
-            Self { udp: VecDeque::new(), tun: VecDeque::new(), control: 0, packets: FULL, trace: Vec::new() }
+            Self {
+                udp: VecDeque::new(),
+                tun: VecDeque::new(),
+                control: 0,
+                packets: PACKETS,
+                trace: Vec::new(),
+            }
         }
     }
 
@@ -200,8 +132,8 @@ mod tests {
     #[test]
     fn every_batch_is_crypted_then_sent_in_order() {
         let mut script = Script { udp: (0..50).collect(), tun: (100..150).collect(), ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
-        assert_eq!(outcome, Outcome { batches: 100, control: 0, more: false });
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        assert_eq!(outcome, Outcome { batches: 100, control: 0, ..Outcome::default() });
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
         for pair in script.trace.chunks(2) {
@@ -213,7 +145,7 @@ mod tests {
     fn small_batches_share_a_crypt_phase_up_to_a_round() {
         let (udp, tun) = ((0..50).collect(), (100..150).collect());
         let mut script = Script { udp, tun, packets: 3, ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
         assert_eq!(outcome.batches, 100);
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
@@ -224,9 +156,9 @@ mod tests {
         assert_eq!(first, expected);
 
         let mut script = Script { udp: (0..50).collect(), packets: 1, ..Script::default() };
-        Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
+        Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
         let together = script.trace.iter().take_while(|(what, _)| *what == "crypt").count();
-        assert_eq!(together, ROUND);
+        assert_eq!(together, BATCHES);
     }
 
     #[test]
@@ -235,17 +167,7 @@ mod tests {
         Inline::new().step(CoreId(0), Budget::default(), &mut script);
         let order: Vec<u32> =
             script.trace.iter().filter(|(what, _)| *what != "crypt").map(|(_, batch)| *batch).collect();
-        assert_eq!(
-            order,
-            [0, 1, 100, 101, 2, 3, 102, 103, 4, 5, 104, 105, 6, 7, 106, 107],
-            "64 packets each"
-        );
-        // Of smaller batches four.
-        let mut script =
-            Script { udp: (0..8).collect(), tun: (100..108).collect(), packets: 1, ..Script::default() };
-        Inline::new().step(CoreId(0), Budget::default(), &mut script);
-        let sent_first = script.trace.iter().filter(|(what, _)| *what == "tun" || *what == "udp").take(9);
-        assert_eq!(sent_first.last(), Some(&("udp", 100)), "a round brings more than a turn's worth");
+        assert_eq!(order, [0, 1, 2, 3, 100, 101, 102, 103, 4, 5, 6, 7, 104, 105, 106, 107]);
     }
 
     #[test]
@@ -255,18 +177,15 @@ mod tests {
         let outcome = Inline::new().step(CoreId(0), Budget::default(), &mut script);
         assert_eq!((outcome.batches, outcome.control), (12, 10));
         let before_last_batch = script.trace.iter().take_while(|step| **step != ("tun", 11));
-        assert_eq!(before_last_batch.filter(|(what, _)| *what == "control").count(), 5);
+        assert_eq!(before_last_batch.filter(|(what, _)| *what == "control").count(), 2);
     }
 
     #[test]
     fn budget_ends_a_step_and_says_so() {
         let mut script = Script { udp: (0..1000).collect(), ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 10, packets: u32::MAX }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 10 }, &mut script);
         assert!(outcome.more && !outcome.idle());
-        assert_eq!(outcome.batches, 10);
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: 5 * FULL }, &mut script);
-        assert!(outcome.more);
-        assert_eq!(outcome.batches, 6, "whole turns");
+        assert_eq!(outcome.batches, 12, "whole turns");
         assert!(Inline::new().step(CoreId(0), Budget::default(), &mut Script::default()).idle());
     }
 

@@ -98,6 +98,12 @@ pub trait CoreIo {
         None
     }
 
+    /// How many tickets [`Self::begin`] would give now, whatever the peers and directions. A home whose batches are under way
+    /// polls no more than that, as it could not keep what it polled.
+    fn room(&self) -> u32 {
+        0
+    }
+
     /// Tells whether a ticket of this home is the first of its peer and direction that was not drained.
     fn is_head(&self, _ticket: Ticket) -> bool {
         false
@@ -136,6 +142,11 @@ pub trait CoreIo {
         None
     }
 
+    /// Takes back the newest of them.
+    fn reclaim_newest(&mut self) -> Option<(Ticket, Self::Batch)> {
+        self.reclaim()
+    }
+
     /// Takes a batch that another core offers, if the plan lets this one help it.
     fn steal(&mut self) -> Option<(Ticket, Self::Batch)> {
         None
@@ -163,6 +174,6 @@ pub trait CoreIo {
         true
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back, and rings the bell of a core that found it taken and sleeps.
     fn release(&mut self) {}
 }

@@ -4,24 +4,44 @@
 
 extern crate alloc;
 
+mod adaptive;
 mod any;
+#[cfg(feature = "test-util")]
+pub mod conformance;
+mod costs;
 mod crew;
+mod emulated_inline;
 mod executor;
 pub mod handoff;
 mod inline;
 #[cfg(test)]
 mod interleavings;
 mod io;
+mod locked;
+mod merge;
+mod numa_pools;
+mod pipelined;
+mod placement;
 mod platform;
+mod rebalance;
+mod round;
 mod strategy;
 mod sync;
 mod topology;
 
+pub use adaptive::Adaptive;
 pub use any::AnyStrategy;
+pub use costs::Costs;
 pub use crew::{Capacity, Crew, Homes, Member};
+pub use emulated_inline::EmulatedInline;
 pub use executor::{Ended, Executor, Idle, WorkerIo};
 pub use inline::Inline;
 pub use io::{CoreIo, Direction, Stage, Ticket};
+pub use locked::Locked;
+pub use merge::{CounterMerge, Span};
+pub use numa_pools::NumaPools;
+pub use pipelined::Pipelined;
 pub use platform::Platform;
+pub use rebalance::{LaneLoad, Move, PeerLoad, rebalance};
 pub use strategy::{Budget, Outcome, Strategy, StrategyKind, UnknownStrategy};
 pub use topology::{Core, CoreId, Helper, Lane, LaneId, Limits, NodeId, Plan, Topology};

@@ -1,9 +1,10 @@
 //! The seam between the datapath and the ways to spread it over cores.
 
+use alloc::vec::Vec;
 use core::str::FromStr;
 
 use crate::io::CoreIo;
-use crate::topology::{CoreId, Limits, Plan, Topology};
+use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
 /// How much a step may do before it returns to its executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct Outcome {
     pub control: u32,
     /// Whether the budget ended the step: there may be more to do, so do not sleep.
     pub more: bool,
+    /// Whether the core waits for another: batches under way, or a lock. Until its bell rings it need not look at its
+    /// sockets and its queue, so that what comes meanwhile pushes back on its sender.
+    pub pressure: bool,
 }
 
 impl Outcome {
@@ -51,6 +55,12 @@ pub trait Strategy {
     /// Places the lanes on the cores of a machine.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan;
 
+    /// Says who helps lanes that stand already: the helpers of [`Self::plan`], and those of a strategy that takes over from
+    /// another while traffic flows, when the lanes stay.
+    fn help(&self, _topology: &Topology, _lanes: &[Lane], _limits: &Limits) -> Vec<Helper> {
+        Vec::new()
+    }
+
     /// Takes its part in a plan, that of `core`. A strategy that moves nothing to other cores needs no plan.
     fn place(&mut self, _plan: &Plan, _core: CoreId) {}
 
@@ -65,18 +75,59 @@ pub enum StrategyKind {
     /// Each core runs its own batches to completion.
     #[default]
     Inline,
+    /// The same, and idle cores take crypt phases from busy ones.
+    Adaptive,
+    /// Homes receive and send, a pool of all cores crypts.
+    Pipelined,
+    /// The same, and a tunnel's crypt phase stays off the core that receives it.
+    PipelinedNoOverlap,
+    /// A pool for each node.
+    NumaPools,
+    /// The same, and a tunnel's crypt phase stays off the core that receives it.
+    NumaPoolsNoOverlap,
+    /// A pipeline on one core.
+    EmulatedInline,
+    /// Workers around a shared home, who sleep while another has its lock.
+    LockedMutex,
+    /// Workers around a shared home, who spin while another has its lock.
+    LockedSpin,
 }
 
 impl StrategyKind {
     /// All strategies.
-    pub const ALL: &'static [Self] = &[Self::Inline];
+    pub const ALL: &'static [Self] = &[
+        Self::Inline,
+        Self::Adaptive,
+        Self::Pipelined,
+        Self::PipelinedNoOverlap,
+        Self::NumaPools,
+        Self::NumaPoolsNoOverlap,
+        Self::EmulatedInline,
+        Self::LockedMutex,
+        Self::LockedSpin,
+    ];
 
     /// Returns the name it is selected by.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inline => "inline",
+            Self::Adaptive => "adaptive",
+            Self::Pipelined => "pipelined",
+            Self::PipelinedNoOverlap => "pipelined-no-overlap",
+            Self::NumaPools => "numa-pools",
+            Self::NumaPoolsNoOverlap => "numa-pools-no-overlap",
+            Self::EmulatedInline => "emulated-inline",
+            Self::LockedMutex => "locked-mutex",
+            Self::LockedSpin => "locked-spin",
         }
+    }
+
+    /// Tells whether several cores act for one home, under its lock. Such a strategy is taken up, and left, by all cores
+    /// between two steps of any of them: one without the lock would not see the others.
+    #[must_use]
+    pub const fn shares_home(self) -> bool {
+        matches!(self, Self::LockedMutex | Self::LockedSpin)
     }
 }
 
@@ -120,6 +171,7 @@ mod tests {
             assert_eq!(kind.to_string().parse(), Ok(*kind));
         }
         assert_eq!("in line".parse::<StrategyKind>(), Err(UnknownStrategy));
-        assert_eq!(UnknownStrategy.to_string(), "unknown strategy; known are: inline");
+        let known = UnknownStrategy.to_string();
+        assert!(known.starts_with("unknown strategy; known are: inline adaptive pipelined"), "{known}");
     }
 }

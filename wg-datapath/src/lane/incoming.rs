@@ -35,6 +35,11 @@ where
     pub(super) fn receive(&mut self) -> bool {
         self.refill_slots();
         let ready = self.lane.slots.iter().take_while(|slot| !slot.slab.is_empty()).count();
+        // Those that are under way elsewhere come back; what has no batch to go to waits in the socket.
+        let ready = ready.min(self.lane.spare_in.len());
+        if ready == 0 {
+            return false;
+        }
         let received = self.udp.recv(self.lane.slots.get_mut(..ready).unwrap_or_default());
         self.lane.cookies = match received {
             // There may be more behind as many as fit, and data among it.

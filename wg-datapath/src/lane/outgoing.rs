@@ -8,7 +8,7 @@ use rand_core::TryCryptoRng;
 use wg_proto::Instant;
 use wg_proto::dh::Dh;
 
-use super::{DRAIN, Lane, LaneIo};
+use super::{DRAIN, Lane, LaneIo, OUT_BATCHES};
 use crate::allowed_ips::PeerSlot;
 use crate::batch::OutBatch;
 use crate::batch_aead::BatchAead;
@@ -172,17 +172,24 @@ where
         });
     }
 
+    /// A batch to fill; none while as many as may be are under way.
+    fn empty_batch(&mut self) -> Option<Box<OutBatch<A>>> {
+        if self.lane.out_under_way >= OUT_BATCHES {
+            return None;
+        }
+        let slab = self.lane.slabs.take(SlabClass::Large)?;
+        self.lane.out_under_way += 1;
+        let mut batch = self.lane.spare_out.pop().unwrap_or_default();
+        batch.slab = slab;
+        Some(batch)
+    }
+
     /// The next packets of one peer, as many as it has in its turn and fit.
     pub(super) fn next_batch(&mut self) -> Option<Box<OutBatch<A>>> {
         if self.lane.queue.is_empty() {
             return None;
         }
-        let mut batch = self.lane.spare_out.pop().unwrap_or_default();
-        let Some(slab) = self.lane.slabs.take(SlabClass::Large) else {
-            self.lane.spare_out.push(batch);
-            return None;
-        };
-        batch.slab = slab;
+        let mut batch = self.empty_batch()?;
         while let Some(popped) = self.pop_for(&batch) {
             let Popped { mut frame, peer, flow, pushed_at } = popped;
             batch.peer = Some(frame.peer);
@@ -245,12 +252,7 @@ where
     /// Takes the staged packets of a peer that has a session, before anything newer is read.
     pub(super) fn flush_staged(&mut self) -> Option<Box<OutBatch<A>>> {
         while let Some(slot) = self.device.next_flush() {
-            let mut batch = self.lane.spare_out.pop().unwrap_or_default();
-            let Some(slab) = self.lane.slabs.take(SlabClass::Large) else {
-                self.lane.spare_out.push(batch);
-                return None;
-            };
-            batch.slab = slab;
+            let mut batch = self.empty_batch()?;
             match self.device.begin_flush(&mut batch, slot, self.now) {
                 Begun::Ready => {
                     if self.device.staged.len(slot) == 0 {
@@ -336,6 +338,7 @@ where
 
     pub(super) fn recycle_out(&mut self, mut batch: Box<OutBatch<A>>) {
         batch.recycle(|slab| self.lane.slabs.put(slab));
+        self.lane.out_under_way -= 1;
         if self.lane.spare_out.len() < self.lane.spare_out.capacity() {
             self.lane.spare_out.push(batch);
         }

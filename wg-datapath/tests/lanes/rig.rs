@@ -180,7 +180,7 @@ impl Rig {
             let all =
                 self.hub.members.iter_mut().chain(self.peers.iter_mut().flat_map(|peer| &mut peer.members));
             if !all.map(|member| member.step(now)).fold(false, |any, worked| any | worked) {
-                for member in &self.hub.members {
+                for member in &mut self.hub.members {
                     assert!(!member.device.has_work(), "work is left over");
                     assert!(member.lane.may_sleep(), "something waits in a ring");
                     member.lane.awake();

@@ -1,0 +1,217 @@
+//! Inline with crypto stealing: the home does all of its batches itself, unless there are more than it gets done and another core
+//! has nothing to do. With few tunnels it is a pipeline, with many it is [`crate::Inline`], and there is no mode in between to
+//! switch.
+//!
+//! ```text
+//!   home:   poll a round | more behind it? --no--> crypt, send: the path of Inline, without tickets
+//!                        `--yes: tickets; the rest is offered --> crypt the round, drain, take back what nobody took
+//!   thief:  nothing of its own to do --> steal a round, crypt, complete
+//! ```
+//!
+//! * The head of a stream is never offered: the home has it in hand, so what is sent next waits for nobody.
+//! * A thief takes one batch, or small ones up to a round, and then looks after its own again.
+//! * Helpers are woken only if the backlog is worth it ([`Costs`]).
+//! * What nobody takes the home does itself: oldest first, as that is what the order waits for. Where the head of the order is far
+//!   it takes the newest, and leaves the oldest, which thieves look at first, to them.
+//! * Offers that all come back say that nobody is idle. The home then goes without for a while, twice as long each time, so that
+//!   a machine with all cores busy pays next to nothing for asking.
+
+use alloc::vec::Vec;
+
+use crate::costs::Costs;
+use crate::io::{CoreIo, Direction, Stage};
+use crate::placement::{self, Overlap, Reach};
+use crate::round::{BATCHES, Round, complete, drain, gather, own, poll, pressed, ticket, turn, work};
+use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
+use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
+
+/// Batches that are offered in one go, at most.
+const OFFERS: u32 = 32;
+/// Batches under way from which on the head of the order is far.
+const FAR: u32 = 32;
+/// The longest rest is two to this many rounds.
+const MISSES: u32 = 5;
+
+/// The strategy: this core's helpers, and what it learned of them.
+#[derive(Debug)]
+pub struct Adaptive {
+    costs: Costs,
+    /// The cores that may help this one.
+    helpers: u32,
+    /// Batches that were offered since the last look at them, and did not come back.
+    offered: u32,
+    /// Whether offers were tried since.
+    tried: bool,
+    /// How often in a row nobody took any.
+    misses: u32,
+    /// Rounds to go without offers.
+    rest: u32,
+}
+
+impl Adaptive {
+    /// Makes the strategy, with the costs of the machine it was measured on.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::with_costs(Costs::REFERENCE)
+    }
+
+    /// Makes it with the costs of another.
+    #[must_use]
+    pub const fn with_costs(costs: Costs) -> Self {
+        Self { costs, helpers: 0, offered: 0, tried: false, misses: 0, rest: 0 }
+    }
+
+    /// Looks at how the last offers went, once nothing is under way.
+    fn learn(&mut self) {
+        if !core::mem::take(&mut self.tried) {
+            return;
+        }
+        if core::mem::take(&mut self.offered) > 0 {
+            self.misses = 0;
+        } else {
+            self.misses = (self.misses + 1).min(MISSES);
+            self.rest = 1 << self.misses;
+        }
+    }
+
+    /// Takes up to a round of one direction, and what stands behind it, and tells how many batches there were.
+    fn round<I: CoreIo>(&mut self, io: &mut I, direction: Direction) -> u32 {
+        if io.pending() > 0 {
+            return if self.helpers == 0 {
+                own(io, direction)
+            } else {
+                self.spread(io, direction, Round::new(), None)
+            };
+        }
+        self.learn();
+        if self.helpers == 0 || self.rest > 0 || io.room() as usize <= BATCHES {
+            self.rest = self.rest.saturating_sub(1);
+            return own(io, direction);
+        }
+        let mut batches = heapless::Vec::new();
+        let full = gather(io, direction, &mut batches);
+        let behind = if full { poll(io, direction) } else { None };
+        let Some(behind) = behind else { return complete(io, direction, batches) };
+        let mut round = Round::new();
+        for batch in batches {
+            if let Some((ticket, batch)) = ticket(io, batch, direction) {
+                round.add(io, ticket, batch);
+            }
+        }
+        self.spread(io, direction, round, Some(behind))
+    }
+
+    /// Offers what comes behind the batches of a round, then does the round.
+    fn spread<I: CoreIo>(
+        &mut self,
+        io: &mut I,
+        direction: Direction,
+        mut round: Round<I::Batch>,
+        mut behind: Option<I::Batch>,
+    ) -> u32 {
+        self.tried = true;
+        let (mut received, mut moved) = (round.len(), 0);
+        let (mut offered, mut packets, mut bytes) = (0, 0_u32, 0_u32);
+        while offered < OFFERS && (io.room() > 0 || behind.is_some()) {
+            let Some(batch) = behind.take().or_else(|| poll(io, direction)) else { break };
+            received += 1;
+            let Some((ticket, batch)) = ticket(io, batch, direction) else { continue };
+            let (more_packets, more_bytes) = (io.packets(&batch), io.bytes(&batch));
+            let kept = if io.is_head(ticket) { Err((ticket, batch)) } else { io.offer(ticket, batch) };
+            match kept {
+                Ok(()) => {
+                    offered += 1;
+                    packets = packets.saturating_add(more_packets);
+                    bytes = bytes.saturating_add(more_bytes);
+                }
+                Err((ticket, batch)) if round.is_full() => {
+                    moved += core::mem::replace(&mut round, Round::new()).finish(io);
+                    round.add(io, ticket, batch);
+                    break;
+                }
+                Err((ticket, batch)) => round.add(io, ticket, batch),
+            }
+        }
+        io.charge(Stage::Receive, received);
+        self.offered = self.offered.saturating_add(offered);
+        let worth = self.costs.helpers(packets, bytes).min(self.helpers);
+        if worth > 0 {
+            io.call(worth);
+        }
+        moved += round.finish(io);
+        drain(io);
+        moved + offered
+    }
+
+    /// Does what nobody took: all of it if nobody did last time, so that nothing is under way when it was done; else a
+    /// round, so that new offers follow before the thieves have none.
+    fn take_back<I: CoreIo>(&mut self, io: &mut I) -> u32 {
+        let mut moved = 0;
+        loop {
+            let far = io.pending() > FAR;
+            let back = work(io, if far { I::reclaim_newest } else { I::reclaim });
+            self.offered = self.offered.saturating_sub(back);
+            moved += back;
+            drain(io);
+            if back == 0 || self.misses == 0 {
+                return moved;
+            }
+        }
+    }
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for Adaptive {
+    fn kind(&self) -> StrategyKind {
+        StrategyKind::Adaptive
+    }
+
+    /// One lane for each core up to the limit, physical cores first.
+    fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
+        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
+        let lanes = placement::lanes(cores, limits);
+        let helpers = self.help(topology, &lanes, limits);
+        Plan { lanes, helpers }
+    }
+
+    /// The cores of a node help each other, those that share a cache first.
+    fn help(&self, topology: &Topology, lanes: &[Lane], limits: &Limits) -> Vec<Helper> {
+        placement::helpers(topology, lanes, limits, Reach::Node, Overlap::Avoided)
+    }
+
+    fn place(&mut self, plan: &Plan, core: CoreId) {
+        let helpers = plan.lane_on(core).map_or(0, |lane| plan.helpers_of(lane).count());
+        *self = Self { helpers: u32::try_from(helpers).unwrap_or(u32::MAX), ..Self::with_costs(self.costs) };
+    }
+
+    fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
+        let mut outcome = Outcome::default();
+        loop {
+            let mut moved = drain(io) + work(io, I::pop);
+            moved += self.take_back(io);
+            moved += turn(io, |io| self.round(io, Direction::In));
+            moved += turn(io, |io| self.round(io, Direction::Out));
+            let control = u32::from(io.poll_control());
+            io.charge(Stage::Control, control);
+            if moved == 0 && control == 0 {
+                // Nothing of its own to do.
+                moved = work(io, I::steal);
+            }
+            outcome.batches += moved;
+            outcome.control += control;
+            if moved == 0 && control == 0 {
+                outcome.pressure = pressed(io);
+                return outcome;
+            }
+            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+                outcome.more = true;
+                return outcome;
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Independent workers around one home, behind a lock: each takes batches under it, crypts them outside, and sends what is next
+//! in order under it again. For study, as the cautionary bar: past a few workers they wait for each other more than they work.
+//!
+//! Where there is a lock there is waiting, and the two kinds differ in how. A spinning worker tries for a while, and comes
+//! back at once; a worker that sleeps gives its core away until the lock's bell rings.
+//!
+//! Of variant 2 of MoonWire, and of the kernel's IPsec. A machine where only the lane's own core can read its sockets has
+//! one worker, and it never waits.
+
+use alloc::vec::Vec;
+
+use crate::io::{CoreIo, Direction, Stage};
+use crate::placement::{self, Overlap, Reach};
+use crate::round::{Round, drain, own, poll, pressed, ticket, turn, work};
+use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
+use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
+
+/// Times in a row that a spinning worker tries.
+const SPINS: u32 = 64;
+
+/// What a worker does while another has the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Sleep,
+    Spin,
+}
+
+/// The strategy.
+#[derive(Debug)]
+pub struct Locked {
+    wait: Wait,
+}
+
+impl Locked {
+    /// Makes the strategy with a lock that lets waiters sleep.
+    #[must_use]
+    pub const fn mutex() -> Self {
+        Self { wait: Wait::Sleep }
+    }
+
+    /// Makes it with a lock that waiters spin for.
+    #[must_use]
+    pub const fn spin() -> Self {
+        Self { wait: Wait::Spin }
+    }
+
+    fn acquire<I: CoreIo>(&self, io: &mut I) -> bool {
+        let tries = match self.wait {
+            Wait::Sleep => 1,
+            Wait::Spin => SPINS,
+        };
+        (0..tries).any(|_| io.try_acquire())
+    }
+
+    /// Takes a round out of the home, under the lock: first of what another strategy left there.
+    fn take<I: CoreIo>(io: &mut I, direction: Direction) -> Round<I::Batch> {
+        let mut round = Round::new();
+        while !round.is_full() {
+            let Some((ticket, batch)) = io.reclaim() else { break };
+            round.add(io, ticket, batch);
+        }
+        while !round.is_full() && io.room() > 0 {
+            let Some(batch) = poll(io, direction) else { break };
+            if let Some((ticket, batch)) = ticket(io, batch, direction) {
+                round.add(io, ticket, batch);
+            }
+        }
+        io.charge(Stage::Receive, round.len());
+        round
+    }
+
+    /// Takes one round through all phases, and tells how many batches there were; none if the lock was not to be had.
+    fn round<I: CoreIo>(&self, io: &mut I, direction: Direction) -> Option<u32> {
+        if !self.acquire(io) {
+            return None;
+        }
+        let mut moved = drain(io);
+        if io.room() == 0 && io.pending() == 0 {
+            // There are no tickets: nobody to share with.
+            moved += own(io, direction);
+            io.release();
+            return Some(moved);
+        }
+        let round = Self::take(io, direction);
+        io.release();
+        moved += round.len();
+        // Whoever gets the lock next sends it; if that is not this worker, its next turn looks again.
+        round.finish(io);
+        if moved > 0 && self.acquire(io) {
+            drain(io);
+            io.release();
+        }
+        Some(moved)
+    }
+}
+
+impl Strategy for Locked {
+    fn kind(&self) -> StrategyKind {
+        match self.wait {
+            Wait::Sleep => StrategyKind::LockedMutex,
+            Wait::Spin => StrategyKind::LockedSpin,
+        }
+    }
+
+    /// One lane that all cores work for.
+    fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
+        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
+        let lanes = placement::lanes(cores, &Limits { lanes: 1, ..*limits });
+        let helpers = self.help(topology, &lanes, limits);
+        Plan { lanes, helpers }
+    }
+
+    /// Each core without a lane works for one, in turn.
+    fn help(&self, topology: &Topology, lanes: &[Lane], limits: &Limits) -> Vec<Helper> {
+        let mut helpers = placement::helpers(topology, lanes, limits, Reach::Machine, Overlap::Avoided);
+        helpers.retain(|helper| lanes.iter().all(|lane| lane.core != helper.core));
+        for (helper, lane) in helpers.iter_mut().zip(lanes.iter().cycle()) {
+            helper.lanes.clear();
+            helper.lanes.push(lane.id);
+        }
+        helpers
+    }
+
+    fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
+        let mut outcome = Outcome::default();
+        loop {
+            // What another strategy left to this core.
+            let mut moved = work(io, I::pop);
+            let mut waits = false;
+            for direction in [Direction::In, Direction::Out] {
+                moved += turn(io, |io| {
+                    let round = self.round(io, direction);
+                    waits |= round.is_none();
+                    round.unwrap_or(0)
+                });
+            }
+            let control = u32::from(io.poll_control());
+            io.charge(Stage::Control, control);
+            outcome.batches += moved;
+            outcome.control += control;
+            if moved == 0 && control == 0 {
+                outcome.more = waits && self.wait == Wait::Spin;
+                outcome.pressure = !outcome.more && (waits || pressed(io));
+                return outcome;
+            }
+            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+                outcome.more = true;
+                return outcome;
+            }
+        }
+    }
+}

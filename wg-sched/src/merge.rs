@@ -1,0 +1,100 @@
+//! Counter split: one tunnel comes in over several receive cores, and its home puts it together again.
+//!
+//! The kernel spreads the datagrams by `counter >> 6`, so each lane has runs of counters, rising in themselves. The home takes
+//! the lowest it has. A gap before it may mean that a datagram was lost, or that another lane has it:
+//!
+//! ```text
+//!   lane 0:  0..63           192..255           next = 64
+//!   lane 1:            .                        empty; is its socket, too?
+//!   lane 2:        128..191                     yes: send 128..191    no: wait for lane 1, at most 0.5 ms
+//! ```
+//!
+//! A lane that has something cannot bring anything lower, and one whose socket is empty has nothing to wait for. So a lone
+//! lost datagram delays nobody but while a lane lags behind. What comes too late is passed on at once: the replay
+//! window decides about it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+/// The longest wait for a gap, in nanoseconds.
+const WAIT: u64 = 500_000;
+
+/// The counters of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: u64,
+    /// The last; not below the first.
+    pub last: u64,
+}
+
+/// Merges the lanes of one tunnel by counter.
+#[derive(Debug)]
+pub struct CounterMerge<T> {
+    lanes: Vec<VecDeque<(Span, T)>>,
+    /// The most that a lane holds.
+    depth: usize,
+    /// The counter that comes next.
+    next: u64,
+    /// Since when there is a gap.
+    gap: Option<u64>,
+}
+
+impl<T> CounterMerge<T> {
+    /// Makes it for so many lanes, with room for `depth` batches of each. Nothing allocates later.
+    #[must_use]
+    pub fn new(lanes: usize, depth: usize) -> Self {
+        let lanes = (0..lanes).map(|_| VecDeque::with_capacity(depth)).collect();
+        Self { lanes, depth, next: 0, gap: None }
+    }
+
+    /// Takes the next batch of a lane.
+    ///
+    /// # Errors
+    ///
+    /// The batch, if the lane is full or does not exist: then it is to stop reading.
+    pub fn push(&mut self, lane: usize, span: Span, batch: T) -> Result<(), T> {
+        match self.lanes.get_mut(lane) {
+            Some(queue) if queue.len() < self.depth => {
+                queue.push_back((span, batch));
+                Ok(())
+            }
+            _ => Err(batch),
+        }
+    }
+
+    /// Gives the batch that comes next, if it is there or not worth the wait. `comes` tells whether a lane's socket, or whatever is
+    /// on the way from it, holds more.
+    pub fn pop(&mut self, now: u64, comes: impl Fn(usize) -> bool) -> Option<T> {
+        let heads = self.lanes.iter().enumerate().filter_map(|(lane, queue)| Some((queue.front()?.0, lane)));
+        let Some((span, lane)) = heads.min_by_key(|(span, _)| span.first) else {
+            self.gap = None;
+            return None;
+        };
+        if span.first > self.next {
+            let lags = self.lanes.iter().enumerate().any(|(lane, queue)| queue.is_empty() && comes(lane));
+            let since = *self.gap.get_or_insert(now);
+            if lags && now.saturating_sub(since) < WAIT {
+                return None;
+            }
+        }
+        self.gap = None;
+        self.next = self.next.max(span.last.saturating_add(1));
+        self.lanes.get_mut(lane)?.pop_front().map(|(_, batch)| batch)
+    }
+
+    /// When a gap is given up, if nothing else comes before: then `pop` is to be called again.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        self.gap.map(|since| since.saturating_add(WAIT))
+    }
+
+    /// Batches that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

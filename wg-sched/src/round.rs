@@ -1,0 +1,196 @@
+//! A round: as many batches as fill the lanes of the cipher, crypted together; and the steps of the walk that strategies share.
+//!
+//! Every strategy's turn begins with [`drain`] and [`settle`], so that batches of the strategy it took over from find
+//! their way: what was pushed to this core, and what it offered, is crypted by it, and what is done is sent in order.
+
+use crate::io::{CoreIo, Direction, Stage, Ticket};
+
+/// Batches of one round, at most.
+pub(crate) const BATCHES: usize = 16;
+/// Packets that are enough for a round.
+pub(crate) const PACKETS: u32 = 32;
+/// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
+pub(crate) const TURN: u32 = 4;
+/// Packets that are drained in a row, before the core looks after its other duties: a drain never runs on for as long as others
+/// complete.
+const DRAIN: u32 = 64;
+
+/// A round of batches with tickets.
+#[derive(Debug)]
+pub(crate) struct Round<B> {
+    tickets: heapless::Vec<Ticket, BATCHES>,
+    batches: heapless::Vec<B, BATCHES>,
+    packets: u32,
+}
+
+impl<B> Round<B> {
+    pub(crate) const fn new() -> Self {
+        Self { tickets: heapless::Vec::new(), batches: heapless::Vec::new(), packets: 0 }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.packets >= PACKETS || self.batches.is_full()
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        count(self.batches.len())
+    }
+
+    /// Adds a batch to a round that is not full.
+    pub(crate) fn add<I: CoreIo<Batch = B>>(&mut self, io: &I, ticket: Ticket, batch: B) {
+        self.packets = self.packets.saturating_add(io.packets(&batch));
+        let added = self.tickets.push(ticket).is_ok() && self.batches.push(batch).is_ok();
+        debug_assert!(added, "there is room");
+    }
+
+    /// Crypts the batches and completes them, and tells how many there were.
+    pub(crate) fn finish<I: CoreIo<Batch = B>>(mut self, io: &mut I) -> u32 {
+        let count = self.len();
+        if count > 0 {
+            io.crypt(&mut self.batches);
+            io.charge(Stage::Crypt, count);
+            for (ticket, batch) in self.tickets.into_iter().zip(self.batches) {
+                io.complete(ticket, batch);
+            }
+        }
+        count
+    }
+}
+
+/// Takes the next batch of a direction.
+pub(crate) fn poll<I: CoreIo>(io: &mut I, direction: Direction) -> Option<I::Batch> {
+    match direction {
+        Direction::In => io.poll_udp(),
+        Direction::Out => io.poll_tun(),
+    }
+}
+
+fn send<I: CoreIo>(io: &mut I, direction: Direction, batch: I::Batch) {
+    match direction {
+        Direction::In => io.send_tun(batch),
+        Direction::Out => io.send_udp(batch),
+    }
+}
+
+/// Gives a batch its ticket, where [`CoreIo::room`] says that there is one. A home that says so and has none is wrong; its
+/// batch is sent all the same.
+pub(crate) fn ticket<I: CoreIo>(
+    io: &mut I,
+    mut batch: I::Batch,
+    direction: Direction,
+) -> Option<(Ticket, I::Batch)> {
+    if let Some(ticket) = io.begin(&batch, direction) {
+        return Some((ticket, batch));
+    }
+    debug_assert!(false, "room without a ticket");
+    io.crypt(core::slice::from_mut(&mut batch));
+    send(io, direction, batch);
+    None
+}
+
+/// Polls up to a round, and tells whether that filled it.
+pub(crate) fn gather<I: CoreIo>(
+    io: &mut I,
+    direction: Direction,
+    batches: &mut heapless::Vec<I::Batch, BATCHES>,
+) -> bool {
+    let mut packets = 0_u32;
+    while packets < PACKETS && !batches.is_full() {
+        let Some(batch) = poll(io, direction) else { return false };
+        packets = packets.saturating_add(io.packets(&batch));
+        let pushed = batches.push(batch);
+        debug_assert!(pushed.is_ok(), "there is room");
+    }
+    true
+}
+
+/// Crypts and sends batches that have no ticket, and tells how many there were.
+pub(crate) fn complete<I: CoreIo>(
+    io: &mut I,
+    direction: Direction,
+    mut batches: heapless::Vec<I::Batch, BATCHES>,
+) -> u32 {
+    let count = count(batches.len());
+    if count == 0 {
+        return 0;
+    }
+    io.charge(Stage::Receive, count);
+    io.crypt(&mut batches);
+    io.charge(Stage::Crypt, count);
+    for batch in batches {
+        send(io, direction, batch);
+    }
+    io.charge(Stage::Send, count);
+    count
+}
+
+/// Takes up to a round of one direction through all three phases here, and tells how many batches there were. While batches
+/// of this home are under way elsewhere they take tickets, so as not to overtake.
+pub(crate) fn own<I: CoreIo>(io: &mut I, direction: Direction) -> u32 {
+    if io.pending() == 0 {
+        let mut batches = heapless::Vec::new();
+        gather(io, direction, &mut batches);
+        return complete(io, direction, batches);
+    }
+    let mut round = Round::new();
+    while !round.is_full() && io.room() > 0 {
+        let Some(batch) = poll(io, direction) else { break };
+        if let Some((ticket, batch)) = ticket(io, batch, direction) {
+            round.add(io, ticket, batch);
+        }
+    }
+    io.charge(Stage::Receive, round.len());
+    let moved = round.finish(io);
+    drain(io);
+    moved
+}
+
+/// Takes rounds of one direction until it was its turn, and tells how many batches there were.
+pub(crate) fn turn<I: CoreIo>(io: &mut I, mut round: impl FnMut(&mut I) -> u32) -> u32 {
+    let mut moved = 0;
+    while moved < TURN {
+        match round(io) {
+            0 => break,
+            batches => moved += batches,
+        }
+    }
+    moved
+}
+
+/// Sends what is done and next in its order, and tells how many batches that were. It may leave some.
+pub(crate) fn drain<I: CoreIo>(io: &mut I) -> u32 {
+    let (mut moved, mut packets) = (0, 0_u32);
+    while packets < DRAIN {
+        let Some((direction, batch)) = io.drain() else { break };
+        packets = packets.saturating_add(io.packets(&batch).max(1));
+        send(io, direction, batch);
+        moved += 1;
+    }
+    io.charge(Stage::Send, moved);
+    moved
+}
+
+/// Crypts and completes up to a round of batches that have tickets, and tells how many there were.
+pub(crate) fn work<I: CoreIo>(io: &mut I, mut take: impl FnMut(&mut I) -> Option<(Ticket, I::Batch)>) -> u32 {
+    let mut round = Round::new();
+    while !round.is_full() {
+        let Some((ticket, batch)) = take(io) else { break };
+        round.add(io, ticket, batch);
+    }
+    round.finish(io)
+}
+
+/// Does what was left to this core: sends what is done, crypts what was pushed to it and what it offered. Tells how
+/// many batches it moved.
+pub(crate) fn settle<I: CoreIo>(io: &mut I) -> u32 {
+    drain(io) + work(io, I::pop) + work(io, I::reclaim)
+}
+
+/// Tells whether a home is to leave its sockets alone until something was drained.
+pub(crate) fn pressed<I: CoreIo>(io: &I) -> bool {
+    io.pending() > 0 && io.room() == 0
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

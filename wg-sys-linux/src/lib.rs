@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod affinity;
+mod alarm;
 pub mod clock;
 pub mod daemon;
 mod downgrade;
@@ -10,14 +11,17 @@ mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fault;
 mod ifname;
+pub mod memory_policy;
 mod netlink;
 mod offloads;
+mod park;
 pub mod poll;
 #[cfg(feature = "test-util")]
 pub mod probe;
 mod signals;
 pub mod slice;
 mod sockopt;
+pub mod topology;
 mod tun;
 mod uapi_socket;
 mod udp;
@@ -27,6 +31,7 @@ pub use downgrade::{Downgrade, Feature};
 pub use error::Error;
 pub use ifname::interface_index;
 pub use offloads::{Offloads, ParseOffloadsError};
+pub use park::{Parker, Woken};
 pub use poll::{Event, Events, Interest, Poller, Token};
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};

@@ -12,6 +12,7 @@ pub mod log;
 pub mod run;
 pub mod setup;
 mod sockets;
+pub mod topology;
 mod tunnel;
 pub mod uapi;
 mod wiped;

@@ -9,16 +9,18 @@ use core::time::Duration;
 use std::io;
 
 use wg_proto::Instant;
-use wg_sched::{Core, Limits as LaneLimits, Strategy, StrategyKind, Topology};
+use wg_sched::StrategyKind;
+use wg_sys_linux::topology::probe;
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
-    affinity, clock,
+    clock,
 };
 
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
 use crate::setup::Setup;
+use crate::topology;
 use crate::tunnel::{Tunnel, make_homes};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
@@ -84,14 +86,10 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     control.run(turns)
 }
 
-/// Finds a core for each lane; where there are more lanes than cores, they go round.
+/// Finds a core for each lane.
 fn place(strategy: StrategyKind, lanes: usize, pin: bool) -> Result<Placement, Error> {
-    let core = |number| Core::alone(number, 0);
-    let topology = Topology { cores: affinity::processors()?.into_iter().map(core).collect() };
-    let limits = LaneLimits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX), cores: 0 };
-    let planned = strategy.build().plan(&topology, &limits).lanes;
-    let cores = planned.iter().map(|lane| lane.core).cycle().take(lanes).collect();
-    Ok(Placement { strategy, cores, pin })
+    let plan = topology::plan(strategy, &probe()?, lanes);
+    Ok(Placement { strategy, cores: topology::cores(&plan, lanes), pin })
 }
 
 /// The control thread.

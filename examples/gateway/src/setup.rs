@@ -61,7 +61,7 @@ impl Setup {
         let mut queues = match inherited_fd(cli::TUN_FD)? {
             // One descriptor is one queue, and that is one lane.
             Some(fd) => vec![Tun::adopt_with(fd, cli.offload)?],
-            None => Tun::open_queues(cli.interface.as_str(), cli.lanes(), cli.offload)?,
+            None => Tun::open_queues(cli.interface.as_str(), cli.spread.lanes(), cli.offload)?,
         };
         let no_queue = || Error::new("open the TUN interface", io::ErrorKind::NotFound);
         let tun = queues.first_mut().ok_or_else(no_queue)?;
@@ -75,7 +75,7 @@ impl Setup {
             interface,
             queues,
             socket,
-            strategy: cli.strategy,
+            strategy: cli.spread.strategy,
             pin: cli.pin,
             offloads: cli.offload,
             configuration,

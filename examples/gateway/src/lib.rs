@@ -9,6 +9,7 @@ mod homes;
 pub mod key_log;
 mod lanes;
 pub mod log;
+mod offloads;
 pub mod run;
 pub mod setup;
 mod sockets;

@@ -19,6 +19,7 @@ use wg_sys_linux::{
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
+use crate::offloads::tried;
 use crate::setup::Setup;
 use crate::topology;
 use crate::tunnel::{Tunnel, make_homes};
@@ -54,7 +55,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         .events()?;
     let placement = place(strategy, queues.len(), pin)?;
     let bells = queues.iter().map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
-    let (mut tunnel, homes) = make_homes(queues, &bells, offloads)
+    let (mut tunnel, homes) = make_homes(queues, &bells, tried(offloads))
         .map_err(|error| Error::new("draw from the entropy source", error))?;
     let homes = Homes::new(homes.into_iter().zip(bells).collect());
     #[cfg(feature = "key-log")]
@@ -233,6 +234,8 @@ impl<'a> Control<'a> {
             tunnel.forget_stale_sources(|endpoint, mark| routes.is_stale(endpoint, mark));
         }
         self.requested = self.requested && self.server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
+        drop(tunnel);
+        self.tunnel.report_egresses();
         true
     }
 }

@@ -29,6 +29,7 @@ use wg_sched::CoreIo;
 
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 use crate::batch_aead::BatchAead;
+use crate::burst::BurstCap;
 use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
@@ -92,6 +93,8 @@ pub struct Lane<A> {
     ready_in: VecDeque<Box<InBatch<A>>>,
     /// Sealed, and not yet taken by the socket; in order.
     blocked: VecDeque<Box<OutBatch<A>>>,
+    /// How large a batch out may be.
+    burst: BurstCap,
     /// Control datagrams that the socket did not take.
     held: VecDeque<ControlDatagram>,
     spare_in: Vec<Box<InBatch<A>>>,
@@ -136,6 +139,7 @@ impl<A> Lane<A> {
             queued_large: 0,
             ready_in: VecDeque::with_capacity(RECV_SLOTS),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
+            burst: BurstCap::default(),
             held: VecDeque::with_capacity(control::HELD),
             spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
             spare_out: Vec::with_capacity(OUT_BATCHES),

@@ -15,28 +15,16 @@
 //!
 //! # Sleep
 //!
-//! Whoever gives something to a lane that sleeps rings its bell. No call is lost, and few are made:
-//!
-//! ```text
-//!   giver                                      sleeper
-//!   1. publish to the ring                     1. asleep = true
-//!   2. fence (SeqCst)                          2. fence (SeqCst)
-//!   3. asleep? then asleep = false, ring       3. rings empty? then sleep until the bell; else do not
-//! ```
-//!
-//! Of the two fences one is first. If it is the giver's, the sleeper sees what was published, and does not sleep. If it is
-//! the sleeper's, the giver sees that it is asleep, and rings; the bell keeps ringing until the sleeper has heard it, so that
-//! it may ring before the sleep begins. A sleeper that wakes for another reason says so, and a bell for which it was too late
-//! costs it one look. Whoever clears the flag rings, so that of several givers one does.
+//! Whoever gives something to a lane that sleeps rings its bell, as [`Doorbell`] says: no call is lost, and few are made.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use rtrb::{Consumer, Producer, RingBuffer};
+use wg_sched::handoff::Doorbell;
 
 use crate::device::{HANDOVERS, Handover};
 use crate::frame::OutFrame;
@@ -65,27 +53,10 @@ pub(crate) enum Note {
     NarrowPath(SocketAddr, u16),
 }
 
-/// The bell of a lane.
-struct Bell {
-    /// Written by the lane before and after it sleeps, and by whoever rings.
-    asleep: AtomicBool,
-    ring: Box<dyn Fn() + Send + Sync>,
-}
-
-impl Bell {
-    /// Rings if the lane may sleep. What it is to see is published.
-    fn ring_if_asleep(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
-            (self.ring)();
-        }
-    }
-}
-
 /// What a lane has to do with one other.
 struct Neighbour {
     home: HomeId,
-    bell: Arc<Bell>,
+    bell: Arc<Doorbell>,
     frames_out: Producer<OutFrame>,
     frames_in: Consumer<OutFrame>,
     notes_out: Producer<Note>,
@@ -102,24 +73,23 @@ struct Neighbour {
 /// The part of one lane in the exchange with the others.
 pub struct Exchange {
     home: HomeId,
-    bell: Arc<Bell>,
+    bell: Arc<Doorbell>,
     neighbours: Vec<Neighbour>,
     max_lent_bytes: usize,
 }
 
 impl Exchange {
-    /// Makes the parts of as many lanes as there are bells, in the order of their homes. A bell may be rung by any thread, and
-    /// wakes its lane also if it begins to sleep only afterwards.
+    /// Makes the parts of as many lanes as there are bells, in the order of their homes. The bell of a lane may be that of a
+    /// member of a [`Crew`](wg_sched::Crew), too.
     ///
     /// # Panics
     ///
     /// If there are more than [`HomeId::MOST`].
     #[must_use]
-    pub fn between(bells: Vec<Box<dyn Fn() + Send + Sync>>) -> Vec<Self> {
+    pub fn between(bells: Vec<Arc<Doorbell>>) -> Vec<Self> {
         assert!(bells.len() <= HomeId::MOST, "no more homes than there are numbers");
         let others = bells.len().saturating_sub(1).max(1);
         let max_lent_bytes = (LENT_BYTES / others).max(LEAST_LENT_BYTES);
-        let bells = bells.into_iter().map(|ring| Arc::new(Bell { asleep: AtomicBool::new(false), ring }));
         let mut parts: Vec<Self> = (0..)
             .zip(bells)
             .map(|(home, bell)| Self {
@@ -250,21 +220,15 @@ impl Exchange {
 
     /// Says that the lane is about to sleep, and tells whether it may. `has_room` tells whether it would take frames in.
     pub(crate) fn may_sleep(&self, has_room: bool) -> bool {
-        self.bell.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
         let waits = |neighbour: &Neighbour| {
             !neighbour.notes_in.is_empty() || (has_room && !neighbour.frames_in.is_empty())
         };
-        let may = !self.neighbours.iter().any(waits);
-        if !may {
-            self.awake();
-        }
-        may
+        self.bell.may_sleep(|| !self.neighbours.iter().any(waits))
     }
 
     /// Says that the lane is awake.
     pub(crate) fn awake(&self) {
-        self.bell.asleep.store(false, Ordering::Relaxed);
+        self.bell.awake();
     }
 
     fn neighbour(&mut self, home: HomeId) -> Option<&mut Neighbour> {

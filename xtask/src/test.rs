@@ -40,12 +40,13 @@ pub(crate) enum Outcome {
 type Stage = (&'static str, fn() -> Result<Outcome, String>);
 
 /// The stages in their order: the quick ones first.
-const STAGES: [Stage; 19] = [
+const STAGES: [Stage; 20] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("doc", doc),
     ("citations", citations::run),
     ("test", test),
+    ("loom", loom),
     ("doctest", doctest),
     ("benches", benches),
     ("features", features::run),
@@ -147,6 +148,17 @@ fn test() -> Result<Outcome, String> {
 
 fn doctest() -> Result<Outcome, String> {
     passed(&["test", "--workspace", "--doc"])
+}
+
+/// The parts that cores share, in every interleaving, with assertions. All crates are built with the flag, so in a directory of
+/// their own.
+fn loom() -> Result<Outcome, String> {
+    let mut test =
+        command(&["test", "--package", "wg-sched", "--profile", "soak", "--lib", "--", "interleavings"]);
+    test.env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", cargo::root().join("target/loom"))
+        .envs([("CARGO_PROFILE_SOAK_LTO", "off"), ("CARGO_PROFILE_SOAK_DEBUG", "0")]);
+    cargo::run(&mut test).map(|()| Outcome::Passed)
 }
 
 /// Each bench is built and runs once, without measuring.

@@ -4,11 +4,13 @@
 //! the device at its home has more than key and allowed IPs, and the others take no notice of the rest.
 
 use core::net::SocketAddr;
+use std::sync::Arc;
 
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{Config, ConfigError, Device, Exchange, IpPrefix, Lane, Now, PeerId};
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
+use wg_sched::handoff::Doorbell;
 use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
 
 use crate::home::Home;
@@ -61,12 +63,8 @@ pub(crate) fn make_homes(
     let count = queues.len();
     let members = u16::try_from(count).unwrap_or(u16::MAX);
     let steering = Steering::new(members, SysRng.try_next_u32()?);
-    let rings = bells
-        .iter()
-        .take(count)
-        .cloned()
-        .map(|bell| -> Box<dyn Fn() + Send + Sync> { Box::new(move || bell.wake()) });
-    let homes = queues.into_iter().zip(Exchange::between(rings.collect())).map(|(tun, exchange)| {
+    let bells = bells.iter().take(count).cloned().map(|bell| Arc::new(Doorbell::new(move || bell.wake())));
+    let homes = queues.into_iter().zip(Exchange::between(bells.collect())).map(|(tun, exchange)| {
         let home = exchange.home();
         // The MTU comes with the first event of the interface.
         let mut device = TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)?;

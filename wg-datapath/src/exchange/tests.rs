@@ -22,10 +22,10 @@ fn frames(all: u32) -> u32 {
 /// The parts of as many lanes, and what their bells ring.
 fn parts(lanes: usize) -> (Vec<Exchange>, Vec<Receiver<()>>) {
     let (rings, ears): (Vec<_>, Vec<_>) = (0..lanes).map(|_| sync_channel(1)).unzip();
-    let bells = rings.into_iter().map(|ring| -> Box<dyn Fn() + Send + Sync> {
-        Box::new(move || {
+    let bells = rings.into_iter().map(|ring| {
+        Arc::new(Doorbell::new(move || {
             let _ = ring.try_send(());
-        })
+        }))
     });
     (Exchange::between(bells.collect()), ears)
 }

@@ -10,6 +10,7 @@ use rand_core::SeedableRng;
 use wg_datapath::memory::MemoryTun;
 use wg_datapath::proto::aead::RingAead;
 use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
+use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
 use wg_datapath::{Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId};
 
@@ -75,10 +76,10 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(number: usize, lanes: usize, wire: &Wire, now: Now) -> Self {
         let rung: Vec<_> = (0..lanes).map(|_| Arc::new(AtomicUsize::new(0))).collect();
-        let bells = rung.iter().cloned().map(|rung| -> Box<dyn Fn() + Send + Sync> {
-            Box::new(move || {
+        let bells = rung.iter().cloned().map(|rung| {
+            Arc::new(Doorbell::new(move || {
                 rung.fetch_add(1, Ordering::Relaxed);
-            })
+            }))
         });
         let members = Exchange::between(bells.collect()).into_iter().enumerate().map(|(home, exchange)| {
             let rng = ChaCha20Rng::seed_from_u64((number * 100 + home) as u64);

@@ -2,10 +2,12 @@
 //! that was made ahead.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use wg_datapath::proto::aead::RingAead;
+use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::{Config, Device, DropReason, Exchange, IpPrefix, Lane};
 use wg_tally::allocator;
 
@@ -17,7 +19,7 @@ const PEERS: u16 = 6;
 
 /// The lanes of the hub, and then its peers.
 fn ends(wire: &Wire) -> Vec<End<RingAead>> {
-    let bells = (0..LANES).map(|_| -> Box<dyn Fn() + Send + Sync> { Box::new(|| {}) });
+    let bells = (0..LANES).map(|_| Arc::new(Doorbell::new(|| {})));
     let lanes = Exchange::between(bells.collect()).into_iter().enumerate().map(|(home, exchange)| {
         let rng = ChaCha20Rng::seed_from_u64(home as u64);
         let mut device = Device::new(Config::default(), rng).unwrap();

@@ -5,6 +5,7 @@
 pub mod affinity;
 mod alarm;
 pub mod clock;
+mod cores;
 pub mod daemon;
 mod downgrade;
 mod error;
@@ -27,6 +28,7 @@ mod uapi_socket;
 mod udp;
 mod waker;
 
+pub use cores::{Cores, Pinning};
 pub use downgrade::{Downgrade, Feature};
 pub use error::Error;
 pub use ifname::interface_index;

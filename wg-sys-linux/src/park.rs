@@ -1,14 +1,16 @@
-//! How a thread that polls no descriptors sleeps: until its bell is rung, or a deadline has come.
+//! How a thread sleeps that others wake: until its bell is rung, something it watches is ready, or a deadline has come.
 //!
 //! An eventfd, and no futex: the deadlines are of a clock that counts suspended time, see `alarm`. A ring is one system call,
 //! whether the thread sleeps or not; who rings often keeps a mark of who sleeps.
+
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use wg_proto::Instant;
 
 use crate::alarm::Alarm;
-use crate::{Error, Waker, clock};
+use crate::{Error, Poller, Waker, clock};
 
 /// Where one thread sleeps.
 ///
@@ -27,6 +29,8 @@ use crate::{Error, Waker, clock};
 pub struct Parker {
     bell: Waker,
     alarm: Alarm,
+    /// The set of descriptors that also wakes it.
+    watched: Option<OwnedFd>,
 }
 
 /// Why a thread is awake again.
@@ -34,6 +38,8 @@ pub struct Parker {
 pub enum Woken {
     /// Its bell was rung, once or more often, since it was last told so.
     Rung,
+    /// Something in the set that it watches is ready.
+    Ready,
     /// The deadline has come.
     Due,
 }
@@ -45,7 +51,7 @@ impl Parker {
     ///
     /// The process is out of descriptors.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { bell: Waker::new()?, alarm: Alarm::new()? })
+        Ok(Self { bell: Waker::new()?, alarm: Alarm::new()?, watched: None })
     }
 
     /// What wakes the thread. Clones of it may be rung from anywhere, also before it sleeps.
@@ -54,7 +60,24 @@ impl Parker {
         self.bell.clone()
     }
 
-    /// Sleeps until the bell is rung or `deadline` has come; without one, for as long as it takes.
+    /// Rings the bell.
+    pub fn wake(&self) {
+        self.bell.wake();
+    }
+
+    /// Watches the descriptors of a poller, those that it has and those it will have. They are for whoever has the poller to see to:
+    /// while one is ready, nobody sleeps here.
+    ///
+    /// # Errors
+    ///
+    /// The process is out of descriptors.
+    pub fn watch(&mut self, poller: &Poller) -> Result<(), Error> {
+        let watched = poller.as_fd().try_clone_to_owned().map_err(Error::during("watch an epoll set"))?;
+        self.watched = Some(watched);
+        Ok(())
+    }
+
+    /// Sleeps until the bell is rung, something watched is ready, or `deadline` has come; without one, for as long as it takes.
     ///
     /// # Errors
     ///
@@ -70,12 +93,15 @@ impl Parker {
             if deadline.is_some_and(|deadline| deadline <= clock::now()) {
                 return Ok(Woken::Due);
             }
-            let bell = PollFd::new(&self.bell, PollFlags::IN);
-            let polled = match deadline {
-                Some(_) => poll(&mut [bell, PollFd::new(&self.alarm, PollFlags::IN)], None),
-                None => poll(&mut [bell], None),
-            };
-            match polled {
+            // In place of what is not there, the bell once more.
+            let watched = self.watched.as_ref().map_or_else(|| self.bell.as_fd(), AsFd::as_fd);
+            let alarm = if deadline.is_some() { self.alarm.as_fd() } else { self.bell.as_fd() };
+            let mut fds =
+                [watched, self.bell.as_fd(), alarm].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            match poll(&mut fds, None) {
+                Ok(_) if self.watched.is_some() && !fds[0].revents().is_empty() => {
+                    return Ok(if self.bell.clear() { Woken::Rung } else { Woken::Ready });
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::new("wait for a bell", error)),
             }

@@ -7,7 +7,7 @@
 //! earlier than the one it is set for, so most waits make no extra system call.
 
 use core::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -214,6 +214,13 @@ impl Poller {
         self.alarm.set(deadline)?;
         self.alarm_at = Some(deadline);
         Ok(())
+    }
+}
+
+/// The set itself, to be polled: it is readable while anything in it is ready.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

@@ -185,6 +185,8 @@ pub struct OutBatch<A> {
     pub(crate) first_counter: u64,
     /// How many the socket has taken or refused.
     pub(crate) sent: usize,
+    /// The bytes of messages that it carries at most, but for the first, which may be longer; see `burst`.
+    pub(crate) cap: usize,
 }
 
 impl<A> Default for OutBatch<A> {
@@ -198,6 +200,7 @@ impl<A> Default for OutBatch<A> {
             key: None,
             first_counter: 0,
             sent: 0,
+            cap: usize::MAX,
         }
     }
 }
@@ -212,17 +215,23 @@ impl<A> OutBatch<A> {
     fn lay_out(&mut self, source: Source, mtu: usize) -> bool {
         let (start, len) = (self.end(), source.len as usize);
         let message = padded_len(len, mtu) + TRANSPORT_OVERHEAD;
-        if start + message > self.slab.len() || self.sources.is_full() {
+        if !self.has_room(start, message) {
             return false;
         }
         let (Ok(offset), Ok(message)) = (u32::try_from(start), u32::try_from(message)) else { return false };
         self.segments.push(Segment { offset, len: message }).is_ok() && self.sources.push(source).is_ok()
     }
 
+    /// Tells whether one more message has room. The first one may be longer than the cap.
+    fn has_room(&self, start: usize, message: usize) -> bool {
+        let end = start + message;
+        end <= self.slab.len() && (end <= self.cap || start == 0) && !self.sources.is_full()
+    }
+
     /// Tells whether the next packet of a frame fits.
     pub(crate) fn fits(&self, frame: &OutFrame, mtu: usize) -> bool {
         let message = padded_len(frame.segmenter().packet_len(frame.next()), mtu) + TRANSPORT_OVERHEAD;
-        self.end() + message <= self.slab.len() && !self.sources.is_full() && !self.frames.is_full()
+        self.has_room(self.end(), message) && !self.frames.is_full()
     }
 
     /// Takes as many packets of a frame as fit and tells how many that were. The frame itself is to be given to
@@ -331,7 +340,7 @@ impl<A> OutBatch<A> {
         }
         self.segments.clear();
         self.sources.clear();
-        (self.peer, self.key, self.first_counter, self.sent) = (None, None, 0, 0);
+        (self.peer, self.key, self.first_counter, self.sent, self.cap) = (None, None, 0, 0, usize::MAX);
     }
 }
 

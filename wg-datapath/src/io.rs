@@ -187,7 +187,8 @@ pub trait UdpIo {
 
     /// Bytes that the sockets hold and that have not left the machine; `None` if that is not known.
     ///
-    /// What is asked to bound a batch by the time it takes to leave, see `queue`.
+    /// What is asked to bound a batch by the time it takes to leave, and only while a send would block or did so not long ago:
+    /// once a millisecond at most.
     fn unsent(&self) -> Option<usize> {
         None
     }

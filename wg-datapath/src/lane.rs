@@ -25,10 +25,11 @@ use core::time::Duration;
 use rand_core::TryCryptoRng;
 use wg_proto::dh::Dh;
 use wg_proto::{Instant, PrivateKey};
-use wg_sched::{CoreId, CoreIo, Direction, Member, Ticket};
+use wg_sched::{CoreId, CoreIo, Direction, Member, Plan, Ticket};
 
 use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 use crate::batch_aead::BatchAead;
+use crate::burst::BurstCap;
 use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
@@ -94,6 +95,8 @@ pub struct Lane<A> {
     ready_in: VecDeque<Box<InBatch<A>>>,
     /// Sealed, and not yet taken by the socket; in order.
     blocked: VecDeque<Box<OutBatch<A>>>,
+    /// How large a batch out may be.
+    burst: BurstCap,
     /// Control datagrams that the socket did not take.
     held: VecDeque<ControlDatagram>,
     spare_in: Vec<Box<InBatch<A>>>,
@@ -141,6 +144,7 @@ impl<A> Lane<A> {
             queued_large: 0,
             ready_in: VecDeque::with_capacity(RECV_SLOTS),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
+            burst: BurstCap::default(),
             held: VecDeque::with_capacity(control::HELD),
             spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
             spare_out: Vec::with_capacity(OUT_BATCHES),
@@ -176,6 +180,13 @@ impl<A> Lane<A> {
     /// The bell of the member wakes the same thread as that of the exchange.
     pub fn join(&mut self, crew: Member<Batch<A>>) {
         self.crew = Some(Box::new(crew));
+    }
+
+    /// Takes up another plan of who helps whom; see [`Member::place`].
+    pub fn place(&mut self, plan: &Plan) {
+        if let Some(crew) = &mut self.crew {
+            crew.place(plan);
+        }
     }
 
     /// Says that the lane has nothing to do and is about to sleep, and tells whether it may: other lanes and cores may have given

@@ -7,6 +7,7 @@ extern crate alloc;
 mod allowed_ips;
 mod batch;
 mod batch_aead;
+mod burst;
 mod coalesce;
 mod deadlines;
 mod decap;

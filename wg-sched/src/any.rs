@@ -57,6 +57,12 @@ pub enum AnyStrategy {
     Locked(Locked),
 }
 
+impl Default for AnyStrategy {
+    fn default() -> Self {
+        StrategyKind::default().build()
+    }
+}
+
 impl AnyStrategy {
     /// Becomes the strategy of another kind, on the same core. The lanes of the plan are those of the one before, and its helpers
     /// what [`Strategy::help`] of the new strategy says. It allocates, once.

@@ -92,6 +92,10 @@ pub struct Member<B> {
     /// The bells of those who help this one, and whom to call first.
     helpers: Vec<Arc<Doorbell>>,
     next: usize,
+    /// The lanes of the plan, in the order of their homes.
+    lanes: Arc<[LaneId]>,
+    /// Who may help this one at all.
+    mates: Vec<(CoreId, Arc<Doorbell>)>,
 }
 
 /// A ring to another core.
@@ -127,6 +131,7 @@ impl<B> Crew<B> {
         let at = |core: CoreId| cores.binary_search(&core).unwrap_or(0);
         let number_of = |lane: LaneId| plan.lanes.iter().position(|other| other.id == lane);
 
+        let lane_ids: Arc<[LaneId]> = plan.lanes.iter().map(|lane| lane.id).collect();
         let mut orders = Vec::new();
         let homes: Arc<[Home<B>]> = plan
             .lanes
@@ -167,6 +172,8 @@ impl<B> Crew<B> {
                     helps: helps.map(number).collect(),
                     helpers: Vec::new(),
                     next: 0,
+                    lanes: Arc::clone(&lane_ids),
+                    mates: Vec::new(),
                 }
             })
             .collect();
@@ -179,6 +186,7 @@ impl<B> Crew<B> {
                 let (home, helper) = (at(lane.core), at(helper));
                 let bell = Arc::clone(&bells[helper]);
                 members[home].helpers.push(Arc::clone(&bell));
+                members[home].mates.push((cores[helper], Arc::clone(&bell)));
                 if capacity.ring > 0 {
                     let (producer, consumer) = ring(capacity.ring as usize);
                     members[home].outs.push(Out { core: cores[helper], bell, ring: producer });
@@ -211,6 +219,25 @@ fn number(index: usize) -> u32 {
 }
 
 impl<B> Member<B> {
+    /// Takes up another plan, whose lanes are those of the first, and whose helpers are among those of the first: who helps whom is
+    /// what it says. What is under way finds its home. It allocates.
+    pub fn place(&mut self, plan: &Plan) {
+        let own = plan.lane_on(self.core);
+        let number_of = |lane: LaneId| self.lanes.iter().position(|other| *other == lane);
+        let helped = plan.helpers.iter().filter(|helper| helper.core == self.core);
+        let helped = helped.flat_map(|helper| &helper.lanes).filter(|lane| Some(**lane) != own);
+        let helps: Vec<_> = helped
+            .filter_map(|lane| number_of(*lane))
+            .filter(|lane| *lane < self.homes.len())
+            .map(number)
+            .collect();
+        let bell_of = |core: CoreId| {
+            self.mates.iter().find(|(mate, _)| *mate == core).map(|(_, bell)| Arc::clone(bell))
+        };
+        let helpers = own.map_or_else(Vec::new, |lane| plan.helpers_of(lane).filter_map(bell_of).collect());
+        (self.helps, self.helpers, self.next) = (helps, helpers, 0);
+    }
+
     /// The core it belongs to.
     #[must_use]
     pub const fn core(&self) -> CoreId {

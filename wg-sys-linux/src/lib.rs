@@ -3,30 +3,37 @@
 #![deny(unsafe_code)]
 
 pub mod affinity;
+mod alarm;
 pub mod clock;
+mod cores;
 pub mod daemon;
 mod downgrade;
 mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fault;
 mod ifname;
+pub mod memory_policy;
 mod netlink;
 mod offloads;
+mod park;
 pub mod poll;
 #[cfg(feature = "test-util")]
 pub mod probe;
 mod signals;
 pub mod slice;
 mod sockopt;
+pub mod topology;
 mod tun;
 mod uapi_socket;
 mod udp;
 mod waker;
 
+pub use cores::{Cores, Pinning};
 pub use downgrade::{Downgrade, Feature};
 pub use error::Error;
 pub use ifname::interface_index;
 pub use offloads::{Offloads, ParseOffloadsError};
+pub use park::{Parker, Woken};
 pub use poll::{Event, Events, Interest, Poller, Token};
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};

@@ -3,23 +3,18 @@
 //! Level-triggered throughout: a loop with a budget stops before a socket is drained and must be told again. Ask for
 //! writability only while a send would block, or the loop spins.
 //!
-//! Deadlines go to a `CLOCK_BOOTTIME` timerfd rather than to the time-out of the wait, for two reasons: the time-out
-//! stands still while the machine sleeps, so that a keepalive would come late by as much, and it is rounded to
-//! milliseconds before Linux 5.11. The alarm is exact to the nanosecond on every kernel, and it is moved only when the
-//! next deadline is earlier than the one it is set for, so most waits make no extra system call.
+//! Deadlines go to an alarm rather than to the time-out of the wait, see `alarm`. It is moved only when the next deadline is
+//! earlier than the one it is set for, so most waits make no extra system call.
 
 use core::fmt;
-use core::time::Duration;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
 use wg_proto::Instant;
 
+use crate::alarm::Alarm;
 use crate::{Error, clock};
 
 /// The alarm's mark in the epoll set, out of reach of a [`Token`].
@@ -134,7 +129,7 @@ impl fmt::Debug for Events {
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
-    alarm: OwnedFd,
+    alarm: Alarm,
     /// What the alarm is set for; it may have rung since.
     alarm_at: Option<Instant>,
 }
@@ -147,8 +142,7 @@ impl Poller {
     /// The process is out of descriptors.
     pub fn new() -> Result<Self, Error> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(Error::during("make an epoll set"))?;
-        let alarm = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)
-            .map_err(Error::during("make a timer"))?;
+        let alarm = Alarm::new()?;
         epoll::add(&epoll, &alarm, epoll::EventData::new_u64(ALARM), epoll::EventFlags::IN)
             .map_err(Error::during("poll a timer"))?;
         Ok(Self { epoll, alarm, alarm_at: None })
@@ -206,8 +200,7 @@ impl Poller {
             Err(error) => return Err(Error::new("wait for events", error)),
         }
         if events.ready.iter().any(|event| event.data.u64() == ALARM) {
-            let mut rings = [0; 8];
-            let _ = rustix::io::read(&self.alarm, &mut rings);
+            self.alarm.clear();
             self.alarm_at = None;
         }
         Ok(())
@@ -218,16 +211,16 @@ impl Poller {
         if self.alarm_at.is_some_and(|at| at <= deadline) {
             return Ok(());
         }
-        // Zero would switch the timer off; the clock is past one nanosecond, so that rings at once.
-        let at = Duration::from_nanos(deadline.as_nanos().max(1));
-        let setting = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value: Timespec::try_from(at).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }),
-        };
-        timerfd_settime(&self.alarm, TimerfdTimerFlags::ABSTIME, &setting)
-            .map_err(Error::during("set a timer"))?;
+        self.alarm.set(deadline)?;
         self.alarm_at = Some(deadline);
         Ok(())
+    }
+}
+
+/// The set itself, to be polled: it is readable while anything in it is ready.
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 
@@ -237,6 +230,7 @@ fn data(token: Token) -> epoll::EventData {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 

@@ -66,6 +66,12 @@ impl UapiSocket {
         Self::bind_in(Path::new(DIRECTORY), interface)
     }
 
+    /// Where the socket of `interface` is, if there is one.
+    #[must_use]
+    pub fn path_of(interface: &str) -> PathBuf {
+        socket_path(Path::new(DIRECTORY), interface)
+    }
+
     /// Makes the socket of `interface` in another directory.
     ///
     /// # Errors

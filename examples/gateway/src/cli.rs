@@ -1,4 +1,10 @@
-//! How the program is called: `wg-gateway [-f|--foreground] [--config FILE] [--threads N] [--pin] [--nice N] [--offload NAME=off,..] IFNAME`, and the environment it looks at (U1, U2, U5).
+//! How the program is called, and the environment it looks at (U1, U2, U5):
+//!
+//! ```text
+//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--pin] [--nice N] [--offload NAME=off,..] IFNAME
+//! wg-gateway topology [--strategy NAME] [--threads N]
+//! wg-gateway ctl strategy NAME IFNAME
+//! ```
 
 use core::fmt;
 use core::num::NonZero;
@@ -7,7 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::thread;
 
-use clap::Parser;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use wg_sched::StrategyKind;
 use wg_sys_linux::Offloads;
 
@@ -31,6 +37,92 @@ const DEFAULT_MOST_LANES: usize = 8;
 /// In the kernel, packets go before all programs; here, at least before the ordinary ones, which wait for them.
 const DEFAULT_NICE: i32 = -15;
 
+// What is printed instead. As documentation this would become that of the program.
+#[derive(Clone, Debug, Subcommand)]
+enum Print {
+    /// Prints which processor would do what, and why.
+    Topology(Spread),
+    /// Has a gateway that runs do something.
+    Ctl {
+        #[command(subcommand)]
+        what: Ctl,
+    },
+}
+
+/// What a gateway that runs is to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Ctl {
+    /// Spreads the work over its threads in another way, without losing a packet.
+    Strategy {
+        /// The strategy.
+        #[arg(value_name = "NAME")]
+        name: StrategyKind,
+        /// The interface.
+        #[arg(value_name = "IFNAME")]
+        interface: InterfaceName,
+    },
+}
+
+/// What the program is to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Be a gateway.
+    Run(Cli),
+    /// Print which processor would do what.
+    Topology(Spread),
+    /// Tell a gateway that runs.
+    Ctl(Ctl),
+}
+
+impl Command {
+    /// Reads the arguments, the first of which is the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// What to print instead, which may also be the answer to `--help` or `--version`; see [`exit_code`].
+    pub fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = Self::definition();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        if matches.subcommand_name().is_none() {
+            return Cli::from_arg_matches(&matches)
+                .map(Self::Run)
+                .map_err(|error| error.format(&mut command));
+        }
+        match Print::from_arg_matches(&matches).map_err(|error| error.format(&mut command))? {
+            Print::Topology(spread) => Ok(Self::Topology(spread)),
+            Print::Ctl { what } => Ok(Self::Ctl(what)),
+        }
+    }
+
+    /// All arguments. An interface may be called as a command is if an option, or `--`, stands before it.
+    fn definition() -> clap::Command {
+        Print::augment_subcommands(Cli::command())
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .disable_help_subcommand(true)
+    }
+}
+
+/// How the work is spread over cores.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Spread {
+    /// Chooses how the work is spread over cores.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub strategy: StrategyKind,
+    /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: half as many as there are
+    /// processors for the program, up to 8; 1 with WG_TUN_FD, which is one queue].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
+    pub threads: Option<u16>,
+    /// Gives queue and sockets only to so many of these threads [default: all of them]; the others help with the cipher, if the
+    /// strategy has use for them.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
+    pub lanes: Option<u16>,
+}
+
 /// A WireGuard TUN gateway: makes an interface that `wg` and `wg-quick` configure.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -46,13 +138,9 @@ pub struct Cli {
     /// Stays in the foreground instead of becoming a daemon.
     #[arg(short, long)]
     pub foreground: bool,
-    /// Chooses how the work is spread over cores.
-    #[arg(long, value_name = "NAME", default_value_t)]
-    pub strategy: StrategyKind,
-    /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: half as many as there are
-    /// processors for the program, up to 8; 1 with WG_TUN_FD, which is one queue].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
-    pub threads: Option<u16>,
+    #[expect(missing_docs, reason = "the help of the program would show it")]
+    #[command(flatten)]
+    pub spread: Spread,
     /// Keeps each of these threads on one processor.
     #[arg(long)]
     pub pin: bool,
@@ -71,30 +159,23 @@ pub struct Cli {
     pub interface: InterfaceName,
 }
 
-impl Cli {
-    /// Reads the arguments, the first of which is the name of the program.
-    ///
-    /// # Errors
-    ///
-    /// What to print instead, which may also be the answer to `--help` or `--version`; see [`exit_code`].
-    pub fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        Self::try_parse_from(arguments)
-    }
-
-    /// How many lanes there are to be.
+impl Spread {
+    /// How many of the threads have a lane.
     #[must_use]
     pub fn lanes(&self) -> usize {
+        self.lanes.map_or_else(|| self.threads(), |lanes| usize::from(lanes).min(self.threads()))
+    }
+
+    /// How many threads there are to be.
+    #[must_use]
+    pub fn threads(&self) -> usize {
         let half =
             || thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2).min(DEFAULT_MOST_LANES);
         self.threads.map_or_else(half, usize::from)
     }
 }
 
-/// The exit code that goes with what [`Cli::read`] has to say: 0 for an answer, 1 for a mistake (U1).
+/// The exit code that goes with what [`Command::read`] has to say: 0 for an answer, 1 for a mistake (U1).
 #[must_use]
 pub fn exit_code(error: &clap::Error) -> u8 {
     u8::from(error.use_stderr())
@@ -167,8 +248,36 @@ impl FromStr for InterfaceName {
 mod tests {
     use super::*;
 
+    fn command(arguments: &[&str]) -> Result<Command, clap::Error> {
+        Command::read([&["wg-gateway"], arguments].concat())
+    }
+
     fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
-        Cli::read([&["wg-gateway"], arguments].concat())
+        command(arguments).map(|command| match command {
+            Command::Run(cli) => cli,
+            Command::Topology(_) => panic!("{arguments:?} print the topology"),
+        })
+    }
+
+    #[test]
+    fn topology_is_printed_when_its_name_comes_first_and_is_an_interface_elsewhere() {
+        let printed = |arguments: &[&str]| match command(arguments).unwrap() {
+            Command::Topology(spread) => Some(spread),
+            Command::Run(_) => None,
+        };
+        assert_eq!(printed(&["topology"]).unwrap().strategy, StrategyKind::default());
+        let spread = printed(&["topology", "--strategy", "inline", "--threads", "7"]).unwrap();
+        assert_eq!((spread.strategy, spread.lanes()), (StrategyKind::Inline, 7));
+        for arguments in [["-f", "topology"], ["--", "topology"], ["--pin", "topology"]] {
+            assert_eq!(read(&arguments).unwrap().interface.as_str(), "topology");
+        }
+        for name in ["topolog", "topologyx", "help"] {
+            assert_eq!(read(&[name]).unwrap().interface.as_str(), name);
+        }
+        for arguments in [&["topology", "wg0"][..], &["topology", "-f"], &["topology", "--threads", "0"]] {
+            assert_eq!(exit_code(&command(arguments).unwrap_err()), 1, "{arguments:?}");
+        }
+        assert_eq!(exit_code(&command(&["topology", "--help"]).unwrap_err()), 0);
     }
 
     #[test]
@@ -205,8 +314,8 @@ mod tests {
 
     #[test]
     fn the_strategy_is_chosen_by_name() {
-        assert_eq!(read(&["wg0"]).unwrap().strategy, StrategyKind::Inline);
-        assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().strategy, StrategyKind::Inline);
+        assert_eq!(read(&["wg0"]).unwrap().spread.strategy, StrategyKind::Inline);
+        assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().spread.strategy, StrategyKind::Inline);
         let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
         assert!(message.contains("inline"), "{message}");
     }
@@ -214,9 +323,9 @@ mod tests {
     #[test]
     fn lanes_are_half_as_many_as_processors_unless_told_otherwise() {
         let available = thread::available_parallelism().unwrap().get();
-        assert_eq!(read(&["wg0"]).unwrap().lanes(), available.div_ceil(2).min(8));
+        assert_eq!(read(&["wg0"]).unwrap().spread.lanes(), available.div_ceil(2).min(8));
         for (number, lanes) in [("1", 1), ("3", 3), ("256", 256)] {
-            assert_eq!(read(&["--threads", number, "wg0"]).unwrap().lanes(), lanes);
+            assert_eq!(read(&["--threads", number, "wg0"]).unwrap().spread.lanes(), lanes);
         }
         for number in ["0", "257", "-1", "x", ""] {
             assert_eq!(exit_code(&read(&["--threads", number, "wg0"]).unwrap_err()), 1, "{number}");
@@ -269,7 +378,6 @@ mod tests {
 
     #[test]
     fn the_command_is_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        Command::definition().debug_assert();
     }
 }

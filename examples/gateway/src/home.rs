@@ -2,7 +2,7 @@
 
 use wg_datapath::{Lane, LaneIo};
 use wg_proto::Instant;
-use wg_sched::{AnyStrategy, Budget, CoreId, Strategy};
+use wg_sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
 use wg_sys_linux::{Error, Event, Interest, Poller, Token, Tun};
 
 use crate::lanes::Placement;
@@ -15,7 +15,7 @@ pub(crate) const TUN: Token = Token::new(0);
 pub(crate) const UDP: Token = Token::new(1);
 
 /// What is moved between two readings of the clock, and two looks at what is ready: a fraction of a millisecond's worth.
-const BUDGET: Budget = Budget { batches: 16, packets: 128 };
+pub(crate) const BUDGET: Budget = Budget { batches: 16, packets: 128 };
 
 /// A device with its lane and edges. Where there are several, each is the home of some of the peers.
 #[derive(Debug)]
@@ -57,7 +57,10 @@ impl Home {
 #[derive(Debug)]
 pub(crate) struct Turns {
     strategy: AnyStrategy,
+    /// The number of the thread, see [`Placement`].
     core: CoreId,
+    /// Whether the strategy has its part in a plan.
+    placed: bool,
     /// What the poller is asked for of the TUN.
     reads_tun: bool,
 }
@@ -72,7 +75,19 @@ impl Turns {
     ) -> Result<Self, Error> {
         poller.add(&home.tun, TUN, Interest::Readable)?;
         placement.settle(lane);
-        Ok(Self { strategy: placement.strategy.build(), core: placement.core(lane), reads_tun: true })
+        let core = CoreId(u32::try_from(lane).unwrap_or(u32::MAX));
+        Ok(Self { strategy: AnyStrategy::default(), core, placed: false, reads_tun: true })
+    }
+
+    /// Spreads the work as it is to be spread now.
+    pub(crate) fn follow(&mut self, kind: StrategyKind, placement: &Placement, home: &mut Home) {
+        if self.placed && self.strategy.kind() == kind {
+            return;
+        }
+        let plan = placement.plan(kind);
+        home.lane.place(&plan);
+        self.strategy.switch(kind, &plan, self.core);
+        self.placed = true;
     }
 
     /// Takes a turn, brings the poller up to date, and tells when the next is due.

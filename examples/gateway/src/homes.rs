@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use wg_sched::StrategyKind;
 use wg_sys_linux::Waker;
 
 use crate::home::Home;
@@ -23,7 +24,7 @@ use crate::home::Home;
 #[derive(Debug)]
 pub(crate) struct Homes<H = Home> {
     homes: Vec<Mutex<H>>,
-    /// What wakes the thread of each.
+    /// What wakes the thread of each, then those of the helpers.
     bells: Vec<Waker>,
     /// Held by the control thread as long as it wants or has the homes.
     gate: Mutex<()>,
@@ -31,6 +32,8 @@ pub(crate) struct Homes<H = Home> {
     wanted: AtomicBool,
     /// How many wait at the gate, or have not got their home since.
     waiting: AtomicUsize,
+    /// How the work is spread, by number; written by the control thread, read by the others once a turn.
+    strategy: AtomicUsize,
     /// Set once, by whoever ends; read by all others once a turn, after their bell rang.
     ending: AtomicBool,
 }
@@ -44,25 +47,36 @@ pub(crate) struct AllHomes<'a, H = Home> {
 }
 
 impl<H> Homes<H> {
-    /// Shares homes, each with what wakes its thread.
-    pub(crate) fn new(homes: Vec<(H, Waker)>) -> Self {
-        let (homes, bells): (Vec<_>, Vec<_>) =
-            homes.into_iter().map(|(home, bell)| (Mutex::new(home), bell)).unzip();
+    /// Shares homes, with what wakes the thread of each; there may be more bells, for threads that help.
+    pub(crate) fn new(homes: Vec<H>, bells: Vec<Waker>) -> Self {
         Self {
-            homes,
+            homes: homes.into_iter().map(Mutex::new).collect(),
             bells,
             gate: Mutex::new(()),
             wanted: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            strategy: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
         }
+    }
+
+    /// How the work is to be spread.
+    pub(crate) fn strategy(&self) -> StrategyKind {
+        StrategyKind::ALL.get(self.strategy.load(Ordering::Relaxed)).copied().unwrap_or_default()
+    }
+
+    /// Has the work spread so from the next turn of each thread on.
+    pub(crate) fn set_strategy(&self, kind: StrategyKind) {
+        let number = StrategyKind::ALL.iter().position(|other| *other == kind).unwrap_or_default();
+        self.strategy.store(number, Ordering::Relaxed);
+        self.bells.iter().for_each(Waker::wake);
     }
 
     pub(crate) const fn count(&self) -> usize {
         self.homes.len()
     }
 
-    /// What wakes the thread of a home.
+    /// What wakes a thread.
     pub(crate) fn bell(&self, at: usize) -> Option<&Waker> {
         self.bells.get(at)
     }
@@ -102,12 +116,19 @@ impl<H> Homes<H> {
     }
 }
 
+impl<H> AllHomes<'_, H> {
+    /// See [`Homes::set_strategy`].
+    pub(crate) fn set_strategy(&self, kind: StrategyKind) {
+        self.shared.set_strategy(kind);
+    }
+}
+
 impl<H> Drop for AllHomes<'_, H> {
     fn drop(&mut self) {
         self.shared.wanted.store(false, Ordering::Relaxed);
         self.homes.clear();
         // Whatever was configured may be something to do for any of them. One alone is of this thread, which is awake.
-        if self.shared.count() > 1 {
+        if self.shared.bells.len() > 1 {
             self.shared.bells.iter().for_each(Waker::wake);
         }
     }
@@ -121,7 +142,7 @@ mod tests {
 
     /// Each home is the number of times it was configured.
     fn homes(count: usize) -> Homes<u64> {
-        Homes::new((0..count).map(|_| (0, Waker::new().unwrap())).collect())
+        Homes::new(vec![0; count], (0..count).map(|_| Waker::new().unwrap()).collect())
     }
 
     #[test]

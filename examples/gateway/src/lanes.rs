@@ -1,58 +1,121 @@
 //! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets.
 
 use core::time::Duration;
+use std::collections::HashSet;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::thread;
 
-use wg_sched::{CoreId, StrategyKind};
+use wg_datapath::{Batch, HelperIo};
+use wg_sched::handoff::Doorbell;
+use wg_sched::{
+    Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, Plan,
+    Strategy as _, StrategyKind, Topology,
+};
 use wg_sys_linux::{Error, Events, Interest, Poller, Token, Waker, affinity, clock, slice};
 
-use crate::home::{Next, TUN, Turns};
+use crate::home::{BUDGET, Next, TUN, Turns};
 use crate::homes::Homes;
+use crate::topology;
+use crate::tunnel::TunnelAead;
 
 const BELL: Token = Token::new(2);
 /// How long a thread that moves packets has its turn where others want the processor, too: the shortest there is.
 const SHORT_TURN: Duration = Duration::from_micros(100);
+/// Batches of a home that may be under way. It has no more of them than about this many.
+const PLACES: u32 = 96;
 
-/// How the threads are to run.
+/// How the threads are to run. They have numbers, lanes before helpers, and the crew and the strategies know them by these, as if
+/// each were a core; so there may be more of them than processors.
 #[derive(Clone, Debug)]
 pub(crate) struct Placement {
-    pub(crate) strategy: StrategyKind,
-    /// The core of each lane.
-    pub(crate) cores: Vec<CoreId>,
-    /// Whether its thread may run there only.
-    pub(crate) pin: bool,
-    /// The niceness of its thread.
-    pub(crate) nice: i32,
+    /// The processor of each thread.
+    processors: Vec<CoreId>,
+    /// The threads, and how they stand to each other.
+    threads: Topology,
+    lanes: Vec<Lane>,
+    /// Whether a thread may run on its processor only.
+    pin: bool,
+    /// The niceness of the threads.
+    nice: i32,
 }
 
 impl Placement {
-    /// The core of a lane.
-    pub(crate) fn core(&self, lane: usize) -> CoreId {
-        self.cores.get(lane).copied().unwrap_or(CoreId(0))
+    /// Gives each of so many threads a processor, where they are more than those in turn; the first of them have lanes.
+    pub(crate) fn new(
+        strategy: StrategyKind,
+        machine: &Topology,
+        lanes: usize,
+        threads: usize,
+        (pin, nice): (bool, i32),
+    ) -> Self {
+        let plan = topology::plan(strategy, machine, lanes);
+        let planned = plan.lanes.iter().map(|lane| lane.core).take(lanes);
+        let mut order: Vec<_> = planned.chain(plan.helpers.iter().map(|helper| helper.core)).collect();
+        order.extend(machine.cores.iter().map(|core| core.id));
+        let mut seen = HashSet::new();
+        order.retain(|core| seen.insert(*core));
+        let processors: Vec<_> = order.iter().copied().cycle().take(threads).collect();
+        let core = |(number, processor): (u32, &CoreId)| {
+            let found = machine.cores.iter().find(|core| core.id == *processor);
+            Core { id: CoreId(number), ..found.copied().unwrap_or(Core::alone(0, 0)) }
+        };
+        let cores = (0..).zip(&processors).map(core).collect();
+        let lanes =
+            (0..).take(lanes).map(|number| Lane { id: LaneId(number), core: CoreId(number) }).collect();
+        Self { processors, threads: Topology { cores }, lanes, pin, nice }
     }
 
-    /// Lets the calling thread move packets: soon when there are some, and on the core of a lane if that is wanted.
-    pub(crate) fn settle(&self, lane: usize) {
+    /// How many threads there are.
+    pub(crate) const fn threads(&self) -> usize {
+        self.processors.len()
+    }
+
+    /// Who helps whom by a strategy.
+    pub(crate) fn plan(&self, kind: StrategyKind) -> Plan {
+        let count = |len| u32::try_from(len).unwrap_or(u32::MAX);
+        let limits = Limits { lanes: count(self.lanes.len()), cores: count(self.threads()) };
+        Plan { lanes: self.lanes.clone(), helpers: kind.build().help(&self.threads, &self.lanes, &limits) }
+    }
+
+    /// Makes the crew, in which anybody can help anybody: the strategies say who does. None if there is one thread.
+    pub(crate) fn crew(&self, bells: &[Waker]) -> Option<Crew<Batch<TunnelAead>>> {
+        if self.threads() < 2 {
+            return None;
+        }
+        let ids: Vec<_> = self.lanes.iter().map(|lane| lane.id).collect();
+        let helpers = self.threads.cores.iter().map(|core| Helper { core: core.id, lanes: ids.clone() });
+        let plan = Plan { lanes: self.lanes.clone(), helpers: helpers.collect() };
+        let bell = |CoreId(thread): CoreId| {
+            let bell = bells.get(thread as usize).cloned();
+            Arc::new(Doorbell::new(move || bell.iter().for_each(Waker::wake)))
+        };
+        Some(Crew::new(&plan, CrewHomes::OfLanes, Capacity { places: PLACES, ..Capacity::default() }, bell))
+    }
+
+    /// Lets the calling thread move packets: soon when there are some, before ordinary programs, and on its processor if that is
+    /// wanted.
+    pub(crate) fn settle(&self, thread: usize) {
         // To be nicer than others takes a capability; short turns do not.
         let asked = slice::request(SHORT_TURN, Some(self.nice)).or_else(|_| slice::request(SHORT_TURN, None));
         if let Err(error) = asked {
-            tracing::debug!("lane {lane}: {error}");
+            tracing::debug!("thread {thread}: {error}");
         }
-        let CoreId(core) = self.core(lane);
         if self.pin
-            && let Err(error) = affinity::pin(core)
+            && let Some(CoreId(processor)) = self.processors.get(thread)
+            && let Err(error) = affinity::pin(*processor)
         {
-            tracing::warn!("lane {lane}: {error}");
+            tracing::warn!("thread {thread}: {error}");
         }
     }
 }
 
-/// Runs `control` on this thread, and a thread for each home beside it until `control` returns. When one of them ends before,
-/// it rings `bell`.
+/// Runs `control` on this thread, and beside it a thread for each home and each helper, until `control` returns. When one of them
+/// ends before, it rings `bell`.
 pub(crate) fn run_beside<T>(
     homes: &Homes,
     placement: &Placement,
+    helpers: Vec<Member<Batch<TunnelAead>>>,
     bell: &Waker,
     control: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
@@ -65,6 +128,15 @@ pub(crate) fn run_beside<T>(
                 run(homes, placement, lane)
             };
             let started = thread::Builder::new().name(format!("lane{lane}")).spawn_scoped(scope, run);
+            lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
+        }
+        for crew in helpers {
+            let thread = crew.core().0 as usize;
+            let run = move || {
+                let _end = EndOnDrop { homes, bell };
+                help(homes, placement, thread, crew)
+            };
+            let started = thread::Builder::new().name(format!("helper{thread}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
         }
         let result = control();
@@ -114,6 +186,7 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
         if homes.is_ending() {
             return Ok(());
         }
+        turns.follow(homes.strategy(), placement, &mut home);
         let next = turns.take(&mut home, &poller)?;
         drop(home);
         let deadline = match next {
@@ -122,5 +195,45 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
             Next::Gone => return Ok(()),
         };
         poller.wait(&mut events, deadline)?;
+    }
+}
+
+/// Does the crypt phase of what others have too much of.
+fn help(
+    homes: &Homes,
+    placement: &Placement,
+    thread: usize,
+    mut crew: Member<Batch<TunnelAead>>,
+) -> Result<(), Error> {
+    let mut poller = Poller::new()?;
+    let mut events = Events::with_capacity(1);
+    let Some(bell) = homes.bell(thread) else { return Ok(()) };
+    poller.add(bell, BELL, Interest::Readable)?;
+    placement.settle(thread);
+    let core = crew.core();
+    let mut strategy = homes.strategy().build();
+    let mut kind = None;
+    loop {
+        bell.clear();
+        if homes.is_ending() {
+            return Ok(());
+        }
+        let wanted = homes.strategy();
+        if kind.replace(wanted) != Some(wanted) {
+            let plan = placement.plan(wanted);
+            crew.place(&plan);
+            strategy.switch(wanted, &plan, core);
+        }
+        crew.awake();
+        let mut io = HelperIo { crew: &mut crew, now: clock::now().as_nanos() };
+        while !strategy.step(core, BUDGET, &mut io).idle() {
+            io.now = clock::now().as_nanos();
+            if homes.is_ending() {
+                return Ok(());
+            }
+        }
+        if crew.may_sleep() {
+            poller.wait(&mut events, None)?;
+        }
     }
 }

@@ -3,15 +3,18 @@
 
 pub mod cli;
 pub mod conf;
+pub mod ctl;
 mod home;
 mod homes;
 #[cfg(feature = "key-log")]
 pub mod key_log;
 mod lanes;
 pub mod log;
+mod offloads;
 pub mod run;
 pub mod setup;
 mod sockets;
+pub mod topology;
 mod tunnel;
 pub mod uapi;
 mod wiped;

@@ -1,23 +1,28 @@
-//! `wg-gateway [-f|--foreground] [--config FILE] IFNAME`: a WireGuard interface in user space, called as wireguard-go is.
+//! `wg-gateway [-f|--foreground] [--config FILE] IFNAME`: a WireGuard interface in user space, called as wireguard-go is;
+//! `wg-gateway topology`: which processor would do what; `wg-gateway ctl`: what to tell one that runs.
 
 #![forbid(unsafe_code)]
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 
-use wg_gateway::cli::{Cli, Environment, exit_code};
+use wg_gateway::cli::{Cli, Command, Ctl, Environment, Spread, exit_code};
 use wg_gateway::conf;
+use wg_gateway::ctl;
 use wg_gateway::log::{self, LogLevel};
 use wg_gateway::run;
 use wg_gateway::setup::Setup;
+use wg_gateway::topology;
 use wg_sys_linux::Error;
 use wg_sys_linux::daemon::{self, Output, Readiness};
 
 fn main() -> ExitCode {
-    let cli = match Cli::read(env::args_os()) {
-        Ok(cli) => cli,
+    let cli = match Command::read(env::args_os()) {
+        Ok(Command::Run(cli)) => cli,
+        Ok(Command::Topology(spread)) => return print_topology(spread),
+        Ok(Command::Ctl(what)) => return control(&what),
         Err(error) => {
             // Nobody is left to tell if this cannot be printed.
             let _ = error.print();
@@ -42,6 +47,35 @@ fn main() -> ExitCode {
             if environment.log_level != LogLevel::Silent {
                 eprintln!("wg-gateway: {error}");
             }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints which processor would do what.
+fn print_topology(spread: Spread) -> ExitCode {
+    match wg_sys_linux::topology::probe() {
+        Ok(found) => {
+            let plan = topology::plan(spread.strategy, &found, spread.lanes());
+            let table = topology::table(spread.strategy, &found, &plan, spread.lanes());
+            // Nobody is left to tell if this cannot be printed.
+            let _ = io::stdout().write_all(table.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("wg-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells a gateway that runs.
+fn control(what: &Ctl) -> ExitCode {
+    let Ctl::Strategy { name, interface } = what;
+    match ctl::set_strategy(interface.as_str(), *name) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wg-gateway: {interface}: {error}", interface = interface.as_str());
             ExitCode::FAILURE
         }
     }

@@ -11,15 +11,16 @@ use std::io;
 
 use wg_datapath::Exposure;
 use wg_proto::Instant;
-use wg_sched::{Core, Limits as LaneLimits, Strategy, StrategyKind, Topology};
+use wg_sys_linux::topology::probe;
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
-    affinity, clock,
+    clock,
 };
 
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
+use crate::offloads::tried;
 use crate::setup::Setup;
 use crate::tunnel::{Tunnel, make_homes};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
@@ -47,16 +48,33 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, queues, socket, strategy, pin, nice, offloads, configuration, host_bits } = setup;
+    let Setup { interface, queues, socket, threads, strategy, pin, nice, offloads, configuration, host_bits } =
+        setup;
     let link = queues
         .first()
         .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
         .events()?;
-    let placement = place(strategy, queues.len(), pin, nice)?;
-    let bells = queues.iter().map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
-    let (mut tunnel, homes) = make_homes(queues, &bells, offloads)
+    if strategy.shares_home() {
+        let message = format!("strategy {strategy} is for studies, not for threads");
+        return Err(Error::new("spread the work", io::Error::other(message)));
+    }
+    // There may be fewer queues than were wanted, and then no more helpers.
+    let threads = threads.max(queues.len());
+    let placement = Placement::new(strategy, &probe()?, queues.len(), threads, (pin, nice));
+    let bells = (0..threads).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
+    let (mut tunnel, mut homes) = make_homes(queues, &bells, tried(offloads))
         .map_err(|error| Error::new("draw from the entropy source", error))?;
-    let homes = Homes::new(homes.into_iter().zip(bells).collect());
+    let mut helpers = Vec::new();
+    if let Some(crew) = placement.crew(&bells) {
+        for (thread, member) in crew.into_members().enumerate() {
+            match homes.get_mut(thread) {
+                Some(home) => home.lane.join(member),
+                None => helpers.push(member),
+            }
+        }
+    }
+    let homes = Homes::new(homes, bells);
+    homes.set_strategy(strategy);
     #[cfg(feature = "key-log")]
     if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {
         tunnel.configure(&homes).set_key_log(log);
@@ -67,12 +85,12 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     let bell = Waker::new()?;
     let control = Control::new(tunnel, &homes, link, socket, bell.clone())?;
     tracing::debug!(
-        "{interface}: strategy {strategy}, lanes {}, configuration at {}",
+        "{interface}: strategy {strategy}, lanes {}, threads {threads}, configuration at {}",
         homes.count(),
         control.socket.path().display()
     );
-    if homes.count() > 1 {
-        let end = run_beside(&homes, &placement, &bell, || {
+    if threads > 1 {
+        let end = run_beside(&homes, &placement, helpers, &bell, || {
             ready();
             control.run(None)
         });
@@ -102,16 +120,6 @@ fn tell_drops(homes: &Homes) {
             drops.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
         );
     }
-}
-
-/// Finds a core for each lane; where there are more lanes than cores, they go round.
-fn place(strategy: StrategyKind, lanes: usize, pin: bool, nice: i32) -> Result<Placement, Error> {
-    let core = |number| Core::alone(number, 0);
-    let topology = Topology { cores: affinity::processors()?.into_iter().map(core).collect() };
-    let limits = LaneLimits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX), cores: 0 };
-    let planned = strategy.build().plan(&topology, &limits).lanes;
-    let cores = planned.iter().map(|lane| lane.core).cycle().take(lanes).collect();
-    Ok(Placement { strategy, cores, pin, nice })
 }
 
 /// The control thread.
@@ -255,6 +263,8 @@ impl<'a> Control<'a> {
             tunnel.forget_stale_sources(|endpoint, mark| routes.is_stale(endpoint, mark));
         }
         self.requested = self.requested && self.server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
+        drop(tunnel);
+        self.tunnel.report_egresses();
         true
     }
 }

@@ -33,6 +33,8 @@ pub struct Setup {
     pub queues: Vec<Tun>,
     /// The listening configuration socket.
     pub socket: UapiSocket,
+    /// How many threads move packets; those without a queue help.
+    pub threads: usize,
     /// How the work is to be spread over cores.
     pub strategy: StrategyKind,
     /// Whether each lane is to stay on its core.
@@ -60,10 +62,16 @@ impl Setup {
             Some(path) => load(path, pause).map_err(|error| Error::new("use the configuration", error))?,
             None => (Vec::new(), Vec::new()),
         };
-        let mut queues = match inherited_fd(cli::TUN_FD)? {
+        let (mut queues, threads) = match inherited_fd(cli::TUN_FD)? {
             // One descriptor is one queue, and that is one lane.
-            Some(fd) => vec![Tun::adopt_with(fd, cli.offload)?],
-            None => Tun::open_queues(cli.interface.as_str(), cli.lanes(), cli.offload)?,
+            Some(fd) => {
+                let threads = cli.spread.threads.map_or(1, usize::from);
+                (vec![Tun::adopt_with(fd, cli.offload)?], threads)
+            }
+            None => {
+                let queues = Tun::open_queues(cli.interface.as_str(), cli.spread.lanes(), cli.offload)?;
+                (queues, cli.spread.threads())
+            }
         };
         let no_queue = || Error::new("open the TUN interface", io::ErrorKind::NotFound);
         let tun = queues.first_mut().ok_or_else(no_queue)?;
@@ -77,7 +85,8 @@ impl Setup {
             interface,
             queues,
             socket,
-            strategy: cli.strategy,
+            threads,
+            strategy: cli.spread.strategy,
             pin: cli.pin,
             nice: cli.nice,
             offloads: cli.offload,

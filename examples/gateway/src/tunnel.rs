@@ -10,12 +10,14 @@ use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{Config, ConfigError, Device, Exchange, IpPrefix, Lane, Now, PeerId};
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
+use wg_sched::StrategyKind;
 use wg_sched::handoff::Doorbell;
-use wg_sys_linux::{Error, Offloads, Steering, Tun, Waker, clock, interface_index};
+use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
 
 use crate::home::Home;
 use crate::homes::{AllHomes, Homes};
 use crate::log::PeerName;
+use crate::offloads::Egresses;
 use crate::sockets::{Port, Sockets};
 use crate::uapi::{Configure, Errno, PeerSnapshot, Snapshot};
 
@@ -35,6 +37,7 @@ pub(crate) type TunnelDevice = Device<TunnelAead, SysRng, TunnelDh>;
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     port: Port,
+    egresses: Egresses,
     /// The interface is up. The devices are too, unless their port could not be had.
     interface_up: bool,
 }
@@ -71,13 +74,20 @@ pub(crate) fn make_homes(
         Ok(Home { device, lane, tun, sockets: Sockets::default() })
     });
     let homes = homes.collect::<Result<_, _>>()?;
-    Ok((Tunnel { port: Port::new(offloads, steering), interface_up: false }, homes))
+    let egresses = Egresses::new(offloads);
+    Ok((Tunnel { port: Port::new(offloads, steering), egresses, interface_up: false }, homes))
 }
 
 impl Tunnel {
     /// Waits until no home takes a turn, and configures them then.
     pub(crate) fn configure<'a>(&'a mut self, homes: &'a Homes) -> Configuring<'a> {
         Configuring { tunnel: self, all: homes.all() }
+    }
+
+    /// Says which devices the endpoints configured since are behind. The homes take their turns meanwhile.
+    pub(crate) fn report_egresses(&mut self) {
+        let mark = self.port.mark();
+        self.egresses.report(|address| Egress::find(address, mark));
     }
 }
 
@@ -182,6 +192,15 @@ impl Configure for Configuring<'_> {
         Ok(())
     }
 
+    fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
+        if kind.shares_home() {
+            return Err(Errno::INVALID);
+        }
+        tracing::debug!("strategy {kind}");
+        self.all.set_strategy(kind);
+        Ok(())
+    }
+
     fn remove_all_peers(&mut self) {
         self.devices().for_each(TunnelDevice::remove_all_peers);
     }
@@ -222,6 +241,7 @@ impl Configure for Configuring<'_> {
 
     fn set_endpoint(&mut self, peer: PeerId, endpoint: SocketAddr) {
         self.devices().for_each(|device| device.set_endpoint(peer, endpoint));
+        self.tunnel.egresses.add(endpoint);
     }
 
     fn set_persistent_keepalive(&mut self, peer: PeerId, seconds: u16) {

@@ -27,6 +27,17 @@ fn version_is_told_without_an_interface() {
 }
 
 #[test]
+fn topology_is_printed_without_any_rights() {
+    let output = gateway(&["topology", "--strategy", "inline", "--threads", "1"], &[]);
+    assert_eq!((output.status.code(), message(&output)), (Some(0), String::new()));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.contains("inline: 1 lane, 0 helpers\n") && table.contains("  lane 0  home of its peers\n"),
+        "{table}"
+    );
+}
+
+#[test]
 fn mistakes_in_the_arguments_exit_with_one() {
     for arguments in
         [&[][..], &["-f"], &["a/b"], &["a-name-that-is-too-long"], &["-f", "--strategy", "none", "wg0"]]

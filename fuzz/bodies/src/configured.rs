@@ -88,6 +88,10 @@ impl Configured {
 impl Configure for Configured {
     type Peer = [u8; 32];
 
+    fn set_strategy(&mut self, _kind: wg_sched::StrategyKind) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn set_private_key(&mut self, key: Option<PrivateKey>) {
         self.set_key(key.map(|key| *key.as_bytes()));
     }

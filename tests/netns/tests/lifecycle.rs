@@ -14,7 +14,7 @@ use wg_netns::node::PORT;
 use wg_netns::requirements::{Requirements, can_run};
 use wg_netns::tun_fd::{self, PacketInformation};
 use wg_netns::tunnel::PATIENCE;
-use wg_netns::{Family, Namespace, Node, Pair, Program, Tunnel, cleanup, command, uapi, wait};
+use wg_netns::{Family, Launch, Namespace, Node, Pair, Program, Tunnel, cleanup, command, uapi, wait};
 
 const PROGRAM: Program = Program::Gateway;
 
@@ -34,6 +34,41 @@ fn daemon_is_ready_when_the_command_returns() {
     assert_eq!(processes.len(), 1, "{processes:?}");
     kill_process(processes[0], Signal::TERM).expect("the daemon");
     assert_nothing_left(&namespace, &interface);
+}
+
+/// What works of the offloads is said at the start, where loopback lets it be tried, and the device that datagrams leave by once a
+/// peer has an endpoint; nothing is said of what is not wanted.
+#[test]
+fn offloads_are_reported() {
+    if !can_run() {
+        return;
+    }
+    let launch = |offload: &str| Launch {
+        arguments: vec!["--offload".to_owned(), offload.to_owned()],
+        log_level: Some("verbose"),
+        ..Launch::from(PROGRAM)
+    };
+    let pair = Pair::new([launch("all=on"), launch("udp-gso=off,udp-gro=off")]);
+    pair.acquaint(Family::V4);
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    let link = &pair.cable.first;
+    let says = |words: &str| pair.a.tunnel.log().contains(words);
+    assert!(says("UDP segmentation up to "), "{}", pair.a.tunnel.log());
+    // The two ends of a cable leave the split to each other, but not every kernel tells.
+    assert!(
+        wait::until(PATIENCE, || says(&format!("datagrams leave by {link}, "))),
+        "{}",
+        pair.a.tunnel.log()
+    );
+    assert!(!says("no tx-udp-segmentation"), "{}", pair.a.tunnel.log());
+    assert_eq!(pair.a.tunnel.log().matches("datagrams leave by").count(), 1);
+    let silent = pair.b.tunnel.log();
+    assert!(!silent.contains("UDP segmentation") && !silent.contains("datagrams leave by"), "{silent}");
+
+    let namespace = Namespace::new();
+    namespace.ip("link set lo down");
+    let tunnel = Tunnel::start(launch("all=on"), &namespace);
+    assert!(tunnel.log().contains("UDP segmentation untried"), "{}", tunnel.log());
 }
 
 /// U2: the variable does what `-f` does.

@@ -190,6 +190,10 @@ where
             return None;
         }
         let mut batch = self.empty_batch()?;
+        if self.lane.burst.is_due(self.now.instant) {
+            self.look_at_sockets();
+        }
+        batch.cap = self.lane.burst.bytes(self.device.mtu);
         while let Some(popped) = self.pop_for(&batch) {
             let Popped { mut frame, peer, flow, pushed_at } = popped;
             batch.peer = Some(frame.peer);
@@ -315,9 +319,12 @@ where
             let transmit = Transmit { endpoint: &endpoint, tos, buffer: &batch.slab, segments };
             let SendReport { sent, status } = self.udp.send(&transmit);
             let taken = segments.get(..sent).unwrap_or(segments);
+            let mut bytes = 0;
             for segment in taken {
                 peer.stats.sent(segment.len as usize);
+                bytes += segment.len as usize;
             }
+            self.lane.burst.handed(bytes, self.now.instant);
             if self.udp.take_stale_source() {
                 peer.sessions.forget_source();
                 endpoint.source = None;
@@ -326,7 +333,12 @@ where
             batch.sent += taken;
             match status {
                 SendStatus::Done => {}
-                SendStatus::WouldBlock => return false,
+                SendStatus::WouldBlock => {
+                    if self.lane.burst.is_due_when_blocked(self.now.instant) {
+                        self.look_at_sockets();
+                    }
+                    return false;
+                }
                 SendStatus::Dropped(_) => {
                     self.device.drops.count(DropReason::SendRefused);
                     batch.sent += 1;
@@ -334,6 +346,14 @@ where
             }
         }
         true
+    }
+
+    /// Takes in what the sockets hold, which bounds the next batches.
+    #[cold]
+    fn look_at_sockets(&mut self) {
+        if let Some(held) = self.udp.unsent() {
+            self.lane.burst.look(held, self.device.mtu, self.now.instant);
+        }
     }
 
     pub(super) fn recycle_out(&mut self, mut batch: Box<OutBatch<A>>) {

@@ -41,6 +41,11 @@ pub(crate) struct Socket {
     pub(crate) source_is_stale: bool,
     /// What it heard of narrow paths.
     pub(crate) path_news: VecDeque<(SocketAddr, u16)>,
+    /// What it says it holds, and how often it was asked.
+    pub(crate) held: Option<usize>,
+    pub(crate) asked: Cell<u64>,
+    /// The bytes of each run of datagrams it was given.
+    pub(crate) runs: Vec<usize>,
 }
 
 impl Socket {
@@ -53,6 +58,9 @@ impl Socket {
             received: 0,
             source_is_stale: false,
             path_news: VecDeque::new(),
+            held: None,
+            asked: Cell::new(0),
+            runs: Vec::new(),
         }
     }
 }
@@ -79,7 +87,13 @@ impl UdpIo for Socket {
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {
         let report = self.inner.send(transmit);
         self.left.extend(core::iter::repeat_n(*transmit.endpoint, report.sent));
+        self.runs.push(transmit.segments.iter().map(|segment| segment.len as usize).sum());
         report
+    }
+
+    fn unsent(&self) -> Option<usize> {
+        self.asked.set(self.asked.get() + 1);
+        self.held
     }
 
     fn take_stale_source(&mut self) -> bool {

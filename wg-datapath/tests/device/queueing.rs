@@ -5,6 +5,7 @@ use wg_datapath::DropReason;
 
 use crate::example::{Example, Ip, Transport, split};
 use crate::rig::{A, B, C, Rig, inner, millis, packet};
+use crate::traffic::{Traffic, assert_delivered};
 
 /// The inner receiver of each packet that left, by its outer address.
 fn left(rig: &mut Rig) -> Vec<usize> {
@@ -66,6 +67,85 @@ fn two_peers_share_a_tunnel_evenly_whatever_they_send() {
         bytes[if datagram.to == crate::rig::outer(B) { B } else { C }] += datagram.bytes.len();
     }
     assert!(bytes[B].abs_diff(bytes[C]) <= 2 * 65_536, "{bytes:?}");
+}
+
+/// Sends from A to B, lets all of it leave, and returns the bytes of the largest batch.
+fn largest_batch(rig: &mut Rig, traffic: &mut Traffic) -> usize {
+    rig[A].udp.runs.clear();
+    let expected = traffic.burst(rig, A, &[B], 400, 1420);
+    rig.settle();
+    assert_delivered(rig, &expected);
+    rig[A].udp.runs.iter().copied().max().unwrap()
+}
+
+#[test]
+fn a_batch_is_a_millisecond_of_what_leaves_while_the_socket_pushes_back() {
+    let whole = 60_000..=1 << 16;
+    let mut rig = Rig::with_session();
+    let mut traffic = Traffic::new(1);
+    rig[A].udp.held = Some(1 << 20);
+    assert!(whole.contains(&largest_batch(&mut rig, &mut traffic)));
+    assert_eq!(rig[A].udp.asked.get(), 0, "nobody looks without a reason");
+
+    rig[A].udp.inner.capacity = 0;
+    let expected = traffic.burst(&mut rig, A, &[B], 1, 100);
+    rig.run(A);
+    rig.run(A);
+    assert_eq!(rig[A].udp.asked.get(), 1);
+    // In ten milliseconds 100,000 bytes leave.
+    rig.advance(millis(10));
+    rig[A].udp.held = Some((1 << 20) - 100_000);
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.settle();
+    assert_delivered(&mut rig, &expected);
+    let largest = largest_batch(&mut rig, &mut traffic);
+    assert!((8_500..=10_100).contains(&largest), "{largest}");
+    assert_eq!(rig[A].udp.asked.get(), 2, "once a millisecond, however many batches there are");
+
+    // What was handed over meanwhile, some 300,000 bytes in 20 ms, has left as well: a quarter of the mean is new.
+    rig.advance(millis(20));
+    let largest = largest_batch(&mut rig, &mut traffic);
+    assert!((10_200..=13_000).contains(&largest), "{largest}");
+    assert_eq!(rig[A].udp.asked.get(), 3);
+
+    // A frame of many packets is cut to pieces of that size, too.
+    let mut rig = rig.with_offloads();
+    let example = Example::new(Ip::V4, Transport::Tcp, 50_000);
+    rig[A].tun.inner.frames.push_back((example.frame(), example.offload(1000)));
+    rig[A].udp.runs.clear();
+    rig.settle();
+    assert!(rig[A].udp.runs.iter().all(|bytes| (900..=13_000).contains(bytes)), "{:?}", rig[A].udp.runs);
+    let delivered = rig[B].delivered();
+    assert_eq!(delivered, split(&example.frame(), &example.offload(1000)).unwrap());
+
+    // A packet that is longer than that goes all the same.
+    rig[A].device.set_mtu(100);
+    rig.send(A, B, 40_000);
+    rig.settle();
+    assert_eq!((rig[B].delivered().len(), rig.drops(A)), (1, 0));
+    rig[A].device.set_mtu(1420);
+
+    rig.advance(millis(1));
+    rig[A].udp.held = Some(10_000);
+    assert!(whole.contains(&largest_batch(&mut rig, &mut traffic)), "it has left");
+    rig.advance(millis(1));
+    largest_batch(&mut rig, &mut traffic);
+    assert_eq!(rig[A].udp.asked.get(), 4);
+    assert_eq!(rig.drops(A), 0);
+}
+
+#[test]
+fn sockets_that_do_not_tell_what_they_hold_have_whole_batches() {
+    let mut rig = Rig::with_session();
+    let mut traffic = Traffic::new(1);
+    rig[A].udp.inner.capacity = 0;
+    let expected = traffic.burst(&mut rig, A, &[B], 100, 1420);
+    rig.run(A);
+    rig.advance(millis(10));
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.settle();
+    assert_delivered(&mut rig, &expected);
+    assert!(largest_batch(&mut rig, &mut traffic) > 60_000);
 }
 
 #[test]

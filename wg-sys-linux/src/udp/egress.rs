@@ -4,6 +4,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::{Udp, sockaddr};
 use crate::netlink::{Request, Socket, TYPE_MASK, attributes, u16_at, u32_at};
@@ -42,14 +43,23 @@ pub struct Egress {
     pub udp_segmentation: Option<bool>,
 }
 
+impl Egress {
+    /// Finds the device that datagrams to `remote` with this mark, 0 for none, leave by now, in the network namespace of this
+    /// thread; `None` if there is no route. It allocates and is not for every packet.
+    #[must_use]
+    pub fn find(remote: IpAddr, fwmark: u32) -> Option<Self> {
+        let index = interface_to(remote.to_canonical(), fwmark)?;
+        let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+        let interface = index_to_name(&any, index).ok()?;
+        Some(Self { interface, udp_segmentation: splits_udp(index) })
+    }
+}
+
 impl Udp {
-    /// Finds the device that datagrams to `remote` leave by now, in the network namespace of this thread; `None` if there is no
-    /// route. It allocates and is not for every packet.
+    /// Finds the device that datagrams of these sockets to `remote` leave by now, see [`Egress::find`].
     #[must_use]
     pub fn egress(&self, remote: SocketAddr) -> Option<Egress> {
-        let index = interface_to(sockaddr::normalise(remote).ip(), self.fwmark)?;
-        let interface = index_to_name(self.pair.sockets().next()?, index).ok()?;
-        Some(Egress { interface, udp_segmentation: splits_udp(index) })
+        Egress::find(sockaddr::normalise(remote).ip(), self.fwmark)
     }
 }
 

@@ -102,7 +102,11 @@ impl<P: Copy> Transaction<P> {
                 self.section = Self::begin_section(device, key);
                 Ok(())
             }
-            Op::PrivateKey(_) | Op::ListenPort(_) | Op::FirewallMark(_) | Op::ReplacePeers => {
+            Op::PrivateKey(_)
+            | Op::ListenPort(_)
+            | Op::FirewallMark(_)
+            | Op::Strategy(_)
+            | Op::ReplacePeers => {
                 if !matches!(self.section, Section::Device) {
                     return Err(Errno::INVALID);
                 }
@@ -193,6 +197,7 @@ impl<P: Copy> Transaction<P> {
             Op::PrivateKey(_)
             | Op::ListenPort(_)
             | Op::FirewallMark(_)
+            | Op::Strategy(_)
             | Op::ReplacePeers
             | Op::Peer(_)
             | Op::UpdateOnly
@@ -238,6 +243,10 @@ fn apply_to_device<C: Configure>(device: &mut C, op: Op) -> Result<(), Errno> {
         Op::FirewallMark(mark) => {
             debug!("UAPI: Updating fwmark");
             device.set_firewall_mark(mark)?;
+        }
+        Op::Strategy(kind) => {
+            debug!("UAPI: Updating strategy");
+            device.set_strategy(kind)?;
         }
         Op::ReplacePeers => {
             debug!("UAPI: Removing all peers");

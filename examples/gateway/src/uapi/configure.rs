@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use wg_datapath::IpPrefix;
 use wg_proto::{PresharedKey, PrivateKey, PublicKey, UnixTime};
+use wg_sched::StrategyKind;
 
 use super::Errno;
 
@@ -31,6 +32,13 @@ pub trait Configure {
     ///
     /// [`Errno::IN_USE`] if the system refuses.
     fn set_firewall_mark(&mut self, mark: u32) -> Result<(), Errno>;
+
+    /// Spreads the work over the threads in another way, while it goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::INVALID`] if the strategy is not for threads.
+    fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno>;
 
     /// Removes every peer.
     fn remove_all_peers(&mut self);

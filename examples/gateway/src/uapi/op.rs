@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use wg_datapath::IpPrefix;
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
+use wg_sched::StrategyKind;
 
 /// One line of a set request.
 ///
@@ -16,6 +17,8 @@ pub enum Op {
     ListenPort(u16),
     /// `fwmark`: 0 is none.
     FirewallMark(u32),
+    /// `strategy`: how the work is spread over the threads there are; an addition of ours.
+    Strategy(StrategyKind),
     /// `replace_peers`: removes every peer.
     ReplacePeers,
     /// `public_key`: the lines that follow are about this peer.

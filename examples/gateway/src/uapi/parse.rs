@@ -327,6 +327,10 @@ fn device_op(key: &[u8], value: &[u8]) -> Result<Option<Op>, Errno> {
         }
         b"listen_port" => Op::ListenPort(decimal(value)?),
         b"fwmark" => Op::FirewallMark(decimal(value)?),
+        b"strategy" => {
+            let name = str::from_utf8(value).map_err(|_| Errno::INVALID)?;
+            Op::Strategy(name.parse().map_err(|_| Errno::INVALID)?)
+        }
         b"replace_peers" => flag(value, Op::ReplacePeers)?,
         _ => return Err(Errno::INVALID),
     }))

@@ -7,6 +7,7 @@ use wg_gateway::uapi::{
     Configure, Errno, Parser, PeerSnapshot, Request, Snapshot, Step, Transaction, write_get,
 };
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
+use wg_sched::StrategyKind;
 
 /// The one port that the model refuses.
 pub(crate) const TAKEN_PORT: u16 = 22;
@@ -18,6 +19,7 @@ pub(crate) struct Model {
     pub(crate) private_key: Option<PrivateKey>,
     pub(crate) listen_port: u16,
     pub(crate) firewall_mark: u32,
+    pub(crate) strategy: StrategyKind,
     pub(crate) peers: Vec<ModelPeer>,
     pub(crate) max_peers: Option<usize>,
     /// What happened to peers, in order.
@@ -96,6 +98,14 @@ impl Model {
 
 impl Configure for Model {
     type Peer = PublicKey;
+
+    fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
+        if kind.shares_home() {
+            return Err(Errno::INVALID);
+        }
+        self.strategy = kind;
+        Ok(())
+    }
 
     fn set_private_key(&mut self, key: Option<PrivateKey>) {
         self.private_key = key;

@@ -255,15 +255,40 @@ mod tests {
     fn read(arguments: &[&str]) -> Result<Cli, clap::Error> {
         command(arguments).map(|command| match command {
             Command::Run(cli) => cli,
-            Command::Topology(_) => panic!("{arguments:?} print the topology"),
+            Command::Topology(_) | Command::Ctl(_) => panic!("{arguments:?} are a command"),
         })
+    }
+
+    #[test]
+    fn a_gateway_that_runs_is_told_of_a_strategy() {
+        let Command::Ctl(Ctl::Strategy { name, interface }) =
+            command(&["ctl", "strategy", "adaptive", "wg0"]).unwrap()
+        else {
+            panic!("a command");
+        };
+        assert_eq!((name, interface.as_str()), (StrategyKind::Adaptive, "wg0"));
+        for arguments in
+            [&["ctl"][..], &["ctl", "strategy", "adaptive"], &["ctl", "strategy", "swift", "wg0"]]
+        {
+            assert_eq!(exit_code(&command(arguments).unwrap_err()), 1, "{arguments:?}");
+        }
+        assert_eq!(read(&["-f", "ctl"]).unwrap().interface.as_str(), "ctl");
+    }
+
+    #[test]
+    fn fewer_lanes_than_threads_leave_helpers() {
+        let spread = |arguments: &[&str]| read(arguments).unwrap().spread;
+        let some = spread(&["--threads", "4", "--lanes", "1", "wg0"]);
+        assert_eq!((some.lanes(), some.threads()), (1, 4));
+        let many = spread(&["--threads", "2", "--lanes", "9", "wg0"]);
+        assert_eq!((many.lanes(), many.threads()), (2, 2), "a lane is a thread");
     }
 
     #[test]
     fn topology_is_printed_when_its_name_comes_first_and_is_an_interface_elsewhere() {
         let printed = |arguments: &[&str]| match command(arguments).unwrap() {
             Command::Topology(spread) => Some(spread),
-            Command::Run(_) => None,
+            Command::Run(_) | Command::Ctl(_) => None,
         };
         assert_eq!(printed(&["topology"]).unwrap().strategy, StrategyKind::default());
         let spread = printed(&["topology", "--strategy", "inline", "--threads", "7"]).unwrap();

@@ -55,7 +55,7 @@ fn compile(text: impl AsRef<[u8]>) -> Result<String, ConfError> {
             Op::ReplaceAllowedIps => writeln!(out, "replace ips"),
             Op::AddAllowedIp(prefix) => writeln!(out, "+{prefix}"),
             Op::RemoveAllowedIp(prefix) => writeln!(out, "-{prefix}"),
-            Op::UpdateOnly | Op::Remove => panic!("a file has no such thing"),
+            Op::Strategy(_) | Op::UpdateOnly | Op::Remove => panic!("a file has no such thing"),
         }
         .unwrap();
     }

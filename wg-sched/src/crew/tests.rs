@@ -149,6 +149,22 @@ fn a_shared_home_belongs_to_whoever_acquires_it() {
 }
 
 #[test]
+fn nobody_sleeps_beside_what_was_left_under_the_lock() {
+    let ([mut zero, mut one, _], _) = crew(Homes::Shared, Capacity::default());
+    assert!(zero.try_acquire());
+    for batch in 0..2 {
+        let ticket = zero.begin(7, Direction::In, 0).unwrap();
+        zero.complete(ticket, batch);
+    }
+    assert!(zero.drain().is_some());
+    zero.release();
+    assert!(!zero.may_sleep() && !one.may_sleep());
+    assert!(one.try_acquire() && one.drain().is_some());
+    one.release();
+    assert!(zero.may_sleep() && one.may_sleep());
+}
+
+#[test]
 fn who_found_the_lock_taken_is_woken_by_its_release_one_at_a_time() {
     let ([mut zero, mut one, mut two], rung) = crew(Homes::Shared, Capacity::default());
     assert!(zero.try_acquire() && !one.try_acquire() && !two.try_acquire());

@@ -3,9 +3,10 @@
 //!
 //! The ring is that of `wg-sched`, which is the crate `rtrb`, beside the simplest that slots make.
 
-use std::hint::{black_box, spin_loop};
+use core::hint::{black_box, spin_loop};
+use core::time::Duration;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use wg_datapath::sched::Direction;

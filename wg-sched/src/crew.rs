@@ -23,7 +23,7 @@ use crate::handoff::{
     Completions, Consumer, Doorbell, Offers, OrderTable, Overdue, Producer, Slot, Stream, ring,
 };
 use crate::io::{Direction, Ticket};
-use crate::sync::AtomicBool;
+use crate::sync::{AtomicBool, fence};
 use crate::topology::{CoreId, LaneId, Plan};
 
 /// How much there may be of what.
@@ -69,6 +69,15 @@ struct Home<B> {
     /// Whether who released it left something that can be drained. Written by who has the lock, before it gives it back; ordered
     /// by the fences of the doorbells.
     left: AtomicBool,
+    /// All who share it, in the order of their cores; none if it is of one core.
+    workers: Box<[CachePadded<Worker>]>,
+}
+
+/// One who shares a home.
+struct Worker {
+    bell: Arc<Doorbell>,
+    /// Whether it found the lock taken. Written by its core before it sleeps, and ordered by the fences of the doorbell.
+    wants: AtomicBool,
 }
 
 /// The part of one core.
@@ -77,6 +86,10 @@ pub struct Member<B> {
     bell: Arc<Doorbell>,
     homes: Arc<[Home<B>]>,
     shared: bool,
+    /// Its number among all members.
+    at: usize,
+    /// Whether it found the lock taken when it last tried.
+    wants: bool,
     /// The home of this core, or the one that all share.
     home: Option<u32>,
     /// The order of the home: always there if it is of this core alone, and while it is acquired if it is shared.
@@ -145,6 +158,7 @@ impl<B> Crew<B> {
                     bell: (!shared).then(|| Arc::clone(&bells[at(lane.core)])),
                     lock: CachePadded::new(Slot::new()),
                     left: AtomicBool::new(false),
+                    workers: bells.iter().filter(|_| shared).map(Worker::new).collect(),
                 };
                 orders.push(Some(order));
                 home
@@ -154,7 +168,8 @@ impl<B> Crew<B> {
         let mut members: Vec<_> = cores
             .iter()
             .zip(&bells)
-            .map(|(core, bell)| {
+            .enumerate()
+            .map(|(at, (core, bell))| {
                 let lane = plan.lane_on(*core).and_then(number_of);
                 let helps = plan.helpers.iter().filter(|helper| helper.core == *core);
                 let helps = helps.flat_map(|helper| &helper.lanes).filter_map(|lane| number_of(*lane));
@@ -164,6 +179,8 @@ impl<B> Crew<B> {
                     bell: Arc::clone(bell),
                     homes: Arc::clone(&homes),
                     shared,
+                    at,
+                    wants: false,
                     home: if shared { Some(0) } else { lane.map(number) },
                     order: lane.filter(|_| !shared).and_then(|lane| orders[lane].take()),
                     outs: Vec::new(),
@@ -206,6 +223,12 @@ impl<B> Crew<B> {
     /// Takes all parts there still are, in the order of their cores.
     pub fn into_members(self) -> impl Iterator<Item = Member<B>> {
         self.members.into_iter()
+    }
+}
+
+impl Worker {
+    fn new(bell: &Arc<Doorbell>) -> CachePadded<Self> {
+        CachePadded::new(Self { bell: Arc::clone(bell), wants: AtomicBool::new(false) })
     }
 }
 
@@ -265,6 +288,12 @@ impl<B> Member<B> {
         self.home == Some(ticket.home) && self.order.as_ref().is_some_and(|order| order.is_head(ticket.place))
     }
 
+    /// How many tickets [`Self::begin`] would give now.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.order.as_ref().map_or(0, |order| order.room())
+    }
+
     /// Batches of this home that have a ticket and were not drained.
     #[must_use]
     pub fn pending(&self) -> u32 {
@@ -312,6 +341,11 @@ impl<B> Member<B> {
         self.own()?.offers.take()
     }
 
+    /// Takes back the newest of them.
+    pub fn reclaim_newest(&mut self) -> Option<(Ticket, B)> {
+        self.own()?.offers.take_newest()
+    }
+
     /// Takes a batch that a home offers which this core helps.
     pub fn steal(&mut self) -> Option<(Ticket, B)> {
         self.helps.iter().find_map(|home| self.homes[*home as usize].offers.take())
@@ -357,13 +391,17 @@ impl<B> Member<B> {
 
     /// Takes the lock of a home that is shared, unless another has it. A home of one core is always its own.
     pub fn try_acquire(&mut self) -> bool {
-        if self.shared && self.order.is_none() {
+        if !self.shared {
+            return true;
+        }
+        if self.order.is_none() {
             self.order = self.homes[0].lock.take();
         }
-        self.order.is_some() || !self.shared
+        self.wants = self.order.is_none();
+        !self.wants
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back, and rings the bell of a core that found it taken and sleeps.
     pub fn release(&mut self) {
         if !self.shared {
             return;
@@ -374,6 +412,14 @@ impl<B> Member<B> {
         home.left.store(order.is_ready(), Ordering::Relaxed);
         let put = home.lock.put(order);
         debug_assert!(put.is_ok(), "who has taken it puts it back");
+        fence(Ordering::SeqCst);
+        // From the next one on, so that all have their turn; who is woken wakes the one after it when it gives the lock back.
+        let (before, after) = home.workers.split_at(self.at);
+        for worker in after.iter().skip(1).chain(before) {
+            if worker.bell.ring_fenced(|| worker.wants.load(Ordering::Relaxed)) {
+                break;
+            }
+        }
     }
 
     /// Says that the core is about to sleep, and tells whether it may: not if there is something to pop, steal, reclaim or
@@ -381,6 +427,9 @@ impl<B> Member<B> {
     pub fn may_sleep(&mut self) -> bool {
         if let Some(order) = &self.order {
             order.publish_heads();
+        }
+        if let Some(worker) = self.home.and_then(|home| self.homes[home as usize].workers.get(self.at)) {
+            worker.wants.store(self.wants, Ordering::Relaxed);
         }
         self.bell.may_sleep(|| self.is_idle())
     }
@@ -397,7 +446,8 @@ impl<B> Member<B> {
                 Some(order) => order.is_ready(),
                 None => home.left.load(Ordering::Relaxed),
             };
-            ready || !home.offers.is_empty() || home.completions.has_head()
+            let has_lock = self.wants && home.lock.is_full();
+            ready || has_lock || !home.offers.is_empty() || home.completions.has_head()
         });
         !drains
             && self.ins.iter().all(Consumer::is_empty)

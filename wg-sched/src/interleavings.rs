@@ -118,6 +118,18 @@ fn a_slot_gives_each_item_once() {
 }
 
 #[test]
+fn of_two_who_take_one_gets_the_item() {
+    explore(|| {
+        let slot = Arc::new(Slot::new());
+        slot.put(1_u32).unwrap();
+        let other = Arc::clone(&slot);
+        let taker = thread::spawn(move || other.take());
+        let taken = [slot.take(), taker.join().unwrap()];
+        assert!(taken == [Some(1), None] || taken == [None, Some(1)], "{taken:?}");
+    });
+}
+
+#[test]
 fn a_slot_is_used_again() {
     explore(|| {
         let slot = Arc::new(Slot::new());
@@ -394,5 +406,32 @@ fn a_shared_home_is_drained_by_somebody_before_all_sleep() {
         assert_eq!(*sent.lock().unwrap(), [1, 2]);
         assert!(one.try_acquire(), "nobody keeps it");
         assert_eq!(one.pending(), 0);
+    });
+}
+
+#[test]
+fn who_sleeps_for_the_lock_gets_it() {
+    explore(|| {
+        let capacity = Capacity { places: 1, offers: 1, ring: 0 };
+        let ((one, _), (two, ear)) = (bell(), bell());
+        let [mut one, mut two] = pair(Homes::Shared, capacity, [one, two]);
+        assert!(one.try_acquire());
+        let holder = thread::spawn(move || {
+            one.release();
+            // Somebody else may have it once more before the sleeper does.
+            if one.try_acquire() {
+                one.release();
+            }
+        });
+        let got = gather(
+            &mut two,
+            &ear,
+            1,
+            |two| two.try_acquire().then_some(()),
+            Member::may_sleep,
+            Member::awake,
+        );
+        assert_eq!(got.len(), 1);
+        holder.join().unwrap();
     });
 }

@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use std::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU32;
 use std::vec;
 
 use super::*;
@@ -83,6 +83,7 @@ fn offers_are_stolen_by_preference_and_taken_back_oldest_first() {
     }
     let ticket = zero.begin(7, Direction::In, 0).unwrap();
     assert_eq!(zero.offer(ticket, 2), Err((ticket, 2)));
+    assert_eq!(zero.room(), 253);
     let batch = |taken: Option<(Ticket, u32)>| taken.map(|(_, batch)| batch);
     assert_eq!(zero.steal(), None, "core 0 helps nobody");
     assert_eq!(batch(two.steal()), Some(10));
@@ -91,6 +92,10 @@ fn offers_are_stolen_by_preference_and_taken_back_oldest_first() {
     assert_eq!((batch(zero.reclaim()), batch(zero.reclaim()), zero.reclaim()), (Some(1), Some(2), None));
     assert_eq!(batch(two.steal()), Some(11));
     assert_eq!((two.steal(), two.reclaim()), (None, None));
+    for number in 3..5 {
+        zero.offer(ticket, number).unwrap();
+    }
+    assert_eq!((batch(zero.reclaim_newest()), batch(zero.reclaim_newest())), (Some(4), Some(3)));
 }
 
 #[test]
@@ -131,7 +136,7 @@ fn nobody_sleeps_beside_work() {
 fn a_shared_home_belongs_to_whoever_acquires_it() {
     let ([mut zero, mut one, mut two], _) = crew(Homes::Shared, Capacity::default());
     assert!(zero.begin(7, Direction::In, 0).is_none(), "it was not acquired");
-    assert!(two.try_acquire() && !zero.try_acquire() && !one.try_acquire());
+    assert!(two.try_acquire() && !zero.try_acquire());
     assert!(two.try_acquire(), "it has it already");
     let ticket = two.begin(7, Direction::In, 0).unwrap();
     two.release();
@@ -141,6 +146,40 @@ fn a_shared_home_belongs_to_whoever_acquires_it() {
     assert_eq!(zero.drain(), Some((Direction::In, 1)));
     zero.release();
     assert!(one.may_sleep());
+}
+
+#[test]
+fn nobody_sleeps_beside_what_was_left_under_the_lock() {
+    let ([mut zero, mut one, _], _) = crew(Homes::Shared, Capacity::default());
+    assert!(zero.try_acquire());
+    for batch in 0..2 {
+        let ticket = zero.begin(7, Direction::In, 0).unwrap();
+        zero.complete(ticket, batch);
+    }
+    assert!(zero.drain().is_some());
+    zero.release();
+    assert!(!zero.may_sleep() && !one.may_sleep());
+    assert!(one.try_acquire() && one.drain().is_some());
+    one.release();
+    assert!(zero.may_sleep() && one.may_sleep());
+}
+
+#[test]
+fn who_found_the_lock_taken_is_woken_by_its_release_one_at_a_time() {
+    let ([mut zero, mut one, mut two], rung) = crew(Homes::Shared, Capacity::default());
+    assert!(zero.try_acquire() && !one.try_acquire() && !two.try_acquire());
+    assert!(one.may_sleep() && two.may_sleep());
+    zero.release();
+    assert_eq!(count(&rung), [0, 1, 0]);
+    one.awake();
+    assert!(one.try_acquire());
+    one.release();
+    assert_eq!(count(&rung), [0, 1, 1]);
+    assert!(one.may_sleep(), "it has got what it wanted");
+    assert!(!two.may_sleep(), "the lock is free, and it wants it");
+    assert!(two.try_acquire());
+    two.release();
+    assert_eq!(count(&rung), [0, 1, 1]);
 }
 
 #[test]

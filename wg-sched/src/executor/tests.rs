@@ -81,7 +81,7 @@ struct Worker {
     taken: u32,
     sent: Vec<Batch>,
     now: u64,
-    crypt: fn(&Worker),
+    crypt: fn(&Self),
 }
 
 const PEERS: u32 = 3;

@@ -47,6 +47,11 @@ impl Doorbell {
     #[inline]
     pub fn ring_if(&self, waits: impl FnOnce() -> bool) -> bool {
         fence(Ordering::SeqCst);
+        self.ring_fenced(waits)
+    }
+
+    /// As [`Self::ring_if`], after the fence: of several bells that are rung for one thing.
+    pub(crate) fn ring_fenced(&self, waits: impl FnOnce() -> bool) -> bool {
         let rings = self.asleep.load(Ordering::Relaxed)
             && waits()
             // Nothing is written by who comes too late, so that it cannot be taken for the word of a later sleep.

@@ -64,11 +64,25 @@ impl<T> Offers<T> {
 
     /// Takes a batch, the oldest as far as one can tell.
     pub fn take(&self) -> Option<T> {
+        self.take_one(|full, next| {
+            let older = full & (u64::MAX << next);
+            if older == 0 { full } else { older }.trailing_zeros()
+        })
+    }
+
+    /// Takes the newest batch, as far as one can tell.
+    pub fn take_newest(&self) -> Option<T> {
+        self.take_one(|full, next| {
+            let newer = full & !(u64::MAX << next);
+            if newer == 0 { full } else { newer }.ilog2()
+        })
+    }
+
+    /// Takes the one that `choose` says, of those whose bits are set and with the slot that is filled next.
+    fn take_one(&self, choose: impl Fn(u64, u32) -> u32) -> Option<T> {
         let mut full = self.full.load(Ordering::Relaxed);
         while full != 0 {
-            let next = self.next.load(Ordering::Relaxed);
-            let older = full & (u64::MAX << next);
-            let slot = if older == 0 { full } else { older }.trailing_zeros();
+            let slot = choose(full, self.next.load(Ordering::Relaxed));
             let before = self.full.fetch_and(!(1 << slot), Ordering::Acquire);
             if before & (1 << slot) != 0 {
                 let batch = self.slots[slot as usize].take();

@@ -36,8 +36,8 @@ use crate::handoff::slot::Slot;
 use crate::io::Direction;
 use crate::sync::AtomicU64;
 
-/// Words of bits.
-const WORDS: usize = 4;
+/// Words of bits: one for each place.
+const WORDS: usize = OrderTable::<()>::MOST as usize / 64;
 /// Twice as many as there can be streams with a batch under way, so that they are found soon.
 const BUCKETS: usize = 2 * 64 * WORDS;
 /// No place.
@@ -154,7 +154,7 @@ struct Queue {
 
 impl<T> OrderTable<T> {
     /// The most places there may be.
-    pub const MOST: u32 = 64 * WORDS as u32;
+    pub const MOST: u32 = 256;
 
     /// Makes so many places, up to [`Self::MOST`].
     #[must_use]
@@ -204,6 +204,12 @@ impl<T> OrderTable<T> {
     pub fn is_head(&self, place: u32) -> bool {
         let (word, bit) = bit(place);
         self.heads.get(word).is_some_and(|heads| heads & bit != 0)
+    }
+
+    /// How many more can be begun now.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        u32::try_from(self.free.len()).unwrap_or(u32::MAX)
     }
 
     /// Batches that were begun, and neither drained nor given up.

@@ -73,7 +73,9 @@ impl<T> Slot<T> {
     /// Takes the item, if there is one and nobody else is just taking it.
     #[inline]
     pub fn take(&self) -> Option<T> {
-        if self.state.compare_exchange(FULL, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        // The look costs nothing, and leaves the cache line to others while there is nothing.
+        let full = self.state.load(Ordering::Relaxed) == FULL;
+        if !full || self.state.compare_exchange(FULL, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return None;
         }
         let item = self.item.with_mut(|place| {

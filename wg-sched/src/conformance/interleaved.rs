@@ -443,8 +443,16 @@ impl Interleaved {
     fn look(&self, core: usize) {
         // What is not kept back comes to rest.
         self.state.borrow_mut().calm = true;
+        let mut turns = 0;
         while (0..self.strategies.len()).any(|core| self.is_runnable(&self.state.borrow(), core)) {
             self.turn();
+            turns += 1;
+            assert!(
+                turns < REST,
+                "the machine does not come to rest: {:?}\n{:?}",
+                self.case,
+                self.state.borrow()
+            );
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;

@@ -439,8 +439,9 @@ impl Interleaved {
         for _ in 0..turns {
             self.turn();
         }
-        // Deeper, others are in the middle of their steps.
-        if self.depth.get() == 1 {
+        // Deeper, others are in the middle of their steps; and who has a lock keeps back all who want it.
+        let locked = self.state.borrow().locks.iter().any(Option::is_some);
+        if self.depth.get() == 1 && !locked {
             self.look(core);
         }
     }

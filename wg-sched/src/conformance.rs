@@ -147,6 +147,13 @@ pub fn cases(kind: StrategyKind) -> Vec<Case> {
             (case.rate, case.batches) = (30, 400);
             case.events = [(100, Event::Switch(*other)), (250, Event::Switch(kind))].to_vec();
         });
+        // For good, at the end of what comes, with little room in the rings: what the other left is not picked up later.
+        for ring in [0, 1, 3] {
+            add(&|case| {
+                (case.kind, case.rate, case.ring) = (*other, 100, ring);
+                (case.batches, case.events) = (200, [(190, Event::Switch(kind))].to_vec());
+            });
+        }
     }
     // Peers come and go.
     add(&|case| {

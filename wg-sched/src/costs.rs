@@ -31,12 +31,11 @@ impl Costs {
     /// How many helpers are worth a call for a backlog of so much. Each has to save more than it costs: its wake-up, and the
     /// way of the batch to it and back.
     #[must_use]
-    pub const fn helpers(&self, packets: u32, bytes: u32) -> u32 {
+    pub fn helpers(&self, packets: u32, bytes: u32) -> u32 {
         let moved = 2 * self.transfer_kib as u64 * bytes as u64 / 1024;
         let saved = self.crypt(packets, bytes).saturating_sub(moved);
         let each = self.wake as u64 + 2 * self.line as u64;
-        let helpers = if each == 0 { saved } else { saved / each };
-        if helpers > u32::MAX as u64 { u32::MAX } else { helpers as u32 }
+        u32::try_from(saved / each.max(1)).unwrap_or(u32::MAX)
     }
 }
 

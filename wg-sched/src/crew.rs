@@ -276,12 +276,6 @@ impl<B> Member<B> {
         Some(Ticket { home, place })
     }
 
-    /// How many tickets [`Self::begin`] would give now.
-    #[must_use]
-    pub fn room(&self) -> u32 {
-        self.order.as_ref().map_or(0, |order| order.room())
-    }
-
     /// Tells whether a ticket of this home is the first of its stream that was not drained.
     #[must_use]
     pub fn is_head(&self, ticket: Ticket) -> bool {

@@ -69,8 +69,9 @@ impl Locked {
         round
     }
 
-    /// Takes one round through all phases, and tells how many batches there were; none if the lock was not to be had.
-    fn round<I: CoreIo>(&self, io: &mut I, direction: Direction) -> Option<u32> {
+    /// Takes one round through all phases, and tells how many batches there were; none if the lock was not to be had. Sets
+    /// `full` if the home had no ticket left: it can be asked under the lock only.
+    fn round<I: CoreIo>(&self, io: &mut I, direction: Direction, full: &mut bool) -> Option<u32> {
         if !self.acquire(io) {
             return None;
         }
@@ -82,6 +83,7 @@ impl Locked {
             return Some(moved);
         }
         let round = Self::take(io, direction);
+        *full |= pressed(io);
         io.release();
         moved += round.len();
         // Whoever gets the lock next sends it; if that is not this worker, its next turn looks again.
@@ -126,10 +128,10 @@ impl Strategy for Locked {
         loop {
             // What another strategy left to this core.
             let mut moved = work(io, I::pop);
-            let mut waits = false;
+            let (mut waits, mut full) = (false, false);
             for direction in [Direction::In, Direction::Out] {
                 moved += turn(io, |io| {
-                    let round = self.round(io, direction);
+                    let round = self.round(io, direction, &mut full);
                     waits |= round.is_none();
                     round.unwrap_or(0)
                 });
@@ -140,7 +142,7 @@ impl Strategy for Locked {
             outcome.control += control;
             if moved == 0 && control == 0 {
                 outcome.more = waits && self.wait == Wait::Spin;
-                outcome.pressure = !outcome.more && (waits || pressed(io));
+                outcome.pressure = !outcome.more && (waits || full);
                 return outcome;
             }
             if outcome.batches >= budget.batches || outcome.control >= budget.batches {

@@ -74,7 +74,7 @@ pub(crate) fn helpers(
         pool.iter().map(|core| Helper { core: core.id, lanes: Vec::new() }).collect();
     for lane in lanes {
         let home = topology.cores.iter().find(|core| core.id == lane.core).copied();
-        let home = home.unwrap_or(Core::alone(lane.core.0, 0));
+        let home = home.unwrap_or_else(|| Core::alone(lane.core.0, 0));
         let within = |core: &Core| match reach {
             Reach::Machine => true,
             Reach::Node => core.node == home.node,

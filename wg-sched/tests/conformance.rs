@@ -1,7 +1,7 @@
 //! The suite that every strategy passes, on the interleaved machine; and that nothing allocates once all is set up.
 
 use wg_sched::StrategyKind;
-use wg_sched::conformance::{Case, Interleaved, check};
+use wg_sched::conformance::{Case, Event, Interleaved, check};
 
 #[test]
 fn every_strategy_passes_the_suite() {
@@ -44,7 +44,10 @@ fn a_seed_gives_the_same_run_again() {
 #[test]
 fn work_is_done_where_the_strategy_says() {
     let run = |kind, rate, mesh| {
-        let machine = Interleaved::new(&Case { lanes: 1, rate, mesh, batches: 1000, ..Case::new(kind, 3) });
+        // It is the same for a strategy that took over.
+        let events = vec![(0, Event::Switch(kind))];
+        let case = Case { lanes: 1, rate, mesh, batches: 1000, events, ..Case::new(StrategyKind::Inline, 3) };
+        let machine = Interleaved::new(&case);
         machine.run();
         (machine.sent(), machine.tickets(), machine.helped())
     };

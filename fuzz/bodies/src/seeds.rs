@@ -27,7 +27,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "replay_window" => replay(),
         "aead" => batches(),
         "segment" => frames(),
-        "allowed_ips" | "cookie_reply" | "device_datagrams" => Vec::new(),
+        "allowed_ips" | "cookie_reply" | "device_datagrams" | "scheduler" => Vec::new(),
         _ => return Vec::new(),
     };
     // Where every byte is a choice, any bytes are a script.
@@ -40,6 +40,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             | "initiator"
             | "replay_window"
             | "responder"
+            | "scheduler"
             | "segment"
     ) {
         let mut rng = ChaCha8Rng::seed_from_u64(0x5eed);

@@ -123,6 +123,19 @@ pub const TARGETS: &[Target] = &[
         ],
     },
     Target {
+        name: "scheduler",
+        body: crate::scheduler,
+        dictionary: None,
+        max_len: 128,
+        reaches: &[
+            "wg-sched/src/adaptive.rs",
+            "wg-sched/src/inline.rs",
+            "wg-sched/src/locked.rs",
+            "wg-sched/src/pipelined.rs",
+            "wg-sched/src/round.rs",
+        ],
+    },
+    Target {
         name: "segment",
         body: crate::segment,
         dictionary: Some("ip"),

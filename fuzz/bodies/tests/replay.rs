@@ -127,6 +127,7 @@ replays! {
     fn padding_trim();
     fn replay_window();
     fn responder();
+    fn scheduler();
     fn segment();
     fn two_peers();
     fn uapi_stream();

@@ -2,6 +2,8 @@
 //! cores take whole steps of theirs, so that every effect can meet every other. Sleep, bells and readiness are as on a
 //! machine: who sleeps without having been promised a bell never wakes, and its batches are found stranded.
 
+mod view;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -10,12 +12,10 @@ use super::account::{Account, Tag};
 use super::home::{Home, QUEUE};
 use super::{Case, Event, Sizes};
 use crate::any::AnyStrategy;
-use crate::io::{CoreIo, Direction, Ticket};
+use crate::io::{Direction, Ticket};
 use crate::strategy::{Budget, Strategy, StrategyKind};
 use crate::topology::{Core, CoreId, Lane, LaneId, Limits, Plan, Topology};
 
-/// The most batches that a core may have in its hands at once: a round and what came behind it, and what found no ring.
-const HANDS: i32 = 2 * 16 + 1;
 /// Turns without anything coming in until a machine must have come to rest.
 const REST: u32 = 100_000;
 /// Turns after which whoever holds a batch is noticed.
@@ -276,6 +276,7 @@ impl Interleaved {
     fn step(&self, core: usize) {
         let id = CoreId(u32::try_from(core).unwrap_or(0));
         let mut strategy = self.strategies[core].borrow_mut();
+        let come = self.state.borrow().come;
         let wanted = {
             let mut state = self.state.borrow_mut();
             let seat = &mut state.seats[core];
@@ -286,8 +287,11 @@ impl Interleaved {
             strategy.switch(kind, self.plan(kind), id);
             self.state.borrow_mut().seats[core].kind = kind;
         }
-        let outcome =
-            strategy.step(id, Budget { batches: 16, ..Budget::default() }, &mut View { machine: self, core });
+        let outcome = strategy.step(
+            id,
+            Budget { batches: 16, ..Budget::default() },
+            &mut view::View { machine: self, core },
+        );
         let mut state = self.state.borrow_mut();
         let seat = &mut state.seats[core];
         assert_eq!(seat.hands, 0, "core {core} lost a batch: {:?}", self.case);
@@ -299,6 +303,11 @@ impl Interleaved {
         // It looks once more before it sleeps, as an executor does.
         let left = !seat.ring.is_empty();
         let home = self.home_of(core, seat.kind);
+        let waits = |home: &Home| home.queues.iter().any(|queue| !queue.is_empty());
+        let waiting =
+            !state.stopped && state.come == come && home.is_some_and(|home| waits(&state.homes[home]));
+        let seen = !outcome.idle() || outcome.more || outcome.pressure;
+        assert!(seen || !waiting, "core {core} leaves its queue alone and does not say why: {:?}", self.case);
         let ready = home.is_some_and(|home| state.homes[home].is_ready());
         if left || ready {
             state.ring(core);
@@ -434,8 +443,9 @@ impl Interleaved {
         for _ in 0..turns {
             self.turn();
         }
-        // Deeper, others are in the middle of their steps.
-        if self.depth.get() == 1 {
+        // Deeper, others are in the middle of their steps; and who has a lock keeps back all who want it.
+        let locked = self.state.borrow().locks.iter().any(Option::is_some);
+        if self.depth.get() == 1 && !locked {
             self.look(core);
         }
     }
@@ -444,8 +454,16 @@ impl Interleaved {
     fn look(&self, core: usize) {
         // What is not kept back comes to rest.
         self.state.borrow_mut().calm = true;
+        let mut turns = 0;
         while (0..self.strategies.len()).any(|core| self.is_runnable(&self.state.borrow(), core)) {
             self.turn();
+            turns += 1;
+            assert!(
+                turns < REST,
+                "the machine does not come to rest: {:?}\n{:?}",
+                self.case,
+                self.state.borrow()
+            );
         }
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -479,258 +497,5 @@ impl Interleaved {
                 );
             }
         }
-    }
-}
-
-/// What a core sees of the machine.
-struct View<'a> {
-    machine: &'a Interleaved,
-    core: usize,
-}
-
-impl View<'_> {
-    /// The home this core may work on now; none if it shares it, and another has its lock.
-    fn home(&self, state: &State) -> Option<usize> {
-        let kind = state.seats[self.core].kind;
-        let home = self.machine.home_of(self.core, kind)?;
-        (!kind.shares_home() || state.locks[home] == Some(self.core)).then_some(home)
-    }
-
-    fn hold(&self, state: &mut State, more: i32) {
-        let hands = &mut state.seats[self.core].hands;
-        *hands += more;
-        assert!(
-            (0..=HANDS).contains(hands),
-            "core {} has {hands} batches: {:?}",
-            self.core,
-            self.machine.case
-        );
-    }
-
-    fn poll(&self, direction: Direction) -> Option<Batch> {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        let home = self.home(&state)?;
-        while !state.stopped {
-            let (peer, packets, bytes) =
-                state.homes[home].queues[usize::from(direction == Direction::Out)].pop_front()?;
-            if !state.present[peer as usize] {
-                state.refused += 1;
-                continue;
-            }
-            let tag = state.account.polled(peer, direction);
-            self.hold(&mut state, 1);
-            return Some(Batch { tag, packets, bytes });
-        }
-        None
-    }
-
-    fn send(&self, batch: Batch, direction: Direction) {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        self.hold(&mut state, -1);
-        if state.present[batch.tag.peer as usize] {
-            state.account.sent(batch.tag, direction);
-        } else {
-            state.account.dropped(batch.tag);
-        }
-    }
-
-    /// Takes one thing into this core's hands.
-    fn take(&self, from: impl Fn(&mut State) -> Option<(Ticket, Batch)>) -> Option<(Ticket, Batch)> {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        let taken = from(&mut state)?;
-        self.hold(&mut state, 1);
-        Some(taken)
-    }
-}
-
-impl CoreIo for View<'_> {
-    type Batch = Batch;
-
-    fn poll_udp(&mut self) -> Option<Batch> {
-        self.poll(Direction::In)
-    }
-
-    fn poll_tun(&mut self) -> Option<Batch> {
-        self.poll(Direction::Out)
-    }
-
-    fn packets(&self, batch: &Batch) -> u32 {
-        batch.packets
-    }
-
-    fn bytes(&self, batch: &Batch) -> u32 {
-        batch.bytes
-    }
-
-    fn crypt(&mut self, batches: &mut [Batch]) {
-        {
-            let mut state = self.machine.state.borrow_mut();
-            let seat = &mut state.seats[self.core];
-            for batch in batches.iter_mut() {
-                batch.tag.crypt();
-                seat.crypting.push((batch.tag.peer, batch.tag.direction));
-            }
-        }
-        self.machine.stall(self.core);
-        self.machine.mesh();
-        self.machine.state.borrow_mut().seats[self.core].crypting.clear();
-    }
-
-    fn send_tun(&mut self, batch: Batch) {
-        self.send(batch, Direction::In);
-    }
-
-    fn send_udp(&mut self, batch: Batch) {
-        self.send(batch, Direction::Out);
-    }
-
-    fn poll_control(&mut self) -> bool {
-        let mut state = self.machine.state.borrow_mut();
-        let some = self.home(&state).is_some() && state.control > 0 && state.below(4) == 0;
-        state.control -= u32::from(some);
-        some
-    }
-
-    fn now(&self) -> u64 {
-        u64::from(self.machine.state.borrow().turn) * 1000
-    }
-
-    fn begin(&mut self, batch: &Batch, direction: Direction) -> Option<Ticket> {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        let home = self.home(&state)?;
-        assert_eq!(batch.tag.direction, direction);
-        let place = state.homes[home].begin(batch)?;
-        state.tickets += 1;
-        Some(Ticket { home: u32::try_from(home).ok()?, place })
-    }
-
-    fn room(&self) -> u32 {
-        let state = self.machine.state.borrow();
-        self.home(&state).map_or(0, |home| state.homes[home].room())
-    }
-
-    fn is_head(&self, ticket: Ticket) -> bool {
-        self.machine.state.borrow().homes[ticket.home as usize].is_head(ticket.place)
-    }
-
-    fn pending(&self) -> u32 {
-        let state = self.machine.state.borrow();
-        self.home(&state).map_or(0, |home| state.homes[home].pending())
-    }
-
-    fn push(&mut self, to: CoreId, ticket: Ticket, batch: Batch) -> Result<(), (Ticket, Batch)> {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        let to = to.0 as usize;
-        if state.seats[to].ring.len() == self.machine.case.ring as usize {
-            return Err((ticket, batch));
-        }
-        state.seats[to].ring.push_back((ticket, batch));
-        state.ring(to);
-        self.hold(&mut state, -1);
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Option<(Ticket, Batch)> {
-        self.take(|state| state.seats[self.core].ring.pop_front())
-    }
-
-    fn offer(&mut self, ticket: Ticket, batch: Batch) -> Result<(), (Ticket, Batch)> {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        state.homes[ticket.home as usize].offer(ticket, batch)?;
-        self.hold(&mut state, -1);
-        Ok(())
-    }
-
-    fn reclaim(&mut self) -> Option<(Ticket, Batch)> {
-        self.take(|state| self.home(state).and_then(|home| state.homes[home].oldest()))
-    }
-
-    fn reclaim_newest(&mut self) -> Option<(Ticket, Batch)> {
-        self.take(|state| self.home(state).and_then(|home| state.homes[home].newest()))
-    }
-
-    fn steal(&mut self) -> Option<(Ticket, Batch)> {
-        self.take(|state| {
-            let plan = self.machine.plan(state.seats[self.core].kind);
-            let helper = plan.helpers.iter().find(|helper| helper.core.0 as usize == self.core)?;
-            helper.lanes.iter().find_map(|lane| state.homes[lane.0 as usize].oldest())
-        })
-    }
-
-    fn call(&mut self, helpers: u32) {
-        let mut state = self.machine.state.borrow_mut();
-        let kind = state.seats[self.core].kind;
-        let Some(home) = self.home(&state) else { return };
-        assert!(helpers > 0, "a call for nobody");
-        let lane = LaneId(u32::try_from(home).unwrap_or(0));
-        let asleep = self.machine.plan(kind).helpers_of(lane).map(|core| core.0 as usize);
-        let mut left = helpers;
-        for core in asleep {
-            if left > 0 && state.seats[core].asleep && !state.seats[core].bell {
-                state.ring(core);
-                left -= 1;
-            }
-        }
-    }
-
-    fn complete(&mut self, ticket: Ticket, batch: Batch) {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        assert!(batch.tag.is_crypted(), "{:?} is completed without its crypt phase", batch.tag);
-        self.hold(&mut state, -1);
-        if state.seats[self.core].dead {
-            // It died with the batch in its hands.
-            self.machine.give_up(&mut state, ticket, batch);
-            return;
-        }
-        let home = ticket.home as usize;
-        state.helped += u64::from(self.machine.lanes[home].core.0 as usize != self.core);
-        if state.homes[home].complete(ticket.place, Some(batch)) {
-            self.machine.wake_home(&mut state, home);
-        }
-    }
-
-    fn drain(&mut self) -> Option<(Direction, Batch)> {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        let home = self.home(&state)?;
-        let batch = state.homes[home].drain()?;
-        self.hold(&mut state, 1);
-        Some((batch.tag.direction, batch))
-    }
-
-    fn try_acquire(&mut self) -> bool {
-        self.machine.mesh();
-        let mut state = self.machine.state.borrow_mut();
-        let kind = state.seats[self.core].kind;
-        let Some(home) = self.machine.home_of(self.core, kind) else { return true };
-        if state.locks[home].is_some() {
-            state.seats[self.core].waits = true;
-            return false;
-        }
-        state.locks[home] = Some(self.core);
-        true
-    }
-
-    fn release(&mut self) {
-        let mut state = self.machine.state.borrow_mut();
-        for lock in &mut state.locks {
-            if *lock == Some(self.core) {
-                *lock = None;
-            }
-        }
-        for core in 0..state.seats.len() {
-            if state.seats[core].waits {
-                state.ring(core);
-            }
-        }
-        drop(state);
-        self.machine.mesh();
     }
 }

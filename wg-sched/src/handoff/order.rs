@@ -214,12 +214,6 @@ impl<T> OrderTable<T> {
 
     /// Batches that were begun, and neither drained nor given up.
     #[must_use]
-    pub fn room(&self) -> u32 {
-        u32::try_from(self.free.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The batches that were begun and not drained.
-    #[must_use]
     pub fn pending(&self) -> u32 {
         u32::try_from(self.places.len() - self.free.len()).unwrap_or(u32::MAX) - self.quarantined
     }

@@ -83,16 +83,16 @@ proptest! {
         lost in proptest::collection::vec(any::<bool>(), 40),
         pace in proptest::collection::vec(0_usize..5, 0..400),
     ) {
-        let mut sockets: Vec<VecDeque<u64>> = (0..lanes).map(|lane| {
-            (0..40).filter(|run| *run as usize % lanes == lane && !lost[*run as usize]).collect()
+        let mut sockets: Vec<VecDeque<usize>> = (0..lanes).map(|lane| {
+            (0..40).filter(|run| *run % lanes == lane && !lost[*run]).collect()
         }).collect();
-        let expected: Vec<u64> = (0..40).filter(|run| !lost[*run as usize]).collect();
+        let expected: Vec<usize> = (0..40).filter(|run| !lost[*run]).collect();
         let mut merge = CounterMerge::new(lanes, 40);
         let mut out = Vec::new();
         let rest = (0..40 * lanes).map(|step| step % lanes);
         for (now, lane) in pace.into_iter().chain(rest).enumerate() {
             if let Some(number) = sockets.get_mut(lane).and_then(VecDeque::pop_front) {
-                merge.push(lane, run(number), number).unwrap();
+                merge.push(lane, run(number as u64), number).unwrap();
             }
             while let Some(number) = merge.pop(now as u64, |lane| !sockets[lane].is_empty()) {
                 out.push(number);

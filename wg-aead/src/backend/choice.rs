@@ -3,6 +3,7 @@
 //! Sixteen lanes pay where packets fill them. The table was measured on Zen 4, which does a 512-bit instruction in two halves; a
 //! processor with full pipes may have use for sixteen lanes sooner.
 
+#[cfg(feature = "ring")]
 use crate::arch::avx2::Avx2;
 use crate::arch::avx512::Avx512;
 #[cfg(feature = "ring")]

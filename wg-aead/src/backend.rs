@@ -14,7 +14,9 @@ use crate::batch;
 use crate::job::{OpenJob, SealJob};
 #[cfg(any(feature = "ring", feature = "rustcrypto"))]
 use crate::library;
-use crate::packet::{GROUP, Group};
+#[cfg(target_arch = "x86_64")]
+use crate::packet::GROUP;
+use crate::packet::Group;
 use crate::portable;
 
 /// An implementation that this machine can run.

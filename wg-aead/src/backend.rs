@@ -1,5 +1,7 @@
 //! Which kernel does the work: found out once, at run time, and tested before it is trusted.
 
+#[cfg(target_arch = "x86_64")]
+mod choice;
 #[cfg(test)]
 mod edges;
 mod selftest;
@@ -12,6 +14,8 @@ use crate::batch;
 use crate::job::{OpenJob, SealJob};
 #[cfg(any(feature = "ring", feature = "rustcrypto"))]
 use crate::library;
+#[cfg(target_arch = "x86_64")]
+use crate::packet::GROUP;
 use crate::packet::Group;
 use crate::portable;
 
@@ -35,7 +39,7 @@ use crate::portable;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Backend {
     kernel: Kernel,
-    /// Whether packets that the kernel is slow with go to a library that is faster with them.
+    /// Whether packets that the kernel is slow with go to one that is faster with them.
     mixed: bool,
 }
 
@@ -82,10 +86,6 @@ const CANDIDATES: &[fn() -> Option<Kernel>] = &[
     || Some(Kernel::RustCrypto),
 ];
 
-/// So many packets do not share the lanes of AVX-512: each alone is done sooner, as measured on Zen 4.
-#[cfg(target_arch = "x86_64")]
-const FEW: usize = 2;
-
 impl Backend {
     /// The best backend of this machine. The first call finds it: it tests each in turn and takes the first that passes.
     #[must_use]
@@ -107,7 +107,18 @@ impl Backend {
             .iter()
             .filter_map(|detect| detect())
             .map(|kernel| Self { kernel, mixed: true })
-            .filter(|backend| backend.pure().passes())
+            .filter(|backend| backend.is_sound())
+    }
+
+    /// Whether the kernel passes the self-test, and the smaller one, if there is one that it leaves packets to.
+    fn is_sound(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if let Kernel::Avx512(kernel) = self.kernel
+            && !(Self { kernel: Kernel::Avx2(kernel.avx2()), mixed: false }.passes())
+        {
+            return false;
+        }
+        self.pure().passes()
     }
 
     /// Makes this the one that [`Backend::best`] returns, for the whole process: for tests and benches.
@@ -116,7 +127,8 @@ impl Backend {
         BEST.store(at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The same kernel for every packet. Otherwise packets that it is slow with go to `ring`, if the feature is on.
+    /// The same kernel for every packet. Otherwise packets that it is slow with go to a smaller one, or to `ring`, if the feature
+    /// is on.
     #[must_use]
     pub const fn pure(self) -> Self {
         Self { kernel: self.kernel, mixed: false }
@@ -147,8 +159,8 @@ impl Backend {
     /// Seals a batch; each job reports for itself.
     pub fn seal_batch(self, jobs: &mut [SealJob<'_>]) {
         #[cfg(target_arch = "x86_64")]
-        if let (Kernel::Avx512(kernel), 1..=FEW) = (self.kernel, jobs.len())
-            && jobs.iter().all(|job| arch::avx512::Avx512::takes_one(&job.packet))
+        if let (Kernel::Avx512(kernel), [job]) = (self.kernel, &*jobs)
+            && arch::avx512::Avx512::takes_one(&job.packet)
         {
             return batch::each(jobs, |packet| kernel.seal_one(packet));
         }
@@ -158,13 +170,25 @@ impl Backend {
         }
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) => {
-                kernel.session(|mut session| batch::run(jobs, |group| session.seal(group)));
-            }
+            Kernel::Avx512(kernel) if jobs.len() <= GROUP => batch::run(jobs, |group| {
+                choice::seal(kernel, self.mixed, group, |group| {
+                    kernel.session(|mut session| session.seal(group));
+                });
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(kernel) => kernel.session(|mut session| {
+                batch::run(jobs, |group| {
+                    if group.len() == GROUP {
+                        session.seal(group);
+                    } else {
+                        choice::seal(kernel, self.mixed, group, |group| session.seal(group));
+                    }
+                });
+            }),
             #[cfg(all(target_arch = "x86_64", feature = "ring"))]
             Kernel::Avx2(kernel) if self.mixed => batch::run(jobs, |group| {
                 if arch::avx2::Avx2::leaves_sealing_to_ring(group) {
-                    group.iter_mut().for_each(library::ring::seal);
+                    library::ring::seal_group(group);
                 } else {
                     kernel.seal(group);
                 }
@@ -176,8 +200,8 @@ impl Backend {
     /// Opens a batch; each job reports for itself, and nothing of a packet whose tag does not verify is written.
     pub fn open_batch(self, jobs: &mut [OpenJob<'_>]) {
         #[cfg(target_arch = "x86_64")]
-        if let (Kernel::Avx512(kernel), 1..=FEW) = (self.kernel, jobs.len())
-            && jobs.iter().all(|job| arch::avx512::Avx512::takes_one(&job.packet))
+        if let (Kernel::Avx512(kernel), [job]) = (self.kernel, &*jobs)
+            && arch::avx512::Avx512::takes_one(&job.packet)
         {
             return batch::each(jobs, |packet| kernel.open_one(packet));
         }
@@ -187,13 +211,25 @@ impl Backend {
         }
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(kernel) => {
-                kernel.session(|mut session| batch::run(jobs, |group| session.open(group)));
-            }
+            Kernel::Avx512(kernel) if jobs.len() <= GROUP => batch::run(jobs, |group| {
+                choice::open(kernel, self.mixed, group, |group| {
+                    kernel.session(|mut session| session.open(group));
+                });
+            }),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(kernel) => kernel.session(|mut session| {
+                batch::run(jobs, |group| {
+                    if group.len() == GROUP {
+                        session.open(group);
+                    } else {
+                        choice::open(kernel, self.mixed, group, |group| session.open(group));
+                    }
+                });
+            }),
             #[cfg(all(target_arch = "x86_64", feature = "ring"))]
             Kernel::Avx2(kernel) if self.mixed => batch::run(jobs, |group| {
                 if arch::avx2::Avx2::leaves_opening_to_ring(group) {
-                    group.iter_mut().for_each(library::ring::open);
+                    library::ring::open_group(group);
                 } else {
                     kernel.open(group);
                 }
@@ -202,18 +238,16 @@ impl Backend {
         }
     }
 
-    /// Whether a batch goes to `ring`: because that is the backend, or because so few packets leave the lanes of a vector kernel
-    /// empty. Measured on Zen 4: two go sooner one by one, and four are as fast together at 256 bytes and faster at others.
+    /// Whether a packet alone goes to `ring`: because that is the backend, or because it leaves the lanes of a vector kernel empty.
     #[cfg(feature = "ring")]
     const fn is_for_ring(self, jobs: usize) -> bool {
-        match self.kernel {
-            Kernel::Ring => true,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(_) => self.mixed && jobs <= FEW,
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(_) => self.mixed && jobs == 1,
-            _ => false,
-        }
+        jobs == 1
+            && match self.kernel {
+                Kernel::Ring => true,
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512(_) | Kernel::Avx2(_) => self.mixed,
+                _ => false,
+            }
     }
 }
 
@@ -230,7 +264,7 @@ impl Kernel {
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Self::Sse2(kernel) => kernel.seal(group),
             #[cfg(feature = "ring")]
-            Self::Ring => group.iter_mut().for_each(library::ring::seal),
+            Self::Ring => library::ring::seal_group(group),
             #[cfg(feature = "rustcrypto")]
             Self::RustCrypto => library::rustcrypto::seal(group),
             #[cfg(test)]
@@ -250,7 +284,7 @@ impl Kernel {
             #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), target_feature = "sse2"))]
             Self::Sse2(kernel) => kernel.open(group),
             #[cfg(feature = "ring")]
-            Self::Ring => group.iter_mut().for_each(library::ring::open),
+            Self::Ring => library::ring::open_group(group),
             #[cfg(feature = "rustcrypto")]
             Self::RustCrypto => library::rustcrypto::open(group),
             #[cfg(test)]

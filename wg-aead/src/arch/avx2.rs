@@ -67,12 +67,12 @@ impl Avx2 {
     /// Whether `ring` opens a group faster.
     ///
     /// Measured likewise. `ring` deciphers before the tag is known; here tags come first, which costs most where few packets are
-    /// long: two break even at 1100 bytes, four at 1420, eight and more at 2500.
+    /// long: two break even at 900 bytes, four at 1420, eight and more at 2500.
     #[cfg(feature = "ring")]
     pub(crate) fn leaves_opening_to_ring(group: &Group<'_, '_>) -> bool {
         let limit = match group.len() {
             0..2 => return true,
-            2..4 => 1024,
+            2..4 => 896,
             4..8 => 1280,
             _ => 2304,
         };

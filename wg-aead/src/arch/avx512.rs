@@ -18,17 +18,22 @@ mod passes;
 mod poly1305;
 
 use self::passes::Scratch;
+use crate::arch::avx2::Avx2;
 use crate::packet::{Group, Packet};
 
 cpufeatures::new!(features, "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512ifma", "avx512vbmi2");
 
-/// The proof that this machine has AVX-512 F, BW, VL, DQ, IFMA and VBMI2.
+/// The proof that this machine has AVX-512 F, BW, VL, DQ, IFMA and VBMI2, and what the kernel for AVX2 needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512(Avx2);
 
 impl Avx512 {
     pub(crate) fn detect() -> Option<Self> {
-        features::get().then_some(Self(()))
+        Avx2::detect().filter(|_| features::get()).map(Self)
+    }
+
+    pub(crate) const fn avx2(self) -> Avx2 {
+        self.0
     }
 
     /// Whether a packet alone is one that `seal_one` and `open_one` take.

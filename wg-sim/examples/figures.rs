@@ -24,6 +24,7 @@ fn main() {
     variant_3();
     overload();
     modern();
+    grid();
 }
 
 fn row(figure: &str, series: &str, x: impl core::fmt::Display, y: f64, unit: &str, fitted: &str) {
@@ -102,6 +103,7 @@ fn moonwire(kind: StrategyKind, cores: u32, packet: u32) -> Setup {
     let mut setup = Setup::new(topology(cores, 1), Calibration::MoonWire.costs(), contender, 1);
     (setup.packet, setup.flows, setup.batch, setup.ring) = (packet, 64, 16, 8192);
     setup.load = Load::Windowed { most: 1024 };
+    setup.shared_queues = true;
     setup.link = 40_000_000_000;
     setup
 }
@@ -123,8 +125,14 @@ fn variant_2() {
 
 fn variant_3() {
     for workers in 1..=10 {
-        let result = Machine::run(&moonwire(StrategyKind::PipelinedNoOverlap, workers + 1, 64));
-        row("pipeline", "variant 3", workers, result.mpps(), "Mpps", "");
+        for (name, contender) in [
+            ("variant 3", Contender::VARIANT_3),
+            ("sent in order by the home", Contender::shipped(StrategyKind::PipelinedNoOverlap)),
+        ] {
+            let setup = Setup { contender, ..moonwire(contender.kind, workers + 1, 64) };
+            let fitted = if name == "variant 3" && matches!(workers, 1 | 7) { "fitted" } else { "" };
+            row("pipeline", name, workers, Machine::run(&setup).mpps(), "Mpps", fitted);
+        }
     }
     row("pipeline", "variant 3: paper", 1, 1.1, "Mpps", "paper");
     row("pipeline", "variant 3: paper", 7, 6.3, "Mpps", "paper");
@@ -151,8 +159,32 @@ fn modern() {
     for kind in StrategyKind::ALL {
         for tunnels in TUNNELS {
             let contender = Contender::shipped(*kind);
-            let setup = Setup::new(topology(32, 2), Calibration::Modern.costs(), contender, tunnels);
+            let mut setup = Setup::new(topology(32, 2), Calibration::Modern.costs(), contender, tunnels);
+            setup.link = 4_000_000_000_000;
             row("modern", kind.name(), tunnels, Machine::run(&setup).gigabits(), "Gbit/s", "");
+        }
+    }
+}
+
+/// The adaptive strategy over the best of the others, at every point.
+fn grid() {
+    for nodes in [1, 2] {
+        for cores in [8, 16, 32] {
+            for packet in [64, 1420] {
+                for tunnels in TUNNELS {
+                    let rate = |kind: StrategyKind| {
+                        let contender = Contender::shipped(kind);
+                        let costs = Calibration::Modern.costs();
+                        let mut setup = Setup::new(topology(cores, nodes), costs, contender, tunnels);
+                        (setup.packet, setup.link) = (packet, 4_000_000_000_000);
+                        Machine::run(&setup).mpps()
+                    };
+                    let others = StrategyKind::ALL.iter().filter(|kind| **kind != StrategyKind::Adaptive);
+                    let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
+                    let series = format!("{nodes} nodes {cores} cores {packet} B");
+                    row("grid", &series, tunnels, rate(StrategyKind::Adaptive) / best, "ratio", "");
+                }
+            }
         }
     }
 }

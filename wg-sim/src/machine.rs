@@ -20,7 +20,7 @@ mod io;
 mod setup;
 mod source;
 
-pub use calibration::{Calibration, Point};
+pub use calibration::Calibration;
 pub use cost::{Costs, Locality, StageCost};
 pub use engine::Machine;
 pub use setup::{Contender, Egress, Load, Measured, Setup, topology};

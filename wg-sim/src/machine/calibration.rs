@@ -14,17 +14,6 @@ pub enum Calibration {
     MoonWire,
 }
 
-/// A point of a paper.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
-    /// The figure and what it shows there.
-    pub name: &'static str,
-    /// What it shows.
-    pub value: f64,
-    /// Whether costs were fitted to it.
-    pub fitted: bool,
-}
-
 const fn stage(batch: u64, packet: u64, byte_ps: u64) -> StageCost {
     StageCost { batch, packet, byte_ps }
 }

@@ -17,6 +17,8 @@ use super::source::Flow;
 const WAY: u64 = 25_000;
 /// Between two looks of the slow loop.
 const PERIOD: u64 = 10_000_000;
+/// How long a lock remembers.
+const FORGET: u64 = 200_000;
 /// Batches of the ring between two cores.
 pub(super) const RING: usize = 64;
 /// Batches of a home that may be offered.
@@ -75,12 +77,49 @@ pub(super) struct Peer {
     pub(super) period: u64,
 }
 
-/// A lock, and when it will be free.
+/// A lock: from when to when it was held, and until when who waited did.
+///
+/// A step is over before the next is taken, so it may have held the lock in what is another core's future. That core goes
+/// into a gap that is long enough for any hold of late.
 #[derive(Debug, Default)]
 pub(super) struct Lock {
-    pub(super) free: u64,
-    /// Until when each core that waited did.
-    pub(super) waits: VecDeque<u64>,
+    held: VecDeque<(u64, u64)>,
+    waits: VecDeque<(u64, u64)>,
+    begun: u64,
+}
+
+impl Lock {
+    /// When one who comes now may have it, and how many wait beside it.
+    pub(super) fn free(&mut self, now: u64) -> (u64, u64) {
+        while self.held.front().is_some_and(|(_, end)| end + FORGET < now) {
+            self.held.pop_front();
+        }
+        self.waits.retain(|(_, end)| *end + FORGET > now);
+        let hold = self.held.iter().map(|(begin, end)| end - begin).max().unwrap_or(0);
+        let mut at = now;
+        for (begin, end) in &self.held {
+            if at + hold > *begin && at < *end {
+                at = *end;
+            }
+        }
+        let beside = self.waits.iter().filter(|(begin, end)| *begin <= at && at <= *end).count();
+        if at > now {
+            self.waits.push_back((now, at));
+        }
+        (at, beside as u64)
+    }
+
+    /// It is had from now on.
+    pub(super) const fn acquired(&mut self, now: u64) {
+        self.begun = now;
+    }
+
+    /// It is given back.
+    pub(super) fn released(&mut self, now: u64) {
+        let held = (self.begun, now);
+        let place = self.held.partition_point(|other| *other <= held);
+        self.held.insert(place, held);
+    }
 }
 
 #[derive(Debug)]
@@ -138,7 +177,7 @@ impl Machine {
                 .find(|helper| helper.core == core.id)
                 .map(|helper| helper.lanes.iter().map(|lane| lane.0 as usize).collect())
                 .unwrap_or_default();
-            let home = own.or(helps.first().copied().filter(|_| kind.shares_home()));
+            let home = own.or(helps.first().copied().filter(|_| kind.shares_home() && setup.shared_queues));
             Seat {
                 core: *core,
                 clock: 0,
@@ -505,8 +544,10 @@ impl State {
 
     /// When something that a core drains is done.
     fn ready(&self, core: usize) -> Option<u64> {
-        let drains =
-            |home: &&Home| self.setup.contender.egress != Egress::Home || self.homes_core(core, home);
+        let drains = |home: &&Home| {
+            matches!(self.setup.contender.egress, Egress::Softirq | Egress::Threaded)
+                || self.homes_core(core, home)
+        };
         self.homes.iter().filter(drains).filter_map(|home| home.ready(self.drain_as(core, home))).min()
     }
 
@@ -523,7 +564,7 @@ impl State {
     /// The core that is to drain a stream whose head was completed, and was not drained by any.
     pub(super) fn choose_drainer(&self, completer: usize, home: usize) -> Option<usize> {
         match self.setup.contender.egress {
-            Egress::Home => None,
+            Egress::Home | Egress::Worker => None,
             Egress::Softirq => Some(completer),
             Egress::Threaded => {
                 let lane = LaneId(u32::try_from(home).unwrap_or(0));

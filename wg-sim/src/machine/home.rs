@@ -75,6 +75,13 @@ impl Home {
         self.streams[peer].places.front() == Some(&place)
     }
 
+    /// Frees the place of a batch that keeps no order.
+    pub(super) fn leave(&mut self, place: u32, peer: u32) {
+        self.streams[peer as usize].places.retain(|other| *other != place);
+        self.places[place as usize] = Place::Free;
+        self.free.push(place);
+    }
+
     /// When the head of a stream was done; none while it is not.
     fn done(&self, stream: usize) -> Option<u64> {
         let place = *self.streams[stream].places.front()?;

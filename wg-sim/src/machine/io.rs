@@ -262,6 +262,14 @@ impl CoreIo for View<'_> {
         let home = ticket.home as usize;
         let time = self.line(self.state.homes[home].core);
         self.charge_ns(time);
+        if self.state.setup.contender.egress == Egress::Worker {
+            self.state.homes[home].leave(ticket.place, batch.peer);
+            self.send(&batch);
+            let own = self.state.homes[home].core;
+            let at = self.clock();
+            self.ring(own, at);
+            return;
+        }
         let (at, peer) = (self.clock(), batch.peer as usize);
         if !self.state.homes[home].complete(ticket.place, batch, at) {
             return;
@@ -276,7 +284,7 @@ impl CoreIo for View<'_> {
     fn drain(&mut self) -> Option<(Direction, Batch)> {
         let now = self.clock();
         let homes = match self.state.setup.contender.egress {
-            Egress::Home => self.home().map_or(0..0, |home| home..home + 1),
+            Egress::Home | Egress::Worker => self.home().map_or(0..0, |home| home..home + 1),
             Egress::Softirq | Egress::Threaded => 0..self.state.homes.len(),
         };
         for home in homes {
@@ -303,21 +311,16 @@ impl CoreIo for View<'_> {
         }
         let Some(home) = self.home() else { return true };
         let (begun, costs) = (self.clock(), self.state.setup.costs);
-        let lock = &mut self.state.locks[home];
-        while lock.waits.front().is_some_and(|until| *until <= begun) {
-            lock.waits.pop_front();
-        }
-        let free = lock.free;
-        let time = if free <= begun {
+        let (free, beside) = self.state.locks[home].free(begun);
+        let time = if free == begun {
             costs.lock
         } else {
-            let waiters = lock.waits.len() as u64 + 1;
             let sleeps = self.state.setup.contender.kind == wg_sched::StrategyKind::LockedMutex;
             // Waiters that spin take the line from whoever has it; sleepers do not, but have to be woken.
-            let handoff = if sleeps { costs.futex } else { costs.handoff * waiters };
-            lock.waits.push_back(free + handoff);
+            let handoff = if sleeps { costs.futex } else { costs.handoff * (beside + 1) };
             free - begun + handoff
         };
+        self.state.locks[home].acquired(begun + time);
         self.state.seats[self.core].locking += time;
         self.charge_ns(time);
         true
@@ -328,6 +331,7 @@ impl CoreIo for View<'_> {
             return;
         }
         let Some(home) = self.home() else { return };
-        self.state.locks[home].free = self.clock();
+        let now = self.clock();
+        self.state.locks[home].released(now);
     }
 }

@@ -17,6 +17,8 @@ pub fn topology(cores: u32, nodes: u32) -> Topology {
 pub enum Egress {
     /// From the home, as the shipped strategies do.
     Home,
+    /// From the core that crypted it, at once and in no order: MoonWire's variant 3.
+    Worker,
     /// From the core that completed what the drain began with, until the drain finds nothing left: the kernel's softirq.
     Softirq,
     /// From the least busy core of those that may, chosen anew each time the drain begins: the kernel's threaded NAPI.
@@ -43,6 +45,8 @@ impl Contender {
     pub const SOFTIRQ: Self = Self { kind: StrategyKind::Pipelined, egress: Egress::Softirq };
     /// The same with threaded ones.
     pub const THREADED: Self = Self { kind: StrategyKind::Pipelined, egress: Egress::Threaded };
+    /// MoonWire's variant 3.
+    pub const VARIANT_3: Self = Self { kind: StrategyKind::PipelinedNoOverlap, egress: Egress::Worker };
     /// With a pool for each node, and softirq drains.
     pub const NUMA_SOFTIRQ: Self = Self { kind: StrategyKind::NumaPools, egress: Egress::Softirq };
     /// With a pool for each node, and threaded ones.
@@ -89,6 +93,8 @@ pub struct Setup {
     pub ring: u32,
     /// Batches that a home may have under way.
     pub tickets: u32,
+    /// Whether workers that share a home may read its queues, as with kernel bypass; else only its own core does.
+    pub shared_queues: bool,
     /// Whether all tunnels begin on the first lane, and are moved by [`wg_sched::rebalance`].
     pub converged: bool,
     /// Virtual nanoseconds before anything is counted.
@@ -115,6 +121,7 @@ impl Setup {
             link: 400_000_000_000,
             ring: 4096,
             tickets: 128,
+            shared_queues: false,
             converged: false,
             warmup: 5_000_000,
             duration: 10_000_000,

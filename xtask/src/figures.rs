@@ -40,7 +40,11 @@ struct Row {
 }
 
 /// Runs the sweeps, writes their rows, and draws each figure.
-pub(crate) fn run(options: &Options) -> io::Result<()> {
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    sweep(options).map_err(|error| format!("figures: {error}"))
+}
+
+fn sweep(options: &Options) -> io::Result<()> {
     let sweeps = Command::new(env!("CARGO"))
         .args(["run", "--quiet", "--release", "-p", "wg-sim", "--example", "figures"])
         .output()?;

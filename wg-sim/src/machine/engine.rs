@@ -177,7 +177,8 @@ impl Machine {
                 .find(|helper| helper.core == core.id)
                 .map(|helper| helper.lanes.iter().map(|lane| lane.0 as usize).collect())
                 .unwrap_or_default();
-            let home = own.or(helps.first().copied().filter(|_| kind.shares_home() && setup.shared_queues));
+            let home =
+                own.or_else(|| helps.first().copied().filter(|_| kind.shares_home() && setup.shared_queues));
             Seat {
                 core: *core,
                 clock: 0,

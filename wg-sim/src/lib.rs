@@ -7,6 +7,7 @@ mod clock;
 mod draw;
 mod ledger;
 mod link;
+pub mod machine;
 pub mod matrix;
 pub mod model;
 pub mod node;

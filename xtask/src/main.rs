@@ -1,9 +1,10 @@
-//! `cargo xtask demo | test | bench | fuzz | soak`: the tasks of this workspace, each one command.
+//! `cargo xtask demo | test | bench | figures | fuzz | soak`: the tasks of this workspace, each one command.
 
 mod bench;
 mod cargo;
 mod debian;
 mod demo;
+mod figures;
 mod fuzz;
 mod install;
 mod report;
@@ -30,6 +31,8 @@ enum Task {
     Test(test::Options),
     /// Measures, prints a table, and writes rows for machines.
     Bench(bench::Options),
+    /// Runs the papers' experiments on the virtual machine of many cores, and draws them beside the papers' points.
+    Figures(figures::Options),
     /// Fuzzes what takes bytes from outside, for a time, and says what it reached.
     Fuzz(fuzz::Options),
     /// Runs the fault matrix of the simulator for hours, on every core; goes on where it was left. Or floods, or decrypts.
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Figures(options) => figures::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Soak(options) => soak::run(&options),
     };

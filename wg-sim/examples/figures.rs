@@ -1,0 +1,190 @@
+//! The sweeps behind `docs/figures.md`, as rows of comma-separated values: `cargo xtask figures` runs it and draws them.
+
+use wg_sched::StrategyKind;
+use wg_sim::machine::{Calibration, Contender, Load, Machine, Measured, Setup, topology};
+
+const PAPER: u32 = 1368;
+const CONTENDERS: [(&str, Contender); 6] = [
+    ("vanilla", Contender::SOFTIRQ),
+    ("vanilla threaded", Contender::THREADED),
+    ("NUMA-aware", Contender::NUMA_SOFTIRQ),
+    ("NUMA-aware threaded", Contender::NUMA_THREADED),
+    ("inline", Contender::shipped(StrategyKind::Inline)),
+    ("emulated inline", Contender::shipped(StrategyKind::EmulatedInline)),
+];
+const TUNNELS: [u32; 12] = [1, 2, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32];
+
+fn main() {
+    println!("figure,series,x,y,unit,fitted");
+    flows();
+    single();
+    tunnels();
+    black_hole();
+    variant_2();
+    variant_3();
+    overload();
+    modern();
+    grid();
+}
+
+fn row(figure: &str, series: &str, x: impl core::fmt::Display, y: f64, unit: &str, fitted: &str) {
+    println!("{figure},{series},{x},{y:.3},{unit},{fitted}");
+}
+
+fn paper(contender: Contender, tunnels: u32, flows: u32, seed: u64) -> Setup {
+    let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), contender, tunnels);
+    (setup.packet, setup.flows, setup.seed) = (PAPER, flows, seed);
+    // A softirq's convergence takes its time.
+    (setup.warmup, setup.duration) = (60_000_000, 20_000_000);
+    setup
+}
+
+fn flows() {
+    for flows in [1, 2, 4, 8, 16, 31] {
+        let result = Machine::run(&paper(Contender::THREADED, 1, flows, 1));
+        row("flows", "vanilla", flows, result.gigabits(), "Gbit/s", if flows == 1 { "fitted" } else { "" });
+    }
+    row("flows", "vanilla: paper", 1, 5.0, "Gbit/s", "paper");
+    row("flows", "vanilla: paper", 31, 5.0, "Gbit/s", "paper");
+}
+
+fn single() {
+    let cases = [
+        ("vanilla", StrategyKind::Pipelined, 5.0),
+        ("overlap avoided", StrategyKind::PipelinedNoOverlap, 5.7),
+        ("NUMA-aware", StrategyKind::NumaPools, 6.55),
+        ("both", StrategyKind::NumaPoolsNoOverlap, 7.25),
+    ];
+    for (name, kind, value) in cases {
+        let contender = Contender { kind, ..Contender::THREADED };
+        let result = Machine::run(&paper(contender, 1, 8, 1));
+        row("single", name, 1, result.gigabits(), "Gbit/s", "fitted");
+        row("single", &format!("{name}: paper"), 1, value, "Gbit/s", "paper");
+    }
+    let result = Machine::run(&paper(Contender::shipped(StrategyKind::Adaptive), 1, 8, 1));
+    row("single", "adaptive", 1, result.gigabits(), "Gbit/s", "");
+}
+
+fn tunnels() {
+    let adaptive = ("adaptive", Contender::shipped(StrategyKind::Adaptive));
+    for (name, contender) in CONTENDERS.into_iter().chain([adaptive]) {
+        for tunnels in TUNNELS {
+            let result = Machine::run(&paper(contender, tunnels, 1, 1));
+            let at_end = tunnels == 32 && name != "emulated inline" && name != "adaptive";
+            row("tunnels", name, tunnels, result.gigabits(), "Gbit/s", if at_end { "fitted" } else { "" });
+        }
+    }
+    for (name, x, y) in [
+        ("vanilla", 4, 13.0),
+        ("vanilla", 32, 13.0),
+        ("vanilla threaded", 32, 48.0),
+        ("NUMA-aware threaded", 32, 65.0),
+        ("inline", 32, 90.0),
+    ] {
+        row("tunnels", &format!("{name}: paper"), x, y, "Gbit/s", "paper");
+    }
+}
+
+fn black_hole() {
+    for (name, contender) in [
+        ("vanilla", Contender::SOFTIRQ),
+        ("vanilla threaded", Contender::THREADED),
+        ("adaptive", Contender::shipped(StrategyKind::Adaptive)),
+    ] {
+        let result = Machine::run(&paper(contender, 8, 1, 1));
+        for (core, busy) in result.busy.iter().enumerate() {
+            row("cores", name, core, *busy as f64 * 100.0 / result.duration as f64, "percent", "");
+        }
+    }
+}
+
+fn moonwire(kind: StrategyKind, cores: u32, packet: u32) -> Setup {
+    let contender = Contender::shipped(kind);
+    let mut setup = Setup::new(topology(cores, 1), Calibration::MoonWire.costs(), contender, 1);
+    (setup.packet, setup.flows, setup.batch, setup.ring) = (packet, 64, 16, 8192);
+    setup.load = Load::Windowed { most: 1024 };
+    setup.shared_queues = true;
+    setup.link = 40_000_000_000;
+    setup
+}
+
+fn locking(result: &Measured) -> f64 {
+    result.locking as f64 * 100.0 / result.busy.iter().sum::<u64>().max(1) as f64
+}
+
+fn variant_2() {
+    for (name, kind) in [("mutex", StrategyKind::LockedMutex), ("spin lock", StrategyKind::LockedSpin)] {
+        for workers in 1..=10 {
+            let result = Machine::run(&moonwire(kind, workers, 64));
+            row("locked", name, workers, result.mpps(), "Mpps", "");
+            row("locking", name, workers, locking(&result), "percent", "");
+        }
+    }
+    row("locked", "variant 1: paper", 1, 1.3, "Mpps", "paper");
+}
+
+fn variant_3() {
+    for workers in 1..=10 {
+        for (name, contender) in [
+            ("variant 3", Contender::VARIANT_3),
+            ("sent in order by the home", Contender::shipped(StrategyKind::PipelinedNoOverlap)),
+        ] {
+            let setup = Setup { contender, ..moonwire(contender.kind, workers + 1, 64) };
+            let fitted = if name == "variant 3" && matches!(workers, 1 | 7) { "fitted" } else { "" };
+            row("pipeline", name, workers, Machine::run(&setup).mpps(), "Mpps", fitted);
+        }
+    }
+    row("pipeline", "variant 3: paper", 1, 1.1, "Mpps", "paper");
+    row("pipeline", "variant 3: paper", 7, 6.3, "Mpps", "paper");
+    row("pipeline", "variant 3: paper", 10, 6.3, "Mpps", "paper");
+}
+
+fn overload() {
+    for percent in [25, 50, 75, 100, 150, 200, 300, 400] {
+        for (name, kind) in [
+            ("inline", StrategyKind::Inline),
+            ("pipelined", StrategyKind::PipelinedNoOverlap),
+            ("adaptive", StrategyKind::Adaptive),
+        ] {
+            let contender = Contender::shipped(kind);
+            let mut setup = Setup::new(topology(8, 1), Calibration::Modern.costs(), contender, 8);
+            setup.load = Load::Constant { rate: 1_000_000 * percent / 100 };
+            setup.link = 4_000_000_000_000;
+            row("overload", name, percent, Machine::run(&setup).mpps(), "Mpps", "");
+        }
+    }
+}
+
+fn modern() {
+    for kind in StrategyKind::ALL {
+        for tunnels in TUNNELS {
+            let contender = Contender::shipped(*kind);
+            let mut setup = Setup::new(topology(32, 2), Calibration::Modern.costs(), contender, tunnels);
+            setup.link = 4_000_000_000_000;
+            row("modern", kind.name(), tunnels, Machine::run(&setup).gigabits(), "Gbit/s", "");
+        }
+    }
+}
+
+/// The adaptive strategy over the best of the others, at every point.
+fn grid() {
+    for nodes in [1, 2] {
+        for cores in [8, 16, 32] {
+            for packet in [64, 1420] {
+                for tunnels in TUNNELS {
+                    let rate = |kind: StrategyKind| {
+                        let contender = Contender::shipped(kind);
+                        let costs = Calibration::Modern.costs();
+                        let mut setup = Setup::new(topology(cores, nodes), costs, contender, tunnels);
+                        (setup.packet, setup.link) = (packet, 4_000_000_000_000);
+                        Machine::run(&setup).mpps()
+                    };
+                    let others = StrategyKind::ALL.iter().filter(|kind| **kind != StrategyKind::Adaptive);
+                    let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
+                    let series = format!("{nodes} nodes {cores} cores {packet} B");
+                    row("grid", &series, tunnels, rate(StrategyKind::Adaptive) / best, "ratio", "");
+                }
+            }
+        }
+    }
+}

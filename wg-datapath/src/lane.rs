@@ -103,6 +103,8 @@ pub struct Lane<A> {
     spare_out: Vec<Box<OutBatch<A>>>,
     /// Batches out that are under way, at most [`OUT_BATCHES`].
     out_under_way: usize,
+    /// Packets that were polled so far; it wraps.
+    polled: u32,
     /// Errors to senders on this host.
     icmp: IcmpLimiter,
     /// The next time to hear of narrow paths.
@@ -149,6 +151,7 @@ impl<A> Lane<A> {
             spare_in: (0..IN_BATCHES).map(|_| Box::default()).collect(),
             spare_out: Vec::with_capacity(OUT_BATCHES),
             out_under_way: 0,
+            polled: 0,
             icmp: IcmpLimiter::new(),
             path_news_at: Instant::default(),
             tun_drained: false,
@@ -226,6 +229,11 @@ impl<A> Lane<A> {
         !self.queue_is_full()
     }
 
+    fn polled(&mut self, batch: Batch<A>) -> Batch<A> {
+        self.polled = self.polled.wrapping_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        batch
+    }
+
     fn queue_is_full(&self) -> bool {
         self.queue.is_full() || self.queued_large >= QUEUED_LARGE
     }
@@ -300,7 +308,8 @@ where
         if self.lane.ready_in.is_empty() && !self.lane.udp_drained && self.lane.fatal.is_none() {
             self.lane.busy |= self.receive() && self.lane.ready_in.is_empty();
         }
-        self.lane.ready_in.pop_front().map(Batch::In)
+        let batch = self.lane.ready_in.pop_front()?;
+        Some(self.lane.polled(Batch::In(batch)))
     }
 
     fn poll_tun(&mut self) -> Option<Batch<A>> {
@@ -313,11 +322,11 @@ where
             return None;
         }
         if let Some(batch) = self.flush_staged() {
-            return Some(Batch::Out(batch));
+            return Some(self.lane.polled(Batch::Out(batch)));
         }
         while let Some(mut batch) = self.next_batch() {
             match self.device.begin_out(&mut batch, self.now) {
-                Begun::Ready => return Some(Batch::Out(batch)),
+                Begun::Ready => return Some(self.lane.polled(Batch::Out(batch))),
                 Begun::Kept => {
                     self.lane.busy = true;
                     self.recycle_out(batch);
@@ -345,6 +354,10 @@ where
 
     fn bytes(&self, batch: &Batch<A>) -> u32 {
         batch.bytes()
+    }
+
+    fn polled(&self) -> u32 {
+        self.lane.polled
     }
 
     fn now(&self) -> u64 {
@@ -388,6 +401,10 @@ where
 
     fn reclaim(&mut self) -> Option<(Ticket, Batch<A>)> {
         self.lane.crew.as_mut()?.reclaim()
+    }
+
+    fn reclaim_newest(&mut self) -> Option<(Ticket, Batch<A>)> {
+        self.lane.crew.as_mut()?.reclaim_newest()
     }
 
     fn steal(&mut self) -> Option<(Ticket, Batch<A>)> {

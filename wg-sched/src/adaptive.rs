@@ -21,7 +21,9 @@ use alloc::vec::Vec;
 use crate::costs::Costs;
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{BATCHES, Round, complete, drain, gather, own, poll, pressed, ticket, turn, work};
+use crate::round::{
+    BATCHES, Round, complete, drain, gather, is_spent, own, poll, pressed, ticket, turn, work,
+};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -190,7 +192,7 @@ impl Strategy for Adaptive {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let mut outcome = Outcome::default();
+        let (mut outcome, from) = (Outcome::default(), io.polled());
         loop {
             let mut moved = drain(io) + work(io, I::pop);
             moved += self.take_back(io);
@@ -208,7 +210,7 @@ impl Strategy for Adaptive {
                 outcome.pressure = pressed(io);
                 return outcome;
             }
-            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+            if is_spent(&outcome, budget, io, from) {
                 outcome.more = true;
                 return outcome;
             }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement;
-use crate::round::{own, pressed, settle, turn};
+use crate::round::{is_spent, own, pressed, settle, turn};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Limits, Plan, Topology};
 
@@ -40,7 +40,7 @@ impl Strategy for Inline {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let mut outcome = Outcome::default();
+        let (mut outcome, from) = (Outcome::default(), io.polled());
         loop {
             let mut moved = settle(io);
             moved += turn(io, |io| own(io, Direction::In));
@@ -53,7 +53,7 @@ impl Strategy for Inline {
                 outcome.pressure = pressed(io);
                 return outcome;
             }
-            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+            if is_spent(&outcome, budget, io, from) {
                 outcome.more = true;
                 return outcome;
             }
@@ -79,6 +79,7 @@ mod tests {
         control: u32,
         /// In each batch.
         packets: u32,
+        polled: u32,
         trace: Vec<(&'static str, u32)>,
     }
 
@@ -89,6 +90,7 @@ mod tests {
                 tun: VecDeque::new(),
                 control: 0,
                 packets: PACKETS,
+                polled: 0,
                 trace: Vec::new(),
             }
         }
@@ -98,10 +100,17 @@ mod tests {
         type Batch = u32;
 
         fn poll_udp(&mut self) -> Option<u32> {
-            self.udp.pop_front()
+            let batch = self.udp.pop_front()?;
+            self.polled += self.packets;
+            Some(batch)
         }
         fn poll_tun(&mut self) -> Option<u32> {
-            self.tun.pop_front()
+            let batch = self.tun.pop_front()?;
+            self.polled += self.packets;
+            Some(batch)
+        }
+        fn polled(&self) -> u32 {
+            self.polled
         }
         fn packets(&self, _: &u32) -> u32 {
             self.packets
@@ -132,7 +141,7 @@ mod tests {
     #[test]
     fn every_batch_is_crypted_then_sent_in_order() {
         let mut script = Script { udp: (0..50).collect(), tun: (100..150).collect(), ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
         assert_eq!(outcome, Outcome { batches: 100, control: 0, ..Outcome::default() });
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
@@ -145,7 +154,7 @@ mod tests {
     fn small_batches_share_a_crypt_phase_up_to_a_round() {
         let (udp, tun) = ((0..50).collect(), (100..150).collect());
         let mut script = Script { udp, tun, packets: 3, ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
         assert_eq!(outcome.batches, 100);
         assert_eq!(sent(&script, "tun"), (0..50).collect::<Vec<_>>());
         assert_eq!(sent(&script, "udp"), (100..150).collect::<Vec<_>>());
@@ -156,7 +165,7 @@ mod tests {
         assert_eq!(first, expected);
 
         let mut script = Script { udp: (0..50).collect(), packets: 1, ..Script::default() };
-        Inline::new().step(CoreId(0), Budget { batches: 1000 }, &mut script);
+        Inline::new().step(CoreId(0), Budget { batches: 1000, packets: u32::MAX }, &mut script);
         let together = script.trace.iter().take_while(|(what, _)| *what == "crypt").count();
         assert_eq!(together, BATCHES);
     }
@@ -167,7 +176,17 @@ mod tests {
         Inline::new().step(CoreId(0), Budget::default(), &mut script);
         let order: Vec<u32> =
             script.trace.iter().filter(|(what, _)| *what != "crypt").map(|(_, batch)| *batch).collect();
-        assert_eq!(order, [0, 1, 2, 3, 100, 101, 102, 103, 4, 5, 6, 7, 104, 105, 106, 107]);
+        assert_eq!(
+            order,
+            [0, 1, 100, 101, 2, 3, 102, 103, 4, 5, 104, 105, 6, 7, 106, 107],
+            "64 packets each"
+        );
+        // Of smaller batches four.
+        let mut script =
+            Script { udp: (0..8).collect(), tun: (100..108).collect(), packets: 1, ..Script::default() };
+        Inline::new().step(CoreId(0), Budget::default(), &mut script);
+        let sent_first = script.trace.iter().filter(|(what, _)| *what == "tun" || *what == "udp").take(9);
+        assert_eq!(sent_first.last(), Some(&("udp", 100)), "a round brings more than a turn's worth");
     }
 
     #[test]
@@ -177,15 +196,19 @@ mod tests {
         let outcome = Inline::new().step(CoreId(0), Budget::default(), &mut script);
         assert_eq!((outcome.batches, outcome.control), (12, 10));
         let before_last_batch = script.trace.iter().take_while(|step| **step != ("tun", 11));
-        assert_eq!(before_last_batch.filter(|(what, _)| *what == "control").count(), 2);
+        assert_eq!(before_last_batch.filter(|(what, _)| *what == "control").count(), 5);
     }
 
     #[test]
     fn budget_ends_a_step_and_says_so() {
         let mut script = Script { udp: (0..1000).collect(), ..Script::default() };
-        let outcome = Inline::new().step(CoreId(0), Budget { batches: 10 }, &mut script);
+        let outcome = Inline::new().step(CoreId(0), Budget { batches: 10, packets: u32::MAX }, &mut script);
         assert!(outcome.more && !outcome.idle());
-        assert_eq!(outcome.batches, 12, "whole turns");
+        assert_eq!(outcome.batches, 10);
+        let outcome =
+            Inline::new().step(CoreId(0), Budget { batches: 1000, packets: 5 * PACKETS }, &mut script);
+        assert!(outcome.more);
+        assert_eq!(outcome.batches, 6, "whole turns");
         assert!(Inline::new().step(CoreId(0), Budget::default(), &mut Script::default()).idle());
     }
 

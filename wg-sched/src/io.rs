@@ -87,6 +87,12 @@ pub trait CoreIo {
         self.packets(batch)
     }
 
+    /// Packets that were polled here so far; it wraps. What bounds a turn where batches are large; 0 at all times leaves it to the
+    /// batches alone.
+    fn polled(&self) -> u32 {
+        0
+    }
+
     /// The time, in nanoseconds of a clock that never goes back; the same for all of a step.
     fn now(&self) -> u64 {
         0

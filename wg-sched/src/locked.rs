@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{Round, drain, own, poll, pressed, ticket, turn, work};
+use crate::round::{Round, drain, is_spent, own, poll, pressed, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -124,7 +124,7 @@ impl Strategy for Locked {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let mut outcome = Outcome::default();
+        let (mut outcome, from) = (Outcome::default(), io.polled());
         loop {
             // What another strategy left to this core.
             let mut moved = work(io, I::pop);
@@ -145,7 +145,7 @@ impl Strategy for Locked {
                 outcome.pressure = !outcome.more && (waits || full);
                 return outcome;
             }
-            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+            if is_spent(&outcome, budget, io, from) {
                 outcome.more = true;
                 return outcome;
             }

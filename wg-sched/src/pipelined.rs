@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage, Ticket};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{BATCHES, PACKETS, drain, own, poll, pressed, ticket, turn, work};
+use crate::round::{BATCHES, PACKETS, drain, is_spent, own, poll, pressed, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -188,7 +188,7 @@ impl Strategy for Pipelined {
     }
 
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let mut outcome = Outcome::default();
+        let (mut outcome, from) = (Outcome::default(), io.polled());
         loop {
             let mut moved = drain(io) + work(io, I::pop);
             // Who has no pool, or no tickets, does everything itself.
@@ -211,7 +211,7 @@ impl Strategy for Pipelined {
                 outcome.pressure = !open || pressed(io);
                 return outcome;
             }
-            if outcome.batches >= budget.batches || outcome.control >= budget.batches {
+            if is_spent(&outcome, budget, io, from) {
                 outcome.more = true;
                 return outcome;
             }

@@ -4,6 +4,7 @@
 //! their way: what was pushed to this core, and what it offered, is crypted by it, and what is done is sent in order.
 
 use crate::io::{CoreIo, Direction, Stage, Ticket};
+use crate::strategy::{Budget, Outcome};
 
 /// Batches of one round, at most.
 pub(crate) const BATCHES: usize = 16;
@@ -11,6 +12,8 @@ pub(crate) const BATCHES: usize = 16;
 pub(crate) const PACKETS: u32 = 32;
 /// Batches of one direction in a row, before the other has its turn; more if the last round brings more.
 pub(crate) const TURN: u32 = 4;
+/// Packets of those batches: what waits at the other queue waits for no longer.
+const TURN_PACKETS: u32 = 64;
 /// Packets that are drained in a row, before the core looks after its other duties: a drain never runs on for as long as others
 /// complete.
 const DRAIN: u32 = 64;
@@ -147,8 +150,8 @@ pub(crate) fn own<I: CoreIo>(io: &mut I, direction: Direction) -> u32 {
 
 /// Takes rounds of one direction until it was its turn, and tells how many batches there were.
 pub(crate) fn turn<I: CoreIo>(io: &mut I, mut round: impl FnMut(&mut I) -> u32) -> u32 {
-    let mut moved = 0;
-    while moved < TURN {
+    let (mut moved, from) = (0, io.polled());
+    while moved < TURN && io.polled().wrapping_sub(from) < TURN_PACKETS {
         match round(io) {
             0 => break,
             batches => moved += batches,
@@ -189,6 +192,11 @@ pub(crate) fn settle<I: CoreIo>(io: &mut I) -> u32 {
 /// Tells whether a home is to leave its sockets alone until something was drained.
 pub(crate) fn pressed<I: CoreIo>(io: &I) -> bool {
     io.pending() > 0 && io.room() == 0
+}
+
+/// Tells whether a step that began when so many packets were polled has done enough.
+pub(crate) fn is_spent<I: CoreIo>(outcome: &Outcome, budget: Budget, io: &I, from: u32) -> bool {
+    outcome.batches.max(outcome.control) >= budget.batches || io.polled().wrapping_sub(from) >= budget.packets
 }
 
 fn count(len: usize) -> u32 {

@@ -111,7 +111,7 @@ fn draw(figure: &str, rows: &[&Row]) -> String {
     }
     for (place, name) in (0_u16..).zip(&names) {
         let base = name.strip_suffix(": paper").unwrap_or(name);
-        let colour = names.iter().position(|other| *other == base).unwrap_or(usize::from(place));
+        let colour = names.iter().position(|other| *other == base).unwrap_or_else(|| usize::from(place));
         let colour = COLOURS[colour % COLOURS.len()];
         let points = rows.iter().filter(|row| row.series == *name);
         if points.clone().any(|row| row.note == "paper") {

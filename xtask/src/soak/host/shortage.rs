@@ -7,7 +7,7 @@
 use core::time::Duration;
 use std::os::unix::net::UnixStream;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use wg_netns::node::PORT;
 use wg_netns::udp::Flow;
 use wg_netns::{Family, Namespace, Node, Pair, Program, Tunnel, cleanup, process, uapi, wait};
@@ -49,11 +49,11 @@ fn few_files_at_start(choices: &mut Choices, counts: &mut Counts) -> Result<(), 
         return Ok(());
     }
     let Some(status) = tunnel.wait_for_end() else {
-        return Err(format!("with {files} files it neither comes up nor ends\n{}", tunnel.log()));
+        return Err(format!("with {files} files it neither comes up nor ends\n{}", last_words(&tunnel)));
     };
     add(counts, "starts with few files, refused", 1);
     if status.code() != Some(1) {
-        return Err(format!("with {files} files: {status}\n{}", tunnel.log()));
+        return Err(format!("with {files} files: {status}\n{}", last_words(&tunnel)));
     }
     nothing_left(&namespace, &tunnel)
 }
@@ -81,8 +81,10 @@ fn no_file_left(counts: &mut Counts) -> Result<(), String> {
         return Err("no answer after the shortage".into());
     }
     let received = flow.received();
-    if !wait::until(LIMIT, || flow.received() > received) {
-        return Err(format!("no traffic after the shortage\n{}", pair.a.tunnel.log()));
+    // The session ended with the interface; the side that lost it speaks first.
+    let is_back = pair.a.reaches_within(LIMIT, &pair.b, Family::V4);
+    if !is_back || !wait::until(LIMIT, || flow.received() > received) {
+        return Err(format!("no traffic after the shortage\n{}", last_words(&pair.a.tunnel)));
     }
     let account = flow.finish();
     if account.corrupted + account.duplicated > 0 { Err(format!("{account:?}")) } else { Ok(()) }
@@ -95,7 +97,7 @@ fn interface_deleted() -> Result<(), String> {
     let status = pair.a.tunnel.wait_for_end();
     flow.finish();
     if !status.is_some_and(|status| status.success()) {
-        return Err(format!("deleted: {status:?}\n{}", pair.a.tunnel.log()));
+        return Err(format!("deleted: {status:?}\n{}", last_words(&pair.a.tunnel)));
     }
     nothing_left(&pair.a.namespace, &pair.a.tunnel)
 }
@@ -111,14 +113,14 @@ fn no_memory_left(choices: &mut Choices, counts: &mut Counts) -> Result<(), Stri
         let key = wg_netns::key::Key::random().hex();
         body.push_str(&format!("public_key={key}\nallowed_ip=10.9.{}.0/24\n", choices.below(200)));
     }
-    // Answered or not: whoever has no memory left may end.
-    uapi::set(pair.a.interface(), &body).ok();
-    if pair.a.tunnel.is_running() {
+    // Who has no memory left may end instead of an answer.
+    let is_answered = uapi::set(pair.a.interface(), &body).is_ok();
+    if is_answered || pair.a.tunnel.wait_for_end().is_none() {
         add(counts, "shortages of memory, went on", 1);
         restore(pid, Resource::As, before)?;
         let received = flow.received();
         if !wait::until(LIMIT, || flow.received() > received) {
-            return Err(format!("no traffic after the shortage\n{}", pair.a.tunnel.log()));
+            return Err(format!("no traffic after the shortage\n{}", last_words(&pair.a.tunnel)));
         }
         return Ok(());
     }
@@ -154,7 +156,7 @@ fn calm_alone(node: &Node) -> Result<Duration, String> {
     std::thread::sleep(WATCH);
     let spent = time()?.saturating_sub(before);
     if spent > SPENT {
-        Err(format!("it spends {spent:?} of {WATCH:?}\n{}", node.tunnel.log()))
+        Err(format!("it spends {spent:?} of {WATCH:?}\n{}", last_words(&node.tunnel)))
     } else {
         Ok(spent)
     }
@@ -166,14 +168,22 @@ fn take_link(node: &Node, how: &str) {
 
 fn nothing_left(namespace: &Namespace, tunnel: &Tunnel) -> Result<(), String> {
     if namespace.has_interface(tunnel.interface()) || tunnel.socket().exists() {
-        return Err(format!("interface or socket are left\n{}", tunnel.log()));
+        return Err(format!("interface or socket are left\n{}", last_words(tunnel)));
     }
     Ok(())
 }
 
+/// The end of what a program said.
+fn last_words(tunnel: &Tunnel) -> String {
+    let log = tunnel.log();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
 /// Limits a resource of a process, and returns what the limit was.
 fn limit(pid: u32, resource: Resource, most: u64) -> Result<Rlimit, String> {
-    set(pid, resource, Rlimit { current: Some(most), maximum: None })
+    // The hard one stays, as it was inherited: not everybody may raise it again.
+    set(pid, resource, Rlimit { current: Some(most), ..getrlimit(resource) })
 }
 
 fn restore(pid: u32, resource: Resource, limit: Rlimit) -> Result<(), String> {

@@ -28,7 +28,7 @@ const SECONDS: &str = "seconds";
 
 /// Which combinations.
 #[derive(Debug, Args)]
-#[group(id = "offloads")]
+#[group(id = "combinations")]
 pub(crate) struct Options {
     /// The offloads that are off, as `udp-gso=off`; all of them in turn unless said otherwise.
     #[arg(long, value_delimiter = ',', value_parser = OFFLOADS)]
@@ -65,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<(), String> {
         } else {
             println!("{arguments}");
             let start = Instant::now();
-            let log = dir.join(format!("{}.log", arguments.replace(' ', "_")));
+            let log = dir.join(format!("{}.log", arguments.replace("--", "").replace(' ', "_")));
             let verdict = run_one(&suite, &arguments, &log);
             cleanup::stop_if_ending();
             match verdict {

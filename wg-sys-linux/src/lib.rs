@@ -10,6 +10,10 @@ mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fault;
 mod ifname;
+#[cfg(test)]
+#[path = "../tests/support/namespace.rs"]
+#[expect(dead_code, reason = "shared with the tests against the kernel")]
+mod namespace;
 mod netlink;
 mod offloads;
 pub mod poll;

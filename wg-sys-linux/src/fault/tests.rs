@@ -10,12 +10,8 @@ use wg_proto::PrivateKey;
 use wg_sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
 
 use super::*;
+use crate::namespace::Namespace;
 use crate::{Offloads, Tun, Udp, clock};
-
-#[path = "../../tests/support/namespace.rs"]
-#[expect(dead_code, reason = "shared with the tests against the kernel")]
-mod namespace;
-use namespace::Namespace;
 
 /// How often each fault happens, where it is to be more often than in a short run.
 const ROUNDS_VARIABLE: &str = "WG_FAULT_ROUNDS";

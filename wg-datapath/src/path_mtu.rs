@@ -30,6 +30,8 @@ const OUTER_V4: usize = 20 + 8;
 const OUTER_V6: usize = 40 + 8;
 /// What padding rounds up to.
 const PADDING: usize = 16;
+/// The longest outer packet of any path: IP has 16 bits for its length, and a TUN may have an MTU that leaves no room for more.
+const LONGEST: u16 = u16::MAX;
 
 /// What is known of the path to a peer. The default: nothing.
 ///
@@ -75,15 +77,15 @@ impl PathMtu {
     }
 
     /// The longest inner packet that is worth sending to `to`, if the path there is narrower than the MTU of the tunnel
-    /// (0 if there is none); a longer one is to be refused as too big.
+    /// (0 if there is none); a longer one is to be refused as too big. A path of which nothing was heard takes what IP does.
     ///
     /// It holds whether packets are padded up to the MTU of the tunnel ([`crate::padded_len`]) or up to this limit.
     #[inline]
     #[must_use]
     pub fn limit(&self, to: IpAddr, inner: IpVersion, tunnel_mtu: usize, now: Instant) -> Option<usize> {
-        let known = self.0.filter(|known| known.counts(to, now))?;
+        let mtu = self.0.filter(|known| known.counts(to, now)).map_or(LONGEST, |known| known.mtu);
         let outer = if to.is_ipv4() { OUTER_V4 } else { OUTER_V6 };
-        let padded = usize::from(known.mtu).saturating_sub(outer).saturating_sub(TRANSPORT_OVERHEAD);
+        let padded = usize::from(mtu).saturating_sub(outer).saturating_sub(TRANSPORT_OVERHEAD);
         let within = |len: usize| tunnel_mtu != 0 && tunnel_mtu <= len;
         if within(padded) {
             return None;
@@ -182,6 +184,22 @@ mod tests {
                     let limit = heard(to, outer).limit(to, IpVersion::V4, tunnel, NOW);
                     assert_eq!(limit, expected, "{outer} to {to}, tunnel {tunnel}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn path_without_news_takes_what_ip_has_a_length_for() {
+        for (to, tunnel, limit) in [
+            (V4, 1420, None),
+            (V4, 65_475, None),
+            (V4, 65_476, Some(65_472)),
+            (V4, 65_535, Some(65_472)),
+            (V6, 65_455, None),
+            (V6, 65_535, Some(65_440)),
+        ] {
+            for inner in [IpVersion::V4, IpVersion::V6] {
+                assert_eq!(PathMtu::default().limit(to, inner, tunnel, NOW), limit, "{tunnel} to {to}");
             }
         }
     }

@@ -20,6 +20,8 @@ pub struct Refusals {
     pub sends: Option<(usize, i32)>,
     /// UDP sends after this many datagrams of one call, as if the rest of it came later.
     pub take_messages: Option<usize>,
+    /// All writes to a TUN while this many are still to be refused.
+    pub writes: Option<(usize, i32)>,
     /// Frames written to a TUN that need this.
     pub frames: Option<(Feature, i32)>,
     /// The socket option for UDP segmentation.
@@ -36,6 +38,7 @@ thread_local! {
         segment_size_above: None,
         sends: None,
         take_messages: None,
+        writes: None,
         frames: None,
         udp_segment: None,
         udp_gro: None,
@@ -86,9 +89,15 @@ pub(crate) fn messages_taken(messages: impl Iterator<Item = (usize, usize)>) -> 
     Ok(taken)
 }
 
-/// Whether a frame that needs `feature` is refused.
+/// Whether a frame that needs `feature`, or a packet, which needs nothing, is refused.
 pub(crate) fn frame(feature: Option<Feature>) -> Result<(), Errno> {
-    match REFUSALS.get().frames {
+    let mut refusals = REFUSALS.get();
+    if let Some((left @ 1.., errno)) = refusals.writes {
+        refusals.writes = Some((left - 1, errno));
+        REFUSALS.set(refusals);
+        return Err(Errno::from_raw_os_error(errno));
+    }
+    match refusals.frames {
         Some((refused, errno)) if feature == Some(refused) => Err(Errno::from_raw_os_error(errno)),
         _ => Ok(()),
     }
@@ -98,3 +107,6 @@ pub(crate) fn frame(feature: Option<Feature>) -> Result<(), Errno> {
 pub(crate) fn option(which: impl Fn(&Refusals) -> Option<i32>) -> Result<(), Errno> {
     which(&REFUSALS.get()).map_or(Ok(()), |errno| Err(Errno::from_raw_os_error(errno)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,10 @@ mod error;
 pub mod fault;
 mod ifname;
 pub mod memory_policy;
+#[cfg(test)]
+#[path = "../tests/support/namespace.rs"]
+#[expect(dead_code, reason = "shared with the tests against the kernel")]
+mod namespace;
 mod netlink;
 mod offloads;
 mod park;

@@ -11,6 +11,8 @@ mod events;
 mod frame_limits;
 mod ioctl;
 mod link;
+#[cfg(feature = "test-util")]
+pub(crate) mod probe;
 mod virtio_net_hdr;
 
 use std::io::{IoSlice, IoSliceMut};
@@ -311,6 +313,8 @@ impl TunIo for Tun {
         if self.header {
             return self.write_frame(packet, Offload::default());
         }
+        #[cfg(any(test, feature = "test-util"))]
+        crate::fault::frame(None).map_err(kind_of)?;
         again(|| rustix::io::write(&*self.fd, packet)).map(|_| ())
     }
 

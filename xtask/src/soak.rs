@@ -7,6 +7,7 @@ mod flood;
 mod host;
 mod matrix;
 mod model;
+mod offloads;
 mod progress;
 mod timing;
 
@@ -28,8 +29,10 @@ pub(crate) struct Options {
 enum What {
     /// Floods a gateway, and wireguard-go by turns, and shows what traffic, newcomers and memory come to (H1-H5).
     Flood(flood::Options),
-    /// Kills, moves, reconfigures and fills gateways on a real kernel, resumable (R1-R3, R5).
+    /// Kills, moves, reconfigures and fills gateways on a real kernel, resumable (R1-R5, L1).
     Host(host::Options),
+    /// Runs the suite in namespaces without each offload, on one lane, two and four, resumable.
+    Offloads(offloads::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
     /// Runs the tests of wg-aead and its fuzz inputs with AddressSanitizer, on nightly.
@@ -48,6 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         None => matrix::run(&options.matrix),
         Some(What::Flood(options)) => flood::run(options),
         Some(What::Host(options)) => host::run(options),
+        Some(What::Offloads(options)) => offloads::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
         Some(What::Address) => address::run(),
         Some(What::Timing(options)) => timing::run(options),

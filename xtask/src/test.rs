@@ -7,7 +7,7 @@ mod bare_metal;
 mod citations;
 mod disassembly;
 mod features;
-mod namespaces;
+pub(crate) mod namespaces;
 mod no_std;
 mod package;
 pub(crate) mod portable;

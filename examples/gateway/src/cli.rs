@@ -1,8 +1,8 @@
 //! How the program is called, and the environment it looks at (U1, U2, U5):
 //!
 //! ```text
-//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--pin] [--nice N] [--offload NAME=off,..] IFNAME
-//! wg-gateway topology [--strategy NAME] [--threads N]
+//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N] [--offload NAME=off,..] IFNAME
+//! wg-gateway topology [--strategy NAME] [--threads N] [--lanes N]
 //! wg-gateway ctl strategy NAME IFNAME
 //! ```
 

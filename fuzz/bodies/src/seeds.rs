@@ -22,6 +22,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "two_peers" => scripts(),
         "cmsg" => control_messages(),
         "netlink" => answers(),
+        "frame_header" => headed_frames(),
         "responder" => responder(),
         "initiator" => initiator(),
         "replay_window" => replay(),
@@ -338,6 +339,21 @@ fn control_messages() -> Vec<Vec<u8>> {
     let mut short = v4.clone();
     short[0] = 17;
     vec![[v4.clone(), v6.clone()].concat(), v6[..30].to_vec(), v6, v4, short, vec![0; 32]]
+}
+
+/// Headers of all kinds before the start of a packet.
+fn headed_frames() -> Vec<Vec<u8>> {
+    let packet = |kind: u8, offset: u8| {
+        let mut frame = vec![1, kind, 0, 0, 8, 0, if kind & 4 == 0 { 20 } else { 40 }, 0, offset, 0];
+        frame.extend([if kind & 4 == 0 { 0x45 } else { 0x60 }; 100]);
+        frame
+    };
+    let mut all: Vec<_> = [(0, 16), (0, 6), (1, 16), (4, 16), (5, 6), (0x81, 16)]
+        .iter()
+        .map(|&(kind, offset)| packet(kind, offset))
+        .collect();
+    all.push(vec![0; 30]);
+    all
 }
 
 fn answers() -> Vec<Vec<u8>> {

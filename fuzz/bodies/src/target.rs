@@ -69,6 +69,13 @@ pub const TARGETS: &[Target] = &[
         reaches: &["wg-datapath/src/decap.rs", "wg-datapath/src/lane/incoming.rs", "wg-datapath/src/ip.rs"],
     },
     Target {
+        name: "frame_header",
+        body: crate::frame_header,
+        dictionary: None,
+        max_len: 256,
+        reaches: &["wg-sys-linux/src/tun/virtio_net_hdr.rs"],
+    },
+    Target {
         name: "icmp",
         body: crate::icmp,
         dictionary: Some("ip"),

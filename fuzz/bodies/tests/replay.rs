@@ -120,6 +120,7 @@ replays! {
     fn conf_file();
     fn cookie_reply();
     fn device_datagrams();
+    fn frame_header();
     fn icmp();
     fn initiator();
     fn ip_header();

@@ -15,6 +15,11 @@ pub fn peak_resident_kib(pid: u32) -> Option<u64> {
     status_field(pid, "VmHWM:")
 }
 
+/// Address space of `pid` in KiB, resident or not, if it runs.
+pub fn virtual_kib(pid: u32) -> Option<u64> {
+    status_field(pid, "VmSize:")
+}
+
 /// Processor time that `pid` has used, user and system, if it runs.
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

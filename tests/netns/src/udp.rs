@@ -12,7 +12,7 @@ use crate::{Namespace, wait};
 
 /// The smallest payload: the number.
 pub const SMALLEST: usize = 8;
-/// The receiver of a stream wakes up this often to see whether it is to end.
+/// The threads of a stream wake up this often to see whether it is to end.
 const TICK: Duration = Duration::from_millis(20);
 
 /// A running stream. Ends and tells its account with [`Flow::finish`].
@@ -141,10 +141,11 @@ fn send(socket: &UdpSocket, address: SocketAddr, rate: u32, size: usize, shared:
     let start = Instant::now();
     let mut number = 0_u64;
     while !shared.end_sender.load(Ordering::Relaxed) {
-        // Due by now, in bursts that stay short whatever the scheduler does.
-        let due = start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000 + 1;
-        if u128::from(number) >= due {
-            std::thread::sleep(Duration::from_micros(100));
+        // What is late goes at once, so that the rate holds whatever the scheduler does.
+        let due = Duration::from_nanos(number.saturating_mul(1_000_000_000) / u64::from(rate.max(1)));
+        let early = due.saturating_sub(start.elapsed());
+        if !early.is_zero() {
+            std::thread::sleep(early.min(TICK));
             continue;
         }
         fill(&mut packet, number);

@@ -9,7 +9,8 @@ use wg_netns::key::Key;
 use wg_netns::node::PORT;
 use wg_netns::requirements::can_run;
 use wg_netns::tcp::{self, Limit};
-use wg_netns::{Family, Launch, Namespace, Node, Pair, Program, Tunnel, wait};
+use wg_netns::udp::Flow;
+use wg_netns::{Family, Launch, Namespace, Node, Pair, Program, Tunnel, uapi, wait};
 
 fn lanes(count: usize) -> Launch {
     let arguments = vec!["--threads".into(), count.to_string()];
@@ -162,5 +163,46 @@ fn every_way_to_end_ends_all_lanes() {
             assert!(status.is_some_and(|status| status.success()), "{status:?}\n{}", pair.a.tunnel.log());
             assert!(!pair.a.namespace.has_interface(pair.a.interface()));
         }
+    }
+}
+
+#[test]
+fn strategies_change_under_traffic_and_nothing_is_lost_or_overtaken() {
+    if can_run() {
+        const STRATEGIES: [&str; 7] = [
+            "adaptive",
+            "pipelined",
+            "emulated-inline",
+            "numa-pools",
+            "pipelined-no-overlap",
+            "inline",
+            "numa-pools-no-overlap",
+        ];
+        let arguments =
+            ["--threads", "3", "--lanes", "1", "--strategy", "pipelined"].map(Into::into).to_vec();
+        let helped = Launch { arguments, ..Launch::from(Program::Gateway) };
+        let pair = Pair::new([helped.clone(), helped]);
+        pair.acquaint(Family::V4);
+        assert_exchange(&pair);
+        let to = |node: &Node, port| SocketAddr::new(node.inner(Family::V4), port);
+        let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), 4000, 1000);
+        let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), 4000, 200);
+        for name in STRATEGIES {
+            for node in [&pair.a, &pair.b] {
+                assert_eq!(
+                    uapi::set(node.interface(), &format!("strategy={name}\n")).expect("an answer"),
+                    0,
+                    "{name}"
+                );
+            }
+            let mark = there.received();
+            assert!(wait::until(Duration::from_secs(5), || there.received() > mark + 400), "{name}");
+        }
+        for flow in [there, back] {
+            let account = flow.finish();
+            assert!(account.is_perfect(), "{account:?}");
+        }
+        let refused = uapi::set(pair.a.interface(), "strategy=locked-spin\n").expect("an answer");
+        assert_eq!(refused, -22, "that is for studies");
     }
 }

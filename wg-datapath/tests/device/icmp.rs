@@ -89,6 +89,21 @@ fn a_packet_longer_than_the_path_is_refused_with_what_would_pass() {
 }
 
 #[test]
+fn a_packet_longer_than_any_datagram_carries_is_refused_with_what_would_pass() {
+    // C99: an MTU may be as large as the kernel lets it.
+    let mut rig = Rig::with_session();
+    rig[A].device.set_mtu(65_535);
+    for (payload, fits) in [(65_472 - 28, true), (65_472 - 27, false)] {
+        rig[A].tun.inner.outgoing.push_back(udp(Ip::V4, 2, payload));
+        rig.settle();
+        assert_eq!(rig[B].delivered().len(), usize::from(fits), "{payload}");
+    }
+    let error = rig[A].delivered().remove(0);
+    assert_eq!((error[20], error[21], &error[26..28]), (3, 4, &65_472_u16.to_be_bytes()[..]));
+    assert_eq!(rig[A].dropped(DropReason::OutTooBig), 1);
+}
+
+#[test]
 fn a_frame_whose_packets_are_longer_than_the_path_is_refused_too() {
     let mut rig = Rig::with_session().with_offloads();
     rig[A].udp.path_news.push_back((outer(B), 1280));

@@ -6,11 +6,7 @@ use wg_datapath::offload::{Checksum, Segmentation};
 
 use super::*;
 use crate::fault::{Refusals, refuse};
-
-#[path = "../../tests/support/namespace.rs"]
-#[expect(dead_code, reason = "shared with the tests against the kernel")]
-mod namespace;
-use namespace::Namespace;
+use crate::namespace::Namespace;
 
 #[test]
 fn only_a_lost_device_is_fatal() {

@@ -1,4 +1,4 @@
-//! `cargo xtask soak host`: rows R1, R2, R3 and R5 of the fault matrix on a real kernel, resumable.
+//! `cargo xtask soak host`: rows R1 to R5 and L1 of the fault matrix on a real kernel, resumable.
 //!
 //! A row is a number of trials, each with a seed: fresh gateways in fresh namespaces, some faults, and what became of traffic.
 //! The rows take turns, a trial each, until each has had its minutes or its full volume. What was done and measured is written
@@ -8,8 +8,10 @@
 
 mod figures;
 mod fill;
+mod life;
 mod relocate;
 mod restart;
+mod shortage;
 mod storm;
 
 use core::time::Duration;
@@ -42,6 +44,9 @@ pub(crate) struct Options {
     dir: Option<PathBuf>,
 }
 
+/// The days of L1; with 4320 minutes they are as long as days are.
+const DAYS: u32 = 3;
+
 /// A row of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Row {
@@ -51,19 +56,25 @@ enum Row {
     R2,
     /// Configuration as a storm.
     R3,
+    /// Descriptors, memory and the interface are taken away; the kernel refuses packets.
+    R4,
     /// 1,000 and 10,000 peers.
     R5,
+    /// Three days of everything, each in a third of the minutes.
+    L1,
 }
 
 impl Row {
-    const ALL: [Self; 4] = [Self::R1, Self::R2, Self::R3, Self::R5];
+    const ALL: [Self; 6] = [Self::R1, Self::R2, Self::R3, Self::R4, Self::R5, Self::L1];
 
     const fn name(self) -> &'static str {
         match self {
             Self::R1 => "R1",
             Self::R2 => "R2",
             Self::R3 => "R3",
+            Self::R4 => "R4",
             Self::R5 => "R5",
+            Self::L1 => "L1",
         }
     }
 
@@ -75,17 +86,22 @@ impl Row {
             Self::R2 => ("faults", 720),
             // A thousand a second for an hour.
             Self::R3 => ("requests", 3_600_000),
+            Self::R4 => ("shortages of each kind", 1000),
             // Ten changes a second for two hours.
             Self::R5 => ("changes", 72_000),
+            Self::L1 => ("days", DAYS as u64),
         }
     }
 
-    fn trial(self, seed: u64, counts: &mut Counts) -> Result<(), String> {
+    /// One trial, of a row that has so much time for all of them.
+    fn trial(self, seed: u64, counts: &mut Counts, limit: Duration) -> Result<(), String> {
         match self {
             Self::R1 => restart::trial(seed, counts),
             Self::R2 => relocate::trial(seed, counts),
             Self::R3 => storm::trial(seed, counts),
+            Self::R4 => shortage::trial(seed, counts),
             Self::R5 => fill::trial(seed, counts),
+            Self::L1 => life::trial(seed, counts, limit / DAYS),
         }
     }
 }
@@ -123,9 +139,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             idle = false;
             let (seed, start) = (progress.take(row.name(), options.seed), Instant::now());
             let mut counts = Counts::new();
-            let done =
-                std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| row.trial(seed, &mut counts)))
-                    .unwrap_or_else(|_| Err("it ended with a panic".into()));
+            let done = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
+                row.trial(seed, &mut counts, limit)
+            }))
+            .unwrap_or_else(|_| Err("it ended with a panic".into()));
             cleanup::stop_if_ending();
             *spent += start.elapsed();
             println!("{}, seed {seed}, {:.1} s: {done:?}", row.name(), start.elapsed().as_secs_f64());

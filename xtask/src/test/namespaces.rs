@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use wg_netns::launch::GATEWAY_ARGUMENTS_VARIABLE;
 use wg_netns::requirements::{REQUIRED_VARIABLE, Requirements};
 use wg_netns::{cleanup, program, wait};
 
@@ -27,64 +28,99 @@ const PATIENCE: Duration = Duration::from_secs(480);
 
 /// Runs the stage.
 pub(super) fn run() -> Result<Outcome, String> {
+    let missing = missing();
+    if !missing.is_empty() {
+        // Nobody looks at what was skipped there.
+        return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
+    }
+    Suite::build()?.run("", &|said| println!("\n{said}")).map(|()| Outcome::Passed)
+}
+
+/// What the suite needs and this machine lacks; nothing if it can run.
+pub(crate) fn missing() -> String {
     let requirements = Requirements::check()
         .and_program("wg", "wireguard-tools")
         .and_program("ping", "iputils-ping")
         .and_program("wireguard-go", "wireguard-go")
         .and_program("tshark", wg_netns::tshark::PACKAGE);
-    if !requirements.missing().is_empty() {
-        let missing = requirements.missing().join("; ");
-        // Nobody looks at what was skipped there.
-        return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
-    }
-    // Debug assertions and overflow checks are what hostile input is for.
-    let key_log_gateway = cargo::build_key_log_gateway(Profile::Dev)?;
-    let gateway = cargo::build_gateway(Profile::Dev)?;
-    let gateways =
-        [(program::GATEWAY_VARIABLE, gateway), (program::KEY_LOG_GATEWAY_VARIABLE, key_log_gateway)];
-    let mut build = command(&["test", "--no-run", "--package", NAMESPACE_PACKAGE, "--tests"]);
-    let mut tests = cargo::executables(&mut build)?;
-    tests.retain(|(name, _)| name.replace('_', "-") != NAMESPACE_PACKAGE);
-    if tests.is_empty() {
-        return Err("no namespace tests were built".into());
-    }
-    tests.sort_by_key(|(name, _)| LONGEST_FIRST.iter().position(|long| long == name).unwrap_or(usize::MAX));
-    let queue = Mutex::new(VecDeque::from(tests));
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..PROGRAMS {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some((name, path)) = next else { return };
-                    if let Err(error) = run_one(&name, &path, &gateways) {
-                        failed
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push(format!("{name}: {error}"));
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if failed.is_empty() { Ok(Outcome::Passed) } else { Err(failed.join("; ")) }
+    requirements.missing().join("; ")
 }
 
-/// Runs one program to its end and then prints, in one piece, what it said.
-fn run_one(name: &str, path: &PathBuf, gateways: &[(&str, PathBuf)]) -> Result<(), String> {
-    let directory = cleanup::unique_directory();
-    let log = directory.join("log");
+/// The programs of the tests, and the gateways that they start.
+#[derive(Debug)]
+pub(crate) struct Suite {
+    tests: Vec<(String, PathBuf)>,
+    gateways: [(&'static str, PathBuf); 2],
+}
+
+impl Suite {
+    /// Builds everything.
+    pub(crate) fn build() -> Result<Self, String> {
+        // Debug assertions and overflow checks are what hostile input is for.
+        let key_log_gateway = cargo::build_key_log_gateway(Profile::Dev)?;
+        let gateway = cargo::build_gateway(Profile::Dev)?;
+        let gateways =
+            [(program::GATEWAY_VARIABLE, gateway), (program::KEY_LOG_GATEWAY_VARIABLE, key_log_gateway)];
+        let mut build = command(&["test", "--no-run", "--package", NAMESPACE_PACKAGE, "--tests"]);
+        let mut tests = cargo::executables(&mut build)?;
+        tests.retain(|(name, _)| name.replace('_', "-") != NAMESPACE_PACKAGE);
+        if tests.is_empty() {
+            return Err("no namespace tests were built".into());
+        }
+        tests.sort_by_key(|(name, _)| {
+            LONGEST_FIRST.iter().position(|long| long == name).unwrap_or(usize::MAX)
+        });
+        Ok(Self { tests, gateways })
+    }
+
+    /// Runs all tests, with arguments for every gateway that gets none of its test. What each program said is told when it
+    /// has ended.
+    pub(crate) fn run(&self, arguments: &str, tell: &(dyn Fn(&str) + Sync)) -> Result<(), String> {
+        let queue = Mutex::new(VecDeque::from_iter(&self.tests));
+        let failed = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..PROGRAMS {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                        let Some((name, path)) = next else { return };
+                        let (verdict, said) = self.run_one(path, arguments);
+                        tell(&format!("{name}, {said}"));
+                        if let Err(error) = verdict {
+                            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                            failed.push(format!("{name}: {error}"));
+                        }
+                    }
+                });
+            }
+        });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+    }
+
+    /// Runs one program to its end, and returns what it said.
+    fn run_one(&self, path: &PathBuf, arguments: &str) -> (Result<(), String>, String) {
+        let directory = cleanup::unique_directory();
+        let log = directory.join("log");
+        let start = Instant::now();
+        let mut test = Command::new(path);
+        test.env(REQUIRED_VARIABLE, "1").envs(self.gateways.iter().cloned());
+        test.env("RUST_TEST_THREADS", THREADS).env(GATEWAY_ARGUMENTS_VARIABLE, arguments);
+        let verdict = run_logged(test, &log);
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        std::fs::remove_dir_all(directory).ok();
+        (verdict, format!("{:.1} s{said}", start.elapsed().as_secs_f64()))
+    }
+}
+
+/// Runs a program to its end with a file in the place of its output.
+fn run_logged(mut test: Command, log: &Path) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
-    let output = File::create(&log).map_err(text)?;
-    let start = Instant::now();
-    let mut test = Command::new(path);
-    test.env(REQUIRED_VARIABLE, "1").envs(gateways.iter().cloned()).env("RUST_TEST_THREADS", THREADS);
+    let output = File::create(log).map_err(text)?;
     test.stdin(Stdio::null()).stdout(output.try_clone().map_err(text)?).stderr(output).process_group(0);
     // A process group of its own, but it cleans up after itself on a signal of ours.
     let mut child = test.spawn().map_err(text)?;
-    let end = wait::find(PATIENCE, || child.try_wait().ok().flatten());
-    let verdict = match end {
+    match wait::find(PATIENCE, || child.try_wait().ok().flatten()) {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(status.to_string()),
         None => {
@@ -94,9 +130,5 @@ fn run_one(name: &str, path: &PathBuf, gateways: &[(&str, PathBuf)]) -> Result<(
             child.wait().ok();
             Err(format!("stuck for {} s", PATIENCE.as_secs()))
         }
-    };
-    let said = std::fs::read_to_string(&log).unwrap_or_default();
-    println!("\n{name}, {:.1} s{said}", start.elapsed().as_secs_f64());
-    std::fs::remove_dir_all(directory).ok();
-    verdict
+    }
 }

@@ -140,7 +140,7 @@ fn taken_port_is_refused() {
                 namespace.ip(&format!("link set {} up", tunnel.interface()));
             }
             owner.set(&format!("listen-port {PORT}"));
-            let refused = wg_netns::uapi::set(other.interface(), &format!("listen_port={PORT}\n"));
+            let refused = uapi::set(other.interface(), &format!("listen_port={PORT}\n"));
             assert_eq!(refused.expect("an answer").unsigned_abs(), 98, "{first} and {second} lanes");
             other.set(&format!("listen-port {}", PORT + 1));
         }

@@ -96,5 +96,5 @@ impl<T> CounterMerge<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -63,7 +63,7 @@ impl Outcome {
 }
 
 /// A length in 32 bits, or the most they hold.
-pub(crate) fn saturated(len: usize) -> u32 {
+fn saturated(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 

@@ -1,7 +1,7 @@
 //! The packets of a batch: each with a key, a counter, a source and a destination of its own.
 
 use crate::checksum::Sum;
-use crate::error::{AeadError, Outcome, saturated};
+use crate::error::{AeadError, Outcome};
 use crate::key::Key;
 use crate::packet::{Packet, Patch};
 use crate::{MAX_LEN, TAG_LEN};
@@ -24,8 +24,9 @@ pub struct SealJob<'a> {
     pub(crate) packet: Packet<'a>,
     /// Room for the tag, if there is.
     tag: Option<&'a mut [u8; TAG_LEN]>,
-    /// How long the packet is without what it is padded by; it stands in 32 bits, as the outcome does.
-    given: u32,
+    /// How long the packet is without what it is padded by. It has a word of its own: a job that is moved is read by whole words, and
+    /// one of two halves just written is waited for, which is a fifth of the cost of a small packet.
+    given: usize,
     pub(crate) outcome: Outcome,
 }
 
@@ -83,7 +84,7 @@ impl<'a> SealJob<'a> {
             zeros.fill(0);
             rest = behind;
         }
-        let given = saturated(head_len.saturating_add(body.len()));
+        let given = head_len.saturating_add(body.len());
         Self::assemble(key, counter, out, lead, rest, given, outcome)
     }
 
@@ -97,7 +98,7 @@ impl<'a> SealJob<'a> {
         } else if have - TAG_LEN > MAX_LEN {
             outcome = Outcome::too_long(have - TAG_LEN);
         }
-        let given = saturated(lead.saturating_add(rest.len()));
+        let given = lead.saturating_add(rest.len());
         Self::assemble(key, counter, out, lead, rest, given, outcome)
     }
 
@@ -109,7 +110,7 @@ impl<'a> SealJob<'a> {
         out: &'a mut [u8],
         lead: usize,
         rest: &'a [u8],
-        given: u32,
+        given: usize,
         outcome: Outcome,
     ) -> Self {
         let (text, tag) = match out.split_last_chunk_mut() {
@@ -139,7 +140,7 @@ impl<'a> SealJob<'a> {
     #[inline]
     fn patch(&self, Checksum { start, offset }: Checksum) -> Option<Patch> {
         let field = start.checked_add(offset)?;
-        if field.checked_add(2)? > self.given as usize {
+        if field.checked_add(2)? > self.given {
             return None;
         }
         let old = [self.packet.source(field)?, self.packet.source(field + 1)?];

@@ -22,7 +22,7 @@ use crate::costs::Costs;
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
 use crate::round::{
-    BATCHES, Round, complete, drain, gather, is_spent, own, poll, pressed, ticket, turn, work,
+    BATCHES, Round, complete, control, drain, gather, own, poll, pressed, rounds, ticket, turn, work,
 };
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
@@ -192,28 +192,17 @@ impl Strategy for Adaptive {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let (mut outcome, from) = (Outcome::default(), io.polled());
-        loop {
-            let mut moved = drain(io) + work(io, I::pop);
-            moved += self.take_back(io);
-            moved += turn(io, |io| self.round(io, Direction::In));
-            moved += turn(io, |io| self.round(io, Direction::Out));
-            let control = u32::from(io.poll_control());
-            io.charge(Stage::Control, control);
-            if moved == 0 && control == 0 {
+        rounds(io, budget, |io| {
+            let mut batches = drain(io) + work(io, I::pop);
+            batches += self.take_back(io);
+            batches += turn(io, |io| self.round(io, Direction::In));
+            batches += turn(io, |io| self.round(io, Direction::Out));
+            let control = control(io);
+            if batches == 0 && control == 0 {
                 // Nothing of its own to do.
-                moved = work(io, I::steal);
+                batches = work(io, I::steal);
             }
-            outcome.batches += moved;
-            outcome.control += control;
-            if moved == 0 && control == 0 {
-                outcome.pressure = pressed(io);
-                return outcome;
-            }
-            if is_spent(&outcome, budget, io, from) {
-                outcome.more = true;
-                return outcome;
-            }
-        }
+            Outcome { batches, control, pressure: pressed(io), more: false }
+        })
     }
 }

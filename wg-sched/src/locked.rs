@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{Round, drain, is_spent, own, poll, pressed, ticket, turn, work};
+use crate::round::{Round, control, drain, own, poll, pressed, rounds, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -124,31 +124,19 @@ impl Strategy for Locked {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let (mut outcome, from) = (Outcome::default(), io.polled());
-        loop {
+        rounds(io, budget, |io| {
             // What another strategy left to this core.
-            let mut moved = work(io, I::pop);
+            let mut batches = work(io, I::pop);
             let (mut waits, mut full) = (false, false);
             for direction in [Direction::In, Direction::Out] {
-                moved += turn(io, |io| {
+                batches += turn(io, |io| {
                     let round = self.round(io, direction, &mut full);
                     waits |= round.is_none();
                     round.unwrap_or(0)
                 });
             }
-            let control = u32::from(io.poll_control());
-            io.charge(Stage::Control, control);
-            outcome.batches += moved;
-            outcome.control += control;
-            if moved == 0 && control == 0 {
-                outcome.more = waits && self.wait == Wait::Spin;
-                outcome.pressure = !outcome.more && (waits || full);
-                return outcome;
-            }
-            if is_spent(&outcome, budget, io, from) {
-                outcome.more = true;
-                return outcome;
-            }
-        }
+            let more = waits && self.wait == Wait::Spin;
+            Outcome { batches, control: control(io), more, pressure: waits || full }
+        })
     }
 }

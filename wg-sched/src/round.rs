@@ -194,9 +194,33 @@ pub(crate) fn pressed<I: CoreIo>(io: &I) -> bool {
     io.pending() > 0 && io.room() == 0
 }
 
-/// Tells whether a step that began when so many packets were polled has done enough.
-pub(crate) fn is_spent<I: CoreIo>(outcome: &Outcome, budget: Budget, io: &I, from: u32) -> bool {
-    outcome.batches.max(outcome.control) >= budget.batches || io.polled().wrapping_sub(from) >= budget.packets
+/// Takes a core's turn in rounds, until one finds nothing to do or the budget is spent. What a round says of `more` and `pressure`
+/// counts if it found nothing: that the core is to come back at once, and else that it waits for another.
+pub(crate) fn rounds<I: CoreIo>(
+    io: &mut I,
+    budget: Budget,
+    mut round: impl FnMut(&mut I) -> Outcome,
+) -> Outcome {
+    let (mut all, from) = (Outcome::default(), io.polled());
+    loop {
+        let one = round(io);
+        all.batches += one.batches;
+        all.control += one.control;
+        if one.idle() {
+            return Outcome { more: one.more, pressure: one.pressure && !one.more, ..all };
+        }
+        let packets = io.polled().wrapping_sub(from);
+        if all.batches.max(all.control) >= budget.batches || packets >= budget.packets {
+            return Outcome { more: true, ..all };
+        }
+    }
+}
+
+/// Does the piece of control work of a round, and tells whether there was one.
+pub(crate) fn control<I: CoreIo>(io: &mut I) -> u32 {
+    let control = u32::from(io.poll_control());
+    io.charge(Stage::Control, control);
+    control
 }
 
 fn count(len: usize) -> u32 {

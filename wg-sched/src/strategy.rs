@@ -73,9 +73,9 @@ pub trait Strategy {
 #[non_exhaustive]
 pub enum StrategyKind {
     /// Each core runs its own batches to completion.
-    #[default]
     Inline,
-    /// The same, and idle cores take crypt phases from busy ones.
+    /// The same, and idle cores take crypt phases from busy ones. On one core it is [`Self::Inline`].
+    #[default]
     Adaptive,
     /// Homes receive and send, a pool of all cores crypts.
     Pipelined,

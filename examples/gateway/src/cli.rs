@@ -110,7 +110,8 @@ impl Command {
 /// How the work is spread over cores.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Spread {
-    /// Chooses how the work is spread over cores.
+    /// Chooses how the work is spread over cores: by default each moves the packets of its own peers, and idle ones take cipher work
+    /// from busy ones.
     #[arg(long, value_name = "NAME", default_value_t)]
     pub strategy: StrategyKind,
     /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: half as many as there are
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_strategy_is_chosen_by_name() {
-        assert_eq!(read(&["wg0"]).unwrap().spread.strategy, StrategyKind::Inline);
+        assert_eq!(read(&["wg0"]).unwrap().spread.strategy, StrategyKind::Adaptive);
         assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().spread.strategy, StrategyKind::Inline);
         let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
         assert!(message.contains("inline"), "{message}");

@@ -1,7 +1,6 @@
 //! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets.
 
 use core::time::Duration;
-use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
@@ -49,13 +48,7 @@ impl Placement {
         threads: usize,
         (pin, nice): (bool, i32),
     ) -> Self {
-        let plan = topology::plan(strategy, machine, lanes);
-        let planned = plan.lanes.iter().map(|lane| lane.core).take(lanes);
-        let mut order: Vec<_> = planned.chain(plan.helpers.iter().map(|helper| helper.core)).collect();
-        order.extend(machine.cores.iter().map(|core| core.id));
-        let mut seen = HashSet::new();
-        order.retain(|core| seen.insert(*core));
-        let processors: Vec<_> = order.iter().copied().cycle().take(threads).collect();
+        let processors = topology::processors(strategy, machine, lanes, threads);
         let core = |(number, processor): (u32, &CoreId)| {
             let found = machine.cores.iter().find(|core| core.id == *processor);
             Core { id: CoreId(number), ..found.copied().unwrap_or(Core::alone(0, 0)) }

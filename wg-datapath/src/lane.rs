@@ -16,6 +16,7 @@ mod control;
 mod exchange;
 mod incoming;
 mod outgoing;
+mod rehome;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -39,6 +40,8 @@ use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::queue::{IngressQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
+
+pub use rehome::{RehomeError, rehome};
 
 /// Datagrams taken in by one call.
 const RECV_SLOTS: usize = 64;
@@ -196,7 +199,7 @@ impl<A> Lane<A> {
     /// it something. From then on they ring its bell when they do, until [`Self::awake`].
     #[must_use]
     pub fn may_sleep(&mut self) -> bool {
-        let has_room = self.wants_readable();
+        let has_room = (self.wants_readable(), self.has_room_for_trains());
         self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(has_room))
             && self.crew.as_mut().is_none_or(|crew| crew.may_sleep())
     }
@@ -227,6 +230,11 @@ impl<A> Lane<A> {
     #[must_use]
     pub fn wants_readable(&self) -> bool {
         !self.queue_is_full()
+    }
+
+    /// Tells whether there are batches for what others have.
+    fn has_room_for_trains(&self) -> bool {
+        !self.spare_in.is_empty() && self.ready_in.len() < RECV_SLOTS
     }
 
     fn polled(&mut self, batch: Batch<A>) -> Batch<A> {
@@ -305,6 +313,9 @@ where
     fn poll_udp(&mut self) -> Option<Batch<A>> {
         // What is overdue comes first: after a suspend, keys that should be gone must not meet packets that just came.
         while self.device.handle_timeouts(self.now) {}
+        if self.lane.ready_in.is_empty() {
+            self.lane.busy |= self.take_trains() && self.lane.ready_in.is_empty();
+        }
         if self.lane.ready_in.is_empty() && !self.lane.udp_drained && self.lane.fatal.is_none() {
             self.lane.busy |= self.receive() && self.lane.ready_in.is_empty();
         }

@@ -309,6 +309,11 @@ impl<T: Queued> IngressQueue<T> {
         self.turn().map(|id| slot(self.peers.at(id).name()))
     }
 
+    /// How many frames of a peer wait.
+    pub(crate) fn len_of(&self, peer: PeerSlot) -> usize {
+        self.peers.awake(u64::from(peer.get())).map_or(0, |id| self.peers.at(id).frames as usize)
+    }
+
     /// Takes all frames of a peer out.
     pub fn drop_peer(&mut self, peer: PeerSlot, mut dropped: impl FnMut(T)) {
         let Some(id) = self.peers.awake(u64::from(peer.get())) else { return };

@@ -183,9 +183,9 @@ pub(crate) fn work<I: CoreIo>(io: &mut I, mut take: impl FnMut(&mut I) -> Option
     round.finish(io)
 }
 
-/// Does what was left to this core: sends what is done, crypts what was pushed to it and what it offered. Tells how
-/// many batches it moved.
-pub(crate) fn settle<I: CoreIo>(io: &mut I) -> u32 {
+/// Does what was left to this core, whatever the strategy, and takes nothing new: sends what is done, crypts what was pushed to it
+/// and what it offered. Tells how many batches it moved.
+pub fn settle<I: CoreIo>(io: &mut I) -> u32 {
     drain(io) + work(io, I::pop) + work(io, I::reclaim)
 }
 

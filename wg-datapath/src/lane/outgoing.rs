@@ -163,7 +163,7 @@ where
     }
 
     /// Puts a frame into the queue.
-    fn push(&mut self, frame: OutFrame) {
+    pub(super) fn push(&mut self, frame: OutFrame) {
         let (slot, flow) = (frame.peer.slot(), self.device.flow_hash.flow(frame.bytes()));
         self.lane.queued_large += usize::from(frame.is_large());
         let Lane { queue, slabs, queued_large, .. } = &mut *self.lane;

@@ -45,6 +45,9 @@ const NOTES: usize = LENT_FRAMES + 2 * HANDOVERS;
 /// Notes of narrow paths that may be under way besides.
 const PATHS: usize = 16;
 
+/// What a ring takes besides its items: head and tail in cache lines of their own, and their count.
+const RING: usize = 512;
+
 /// What goes between lanes besides frames.
 #[derive(Debug)]
 pub(crate) enum Note {
@@ -116,6 +119,16 @@ impl Exchange {
     #[must_use]
     pub const fn home(&self) -> HomeId {
         self.home
+    }
+
+    /// The memory it takes: that of its rings to others, and of what is put into them together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let rings = LENT_FRAMES * (2 * size_of::<OutFrame>() + size_of::<RecvSlot>())
+            + (NOTES + PATHS) * size_of::<Note>()
+            + 3 * RING;
+        size_of::<Self>()
+            + self.neighbours.capacity() * size_of::<Neighbour>()
+            + self.neighbours.len() * rings
     }
 
     /// The most slabs of each class that may be with other lanes at once.

@@ -57,6 +57,8 @@ const IN_BATCHES: usize = RECV_SLOTS + 16;
 /// Slabs that what comes in takes: those to receive into, as many that wait in batches, and those of small batches at work
 /// that are not yet enough for a round.
 const IN_SLABS: usize = 2 * RECV_SLOTS + 32;
+/// Batches that may wait while datagrams of other lanes are taken in: there are as many more than a receive call fills.
+const TRAINS: usize = IN_BATCHES - RECV_SLOTS;
 /// Batches, newest first, that a datagram may join the last of its peer among.
 const OPEN_BATCHES: usize = 8;
 /// Frames read in one drain.
@@ -147,7 +149,7 @@ impl<A> Lane<A> {
                 ..QueueConfig::default()
             }),
             queued_large: 0,
-            ready_in: VecDeque::with_capacity(RECV_SLOTS),
+            ready_in: VecDeque::with_capacity(IN_BATCHES),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
             burst: BurstCap::default(),
             held: VecDeque::with_capacity(control::HELD),
@@ -234,7 +236,7 @@ impl<A> Lane<A> {
 
     /// Tells whether there are batches for what others have.
     fn has_room_for_trains(&self) -> bool {
-        !self.spare_in.is_empty() && self.ready_in.len() < RECV_SLOTS
+        !self.spare_in.is_empty() && self.ready_in.len() < TRAINS
     }
 
     fn polled(&mut self, batch: Batch<A>) -> Batch<A> {
@@ -260,7 +262,7 @@ impl<A> Lane<A> {
     }
 
     /// The most memory that the lane takes, in bytes as they are asked for from the allocator: its slabs, which are most of it, the
-    /// batches that are under way, the queue, and the coalescer. Of a slab no packet reached, the system gives none.
+    /// batches that are under way, the queue, the coalescer, and its part of what joins it to other lanes and cores. Of a slab no packet reached, the system gives none.
     #[must_use]
     pub fn max_memory(&self) -> usize {
         size_of::<Self>()
@@ -271,6 +273,8 @@ impl<A> Lane<A> {
             + RECV_SLOTS * size_of::<RecvSlot>()
             + control::HELD * size_of::<ControlDatagram>()
             + self.coalescer.as_ref().map_or(0, |coalescer| coalescer.memory_bytes())
+            + self.exchange.as_ref().map_or(0, |exchange| exchange.memory_bytes())
+            + self.crew.as_ref().map_or(0, |crew| crew.memory_bytes())
     }
 
     /// Returns the most slabs that were ever out at once.
@@ -314,10 +318,12 @@ where
         // What is overdue comes first: after a suspend, keys that should be gone must not meet packets that just came.
         while self.device.handle_timeouts(self.now) {}
         if self.lane.ready_in.is_empty() {
-            self.lane.busy |= self.take_trains() && self.lane.ready_in.is_empty();
-        }
-        if self.lane.ready_in.is_empty() && !self.lane.udp_drained && self.lane.fatal.is_none() {
-            self.lane.busy |= self.receive() && self.lane.ready_in.is_empty();
+            // Both, so that neither what others forward nor what comes here waits for the end of the other.
+            let mut any = self.take_trains();
+            if !self.lane.udp_drained && self.lane.fatal.is_none() {
+                any |= self.receive();
+            }
+            self.lane.busy |= any && self.lane.ready_in.is_empty();
         }
         let batch = self.lane.ready_in.pop_front()?;
         Some(self.lane.polled(Batch::In(batch)))

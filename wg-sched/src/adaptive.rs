@@ -175,10 +175,7 @@ impl Strategy for Adaptive {
 
     /// One lane for each core up to the limit, physical cores first.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
-        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
-        let lanes = placement::lanes(cores, limits);
-        let helpers = self.help(topology, &lanes, limits);
-        Plan { lanes, helpers }
+        placement::plan(self, topology, limits)
     }
 
     /// The cores of a node help each other, those that share a cache first.

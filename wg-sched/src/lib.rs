@@ -38,7 +38,7 @@ pub use locked::Locked;
 pub use merge::{CounterMerge, Span};
 pub use pipelined::Pipelined;
 pub use platform::Platform;
-pub use rebalance::{LaneLoad, Move, PeerLoad, rebalance};
+pub use rebalance::{LaneLoad, Move, PeerLoad, is_uneven, rebalance};
 pub use round::settle;
 pub use strategy::{Budget, Outcome, Strategy, StrategyKind, UnknownStrategy};
 pub use topology::{Core, CoreId, Helper, Lane, LaneId, Limits, NodeId, Plan, Topology};

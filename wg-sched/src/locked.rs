@@ -106,10 +106,7 @@ impl Strategy for Locked {
 
     /// One lane that all cores work for.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
-        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
-        let lanes = placement::lanes(cores, &Limits { lanes: 1, ..*limits });
-        let helpers = self.help(topology, &lanes, limits);
-        Plan { lanes, helpers }
+        placement::plan(self, topology, &Limits { lanes: 1, ..*limits })
     }
 
     /// Each core without a lane works for one, in turn.

@@ -204,10 +204,7 @@ impl Strategy for Pipelined {
 
     /// One lane for each core up to the limit, physical cores first.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
-        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
-        let lanes = placement::lanes(cores, limits);
-        let helpers = self.help(topology, &lanes, limits);
-        Plan { lanes, helpers }
+        placement::plan(self, topology, limits)
     }
 
     fn help(&self, topology: &Topology, lanes: &[Lane], limits: &Limits) -> Vec<Helper> {

@@ -226,3 +226,6 @@ pub(crate) fn control<I: CoreIo>(io: &mut I) -> u32 {
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::thread;
 
 use wg_datapath::{Batch, HelperIo};
+use wg_proto::Instant;
 use wg_sched::handoff::Doorbell;
 use wg_sched::{
-    Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, Plan,
+    Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, NodeId, Plan,
     Strategy as _, StrategyKind, Topology,
 };
 use wg_sys_linux::{Error, Events, Interest, Poller, Token, Waker, affinity, clock, slice};
 
+use crate::balance::PERIOD;
 use crate::home::{BUDGET, Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::topology;
@@ -62,6 +64,11 @@ impl Placement {
     /// How many threads there are.
     pub(crate) const fn threads(&self) -> usize {
         self.processors.len()
+    }
+
+    /// The node of each lane.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.threads.cores.iter().take(self.lanes.len()).map(|core| core.node)
     }
 
     /// Who helps whom by a strategy.
@@ -118,7 +125,7 @@ pub(crate) fn run_beside<T>(
         for lane in 0..homes.count() {
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                run(homes, placement, lane)
+                run(homes, placement, lane, bell)
             };
             let started = thread::Builder::new().name(format!("lane{lane}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
@@ -154,7 +161,7 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
+fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Result<(), Error> {
     let mut poller = Poller::new()?;
     let mut events = Events::with_capacity(8);
     let Some(bell) = homes.bell(lane) else { return Ok(()) };
@@ -164,6 +171,7 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
     else {
         return Ok(());
     };
+    let mut meter = Meter::new(clock::now());
     loop {
         let Some(mut home) = homes.enter(lane) else { return Ok(()) };
         for event in events.iter() {
@@ -182,12 +190,52 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
         turns.follow(homes.strategy(), placement, &mut home);
         let next = turns.take(&mut home, &poller)?;
         drop(home);
+        let now = clock::now();
         let deadline = match next {
-            Next::Now => Some(clock::now()),
+            Next::Now => Some(now),
             Next::At(deadline) => deadline,
             Next::Gone => return Ok(()),
         };
+        homes.add_work(lane, meter.worked(now));
+        if meter.is_busy(now) && homes.count() > 1 && homes.watch() {
+            control.wake();
+        }
         poller.wait(&mut events, deadline)?;
+        if next != Next::Now {
+            meter.since = clock::now();
+        }
+    }
+}
+
+/// How much of its time a thread works.
+struct Meter {
+    /// When it began with what it does now.
+    since: Instant,
+    /// The period under way, and what was worked in it.
+    begun: Instant,
+    worked: u64,
+}
+
+impl Meter {
+    const fn new(now: Instant) -> Self {
+        Self { since: now, begun: now, worked: 0 }
+    }
+
+    /// Ends a piece of work, and tells how long it took.
+    fn worked(&mut self, now: Instant) -> u64 {
+        let nanos = now.as_nanos().saturating_sub(core::mem::replace(&mut self.since, now).as_nanos());
+        self.worked = self.worked.saturating_add(nanos);
+        nanos
+    }
+
+    /// At the end of a period, tells whether it was a busy one.
+    fn is_busy(&mut self, now: Instant) -> bool {
+        let elapsed = now.as_nanos().saturating_sub(self.begun.as_nanos());
+        if u128::from(elapsed) < PERIOD.as_nanos() {
+            return false;
+        }
+        self.begun = now;
+        core::mem::take(&mut self.worked) > elapsed / 10 * 9
     }
 }
 

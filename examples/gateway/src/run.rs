@@ -17,6 +17,7 @@ use wg_sys_linux::{
     clock,
 };
 
+use crate::balance::Balance;
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
@@ -83,7 +84,8 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     configure(&mut tunnel, &homes, configuration, &host_bits)?;
 
     let bell = Waker::new()?;
-    let control = Control::new(tunnel, &homes, link, socket, bell.clone())?;
+    let balance = Balance::new(placement.nodes());
+    let control = Control::new(tunnel, &homes, link, socket, bell.clone(), balance)?;
     tracing::debug!(
         "{interface}: strategy {strategy}, lanes {}, threads {threads}, configuration at {}",
         homes.count(),
@@ -131,6 +133,7 @@ struct Control<'a> {
     signals: Signals,
     routes: RouteWatch,
     bell: Waker,
+    balance: Balance,
     server: Server<wg_datapath::PeerId>,
     poller: Poller,
     /// The interface may have news.
@@ -149,6 +152,7 @@ impl<'a> Control<'a> {
         link: TunEvents,
         socket: UapiSocket,
         bell: Waker,
+        balance: Balance,
     ) -> Result<Self, Error> {
         let signals = Signals::catch_termination()?;
         let routes = RouteWatch::open()?;
@@ -169,6 +173,7 @@ impl<'a> Control<'a> {
             signals,
             routes,
             bell,
+            balance,
             server,
             poller,
             link_changed: true,
@@ -179,7 +184,15 @@ impl<'a> Control<'a> {
     }
 
     /// Runs until the end, and takes the turns of the first home if they are to be taken here.
-    fn run(mut self, mut turns: Option<Turns>) -> Result<(), Error> {
+    fn run(mut self, turns: Option<Turns>) -> Result<(), Error> {
+        let end = self.run_until_end(turns);
+        if self.balance.moves() > 0 {
+            tracing::debug!("peers that moved to another lane: {}", self.balance.moves());
+        }
+        end
+    }
+
+    fn run_until_end(&mut self, mut turns: Option<Turns>) -> Result<(), Error> {
         let mut events = Events::with_capacity(16);
         loop {
             if !self.configure() {
@@ -187,7 +200,7 @@ impl<'a> Control<'a> {
                 return Ok(());
             }
             let mut busy = self.requested;
-            let mut deadline = self.look_at_routes;
+            let mut deadline = [self.look_at_routes, self.balance.due()].into_iter().flatten().min();
             if let Some(turns) = &mut turns
                 && let Some(mut home) = self.homes.enter(0)
             {
@@ -239,10 +252,14 @@ impl<'a> Control<'a> {
     fn configure(&mut self) -> bool {
         let now = clock::now();
         let looks_at_routes = self.look_at_routes.take_if(|at| *at <= now).is_some();
-        if !(self.link_changed || looks_at_routes || self.requested) {
+        let is_uneven = self.balance.look(self.homes, now);
+        if !(self.link_changed || looks_at_routes || self.requested || is_uneven) {
             return true;
         }
         let mut tunnel = self.tunnel.configure(self.homes);
+        if is_uneven {
+            self.balance.level(&mut tunnel, now);
+        }
         while self.link_changed
             && let Some(event) = self.link.next_event()
         {

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
-use wg_datapath::{Config, ConfigError, Device, Exchange, IpPrefix, Lane, Now, PeerId};
+use wg_datapath::{
+    Config, ConfigError, Device, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId, PeerStatus,
+    RehomeError, rehome,
+};
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
 use wg_sched::StrategyKind;
 use wg_sched::handoff::Doorbell;
@@ -110,6 +113,29 @@ impl Configuring<'_> {
     fn with_sockets<T>(&mut self, work: impl FnOnce(&mut Port, &mut [&mut Sockets]) -> T) -> T {
         let mut sockets: Vec<_> = self.all.homes.iter_mut().map(|home| &mut home.sockets).collect();
         work(&mut self.tunnel.port, &mut sockets)
+    }
+
+    /// All peers, and where each is at home.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (usize, PeerStatus<'_>)> {
+        let homes = self.all.homes.iter().enumerate();
+        homes.flat_map(|(at, home)| home.device.peers().map(move |peer| (at, peer)))
+    }
+
+    /// The public key of a peer.
+    pub(crate) fn key_of(&self, peer: PeerId) -> Option<PublicKey> {
+        let mut devices = self.all.homes.iter().map(|home| &home.device);
+        devices.find_map(|device| device.status(peer)).map(|peer| peer.public_key)
+    }
+
+    /// Gives a peer another home.
+    pub(crate) fn rehome(&mut self, peer: PeerId, to: usize) -> Result<(), RehomeError> {
+        let now = read_clocks();
+        let to = HomeId::new(u8::try_from(to).map_err(|_| RehomeError::NoSuchHome)?);
+        let lanes = self.all.homes.iter_mut().map(|home| {
+            let Home { device, lane, tun, sockets } = &mut **home;
+            LaneIo { device, lane, tun, udp: sockets, now }
+        });
+        rehome(&mut lanes.collect::<Vec<_>>(), peer, to)
     }
 
     /// Follows the interface up.

@@ -78,6 +78,8 @@ pub struct PeerStatus<'a> {
     pub rx_bytes: u64,
     /// UDP payload bytes sent (C73).
     pub tx_bytes: u64,
+    /// Messages in them, received and sent.
+    pub messages: u64,
 }
 
 impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
@@ -456,5 +458,6 @@ fn status<A: 'static>(peer: &Peer<A>) -> PeerStatus<'_> {
         last_handshake: peer.control.last_handshake(),
         rx_bytes: peer.stats.rx_bytes,
         tx_bytes: peer.stats.tx_bytes,
+        messages: peer.stats.rx_packets.wrapping_add(peer.stats.tx_packets),
     }
 }

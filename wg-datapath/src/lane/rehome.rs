@@ -178,15 +178,20 @@ where
 
     /// Brings what of a peer is under way here to its end.
     fn conclude(&mut self, peer: PeerId) -> Result<(), RehomeError> {
-        for _ in 0..self.lane.ready_in.len() {
-            match self.lane.ready_in.pop_front() {
-                Some(batch) if batch.peer == Some(peer) => {
-                    let mut batch = Batch::In(batch);
-                    Batch::crypt(core::slice::from_mut(&mut batch));
-                    self.finish(batch);
+        loop {
+            for _ in 0..self.lane.ready_in.len() {
+                match self.lane.ready_in.pop_front() {
+                    Some(batch) if batch.peer == Some(peer) => {
+                        let mut batch = Batch::In(batch);
+                        Batch::crypt(core::slice::from_mut(&mut batch));
+                        self.finish(batch);
+                    }
+                    Some(other) => self.lane.ready_in.push_back(other),
+                    None => break,
                 }
-                Some(other) => self.lane.ready_in.push_back(other),
-                None => break,
+            }
+            if !self.take_trains() {
+                break;
             }
         }
         self.resume();

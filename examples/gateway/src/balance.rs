@@ -37,8 +37,6 @@ pub(crate) struct Balance {
     /// Periods in a row without a busy lane.
     calm: u32,
     peers: HashMap<PeerId, Seen>,
-    /// Peers that changed their home so far.
-    moves: u64,
 }
 
 /// A peer when it was last looked at.
@@ -59,12 +57,7 @@ impl Balance {
     pub(crate) fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
         let lanes: Vec<_> = nodes.map(LaneLoad::idle).collect();
         let worked = vec![0; lanes.len()];
-        Self { lanes, worked, looked_at: None, calm: 0, peers: HashMap::new(), moves: 0 }
-    }
-
-    /// How many peers changed their home.
-    pub(crate) const fn moves(&self) -> u64 {
-        self.moves
+        Self { lanes, worked, looked_at: None, calm: 0, peers: HashMap::new() }
     }
 
     /// When to look again, if it is to be looked at all.
@@ -73,7 +66,7 @@ impl Balance {
     }
 
     /// Looks at the lanes if it is time, and tells whether [`Self::level`] has something to do.
-    pub(crate) fn look(&mut self, homes: &Homes, now: Instant) -> bool {
+    pub(crate) fn look<H>(&mut self, homes: &Homes<H>, now: Instant) -> bool {
         if !homes.is_watched() || self.due().is_some_and(|due| now < due) {
             return false;
         }
@@ -114,7 +107,6 @@ impl Balance {
                 continue;
             }
             next.note(&mut self.lanes, &mut peers, now);
-            self.moves += 1;
             if let Some(seen) = self.peers.get_mut(&id) {
                 seen.moved = Some(now);
             }
@@ -148,5 +140,43 @@ impl Balance {
             (id, PeerLoad { home, share, pending: 0, moved })
         };
         found.into_iter().map(load).unzip()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wg_sys_linux::Waker;
+
+    use super::*;
+
+    #[test]
+    fn lanes_are_looked_at_while_one_of_them_is_busy_and_no_longer() {
+        let homes = Homes::new(vec![(); 2], (0..2).map(|_| Waker::new().unwrap()).collect());
+        let mut balance = Balance::new([NodeId(0); 2].into_iter());
+        let at = |period: u64| Instant::from_nanos(1_000_000_000 + period * 50_000_000);
+        assert!(!balance.look(&homes, at(0)));
+        assert_eq!(balance.due(), None, "nobody asked");
+        assert!(homes.watch());
+        assert!(!homes.watch(), "it is watched already");
+        let mut period = 0;
+        let mut uneven = |busy: [u64; 2], periods: u64| {
+            let mut found = Vec::new();
+            for _ in 0..periods {
+                (0..2).for_each(|lane| homes.add_work(lane, busy[lane] * 50_000));
+                if balance.look(&homes, at(period)) {
+                    found.push(period);
+                }
+                assert!(!balance.look(&homes, at(period)), "not twice in a period");
+                period += 1;
+            }
+            found
+        };
+        assert_eq!(uneven([1000, 200], 6), [3, 4, 5], "after three periods");
+        assert_eq!(uneven([1000, 950], 6), [0; 0], "both are busy");
+        assert_eq!(uneven([500, 200], 19), [0; 0], "nobody is");
+        assert!(homes.is_watched());
+        assert_eq!(uneven([500, 200], 1), [0; 0]);
+        assert!(!homes.is_watched());
+        assert_eq!(balance.due(), None);
     }
 }

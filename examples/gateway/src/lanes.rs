@@ -278,3 +278,25 @@ fn help(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_busy_if_nine_tenths_of_it_were_worked() {
+        let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
+        let mut meter = Meter::new(at(0));
+        assert_eq!(meter.worked(at(49)), 49_000_000);
+        assert!(!meter.is_busy(at(49)), "it is not over");
+        meter.worked(at(50));
+        assert!(meter.is_busy(at(50)));
+        for (slept, expected) in [(4, true), (6, false)] {
+            let start = meter.since.as_nanos() / 1_000_000;
+            meter.worked(at(start + 50 - slept));
+            meter.since = at(start + 50);
+            meter.worked(at(start + 50));
+            assert_eq!(meter.is_busy(at(start + 50)), expected, "{slept} ms");
+        }
+    }
+}

@@ -186,8 +186,8 @@ impl<'a> Control<'a> {
     /// Runs until the end, and takes the turns of the first home if they are to be taken here.
     fn run(mut self, turns: Option<Turns>) -> Result<(), Error> {
         let end = self.run_until_end(turns);
-        if self.balance.moves() > 0 {
-            tracing::debug!("peers that moved to another lane: {}", self.balance.moves());
+        if self.tunnel.moves() > 0 {
+            tracing::debug!("peers that moved to another lane: {}", self.tunnel.moves());
         }
         end
     }

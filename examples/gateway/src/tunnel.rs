@@ -43,6 +43,8 @@ pub(crate) struct Tunnel {
     egresses: Egresses,
     /// The interface is up. The devices are too, unless their port could not be had.
     interface_up: bool,
+    /// How many peers changed their home.
+    moves: u64,
 }
 
 /// The tunnel with all its homes, between two turns of theirs.
@@ -78,13 +80,18 @@ pub(crate) fn make_homes(
     });
     let homes = homes.collect::<Result<_, _>>()?;
     let egresses = Egresses::new(offloads);
-    Ok((Tunnel { port: Port::new(offloads, steering), egresses, interface_up: false }, homes))
+    Ok((Tunnel { port: Port::new(offloads, steering), egresses, interface_up: false, moves: 0 }, homes))
 }
 
 impl Tunnel {
     /// Waits until no home takes a turn, and configures them then.
     pub(crate) fn configure<'a>(&'a mut self, homes: &'a Homes) -> Configuring<'a> {
         Configuring { tunnel: self, all: homes.all() }
+    }
+
+    /// How many peers changed their home.
+    pub(crate) const fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// Says which devices the endpoints configured since are behind. The homes take their turns meanwhile.
@@ -135,7 +142,9 @@ impl Configuring<'_> {
             let Home { device, lane, tun, sockets } = &mut **home;
             LaneIo { device, lane, tun, udp: sockets, now }
         });
-        rehome(&mut lanes.collect::<Vec<_>>(), peer, to)
+        rehome(&mut lanes.collect::<Vec<_>>(), peer, to)?;
+        self.tunnel.moves += 1;
+        Ok(())
     }
 
     /// Follows the interface up.
@@ -318,6 +327,7 @@ impl Configure for Configuring<'_> {
             private_key: any.and_then(TunnelDevice::private_key).map(|key| Box::new(key.duplicate())),
             listen_port: self.tunnel.port.number(),
             firewall_mark: self.tunnel.port.mark(),
+            lane_moves: self.tunnel.moves,
             peers: peers.collect(),
         }
     }

@@ -226,6 +226,9 @@ fn busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_lost_or_overta
         // One of the two: with both it would be as it was.
         assert_eq!(moved(), 1, "{}", pair.a.tunnel.log());
         assert!(!pair.a.tunnel.log().contains("moves from lane 1"));
+        let status = uapi::request(pair.a.interface(), "get=1\n\n").expect("an answer");
+        assert!(status.contains("\nlane_moves=1\n"), "{status}");
+        assert_eq!(pair.a.tunnel.show().peers.len(), 3, "`wg` reads it");
     }
 }
 

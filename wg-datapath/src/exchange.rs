@@ -59,6 +59,13 @@ pub(crate) enum Note {
     NarrowPath(SocketAddr, u16),
 }
 
+/// What a lane would take in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) frames: bool,
+    pub(crate) trains: bool,
+}
+
 /// What a lane has to do with one other.
 struct Neighbour {
     home: HomeId,
@@ -261,12 +268,12 @@ impl Exchange {
         any
     }
 
-    /// Says that the lane is about to sleep, and tells whether it may. `has_room` tells whether it would take frames in, and trains.
-    pub(crate) fn may_sleep(&self, has_room: (bool, bool)) -> bool {
+    /// Says that the lane is about to sleep, and tells whether it may: not while there is something that it has room for.
+    pub(crate) fn may_sleep(&self, room: Room) -> bool {
         let waits = |neighbour: &Neighbour| {
             !neighbour.notes_in.is_empty()
-                || (has_room.0 && !neighbour.frames_in.is_empty())
-                || (has_room.1 && !neighbour.trains_in.is_empty())
+                || (room.frames && !neighbour.frames_in.is_empty())
+                || (room.trains && !neighbour.trains_in.is_empty())
         };
         self.bell.may_sleep(|| !self.neighbours.iter().any(waits))
     }

@@ -34,7 +34,7 @@ use crate::burst::BurstCap;
 use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Room};
 use crate::frame::OutFrame;
 use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
@@ -201,8 +201,8 @@ impl<A> Lane<A> {
     /// it something. From then on they ring its bell when they do, until [`Self::awake`].
     #[must_use]
     pub fn may_sleep(&mut self) -> bool {
-        let has_room = (self.wants_readable(), self.has_room_for_trains());
-        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(has_room))
+        let room = Room { frames: self.wants_readable(), trains: self.has_room_for_trains() };
+        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(room))
             && self.crew.as_mut().is_none_or(|crew| crew.may_sleep())
     }
 
@@ -403,6 +403,10 @@ where
             Some(crew) => crew.push(to, ticket, batch),
             None => Err((ticket, batch)),
         }
+    }
+
+    fn queued(&mut self, to: CoreId) -> u32 {
+        self.lane.crew.as_ref().map_or(0, |crew| crew.queued(to))
     }
 
     fn pop(&mut self) -> Option<(Ticket, Batch<A>)> {

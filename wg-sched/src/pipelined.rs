@@ -5,8 +5,9 @@
 //!   worker:                                     pop a round, crypt, complete --> order of the home
 //! ```
 //!
-//! Batches go to the workers in turn; small ones go to the same worker until they make a round, so that its cipher lanes
-//! fill. A worker whose ring is full is passed over: one that stalls holds what it has and gets no more. When no ring takes a batch or
+//! Batches go to the workers in turn, but to the one with the shorter ring of two random ones, if their rings differ: that is, to who gets done
+//! with them (with four tunnels on eight cores 5 to 10 % more than in turn alone on the virtual machine, elsewhere 0 to 5 %). Small ones go to the
+//! same worker until they make a round, so that its cipher lanes fill. A worker whose ring is full is passed over: one that stalls holds what it has and gets no more. When no ring takes a batch or
 //! no ticket is left, the home polls nothing, so the kernel's queue fills and its sender notices. The one batch that it then
 //! holds waits where it could be stolen, unless it is the head of its stream: nobody's completion would wake the home
 //! for that one, so the home crypts it.
@@ -22,6 +23,7 @@
 //! | [`Pipelined::emulated_inline`] | the one that receives | the price of the queues |
 
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use crate::io::{CoreIo, Direction, Stage, Ticket};
 use crate::placement::{self, Overlap, Reach};
@@ -40,6 +42,8 @@ pub struct Pipelined {
     next: usize,
     /// The packets it was given since.
     given: u32,
+    /// The state of [`Self::random`]; never 0.
+    random: u64,
 }
 
 impl Pipelined {
@@ -83,13 +87,33 @@ impl Pipelined {
     }
 
     const fn with(kind: StrategyKind, reach: Reach, overlap: Overlap) -> Self {
-        Self { kind, reach, overlap, workers: Vec::new(), next: 0, given: 0 }
+        Self { kind, reach, overlap, workers: Vec::new(), next: 0, given: 0, random: 1 }
     }
 
     /// Passes on to the next worker.
     fn advance(&mut self) {
         self.next = if self.next + 1 < self.workers.len() { self.next + 1 } else { 0 };
         self.given = 0;
+    }
+
+    /// Passes on to the worker with the shorter ring of two random ones, or, if they are alike, to the next.
+    fn choose<I: CoreIo>(&mut self, io: &mut I) {
+        self.advance();
+        let [one, other] = [(); 2].map(|()| self.random());
+        let (Some(first), Some(second)) = (self.workers.get(one), self.workers.get(other)) else { return };
+        match io.queued(*first).cmp(&io.queued(*second)) {
+            Ordering::Less => self.next = one,
+            Ordering::Equal => {}
+            Ordering::Greater => self.next = other,
+        }
+    }
+
+    /// A place in `workers`; any will do (xorshift).
+    fn random(&mut self) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        usize::try_from(self.random % self.workers.len().max(1) as u64).unwrap_or(0)
     }
 
     /// Gives a batch to the first worker that has room, or back.
@@ -107,7 +131,7 @@ impl Pipelined {
                 Ok(()) => {
                     self.given = self.given.saturating_add(packets);
                     if self.given >= PACKETS {
-                        self.advance();
+                        self.choose(io);
                     }
                     return Ok(());
                 }
@@ -217,6 +241,7 @@ impl Strategy for Pipelined {
         self.workers = lane.map(|lane| plan.helpers_of(lane).collect()).unwrap_or_default();
         self.next = lane.map_or(0, |lane| lane.0 as usize % self.workers.len().max(1));
         self.given = 0;
+        self.random = (u64::from(core.0) << 32) | 0x9e37_79b9;
     }
 
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {

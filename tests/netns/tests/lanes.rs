@@ -207,7 +207,9 @@ fn busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_lost_or_overta
             let ping = || Ping::to(address).patience(Duration::from_secs(1)).run(from).received == 1;
             assert!(wait::until(Duration::from_secs(6), ping), "{address}");
         }
-        let flows = addresses.map(|inner| Flow::start(from, to, SocketAddr::new(inner, 4001), 1000, 200));
+        let there = addresses.map(|inner| Flow::start(from, to, SocketAddr::new(inner, 4001), 1000, 200));
+        // What comes for the session of a peer that moved is forwarded.
+        let back = Flow::start(to, from, SocketAddr::new(pair.a.inner(Family::V4), 4003), 1000, 200);
         let moved = || pair.a.tunnel.log().matches("moves from lane 0 to lane 1").count();
         std::thread::scope(|scope| {
             for inner in addresses {
@@ -219,7 +221,7 @@ fn busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_lost_or_overta
             }
             assert!(wait::until(Duration::from_secs(6), || moved() > 0), "{}", pair.a.tunnel.log());
         });
-        for flow in flows {
+        for flow in there.into_iter().chain([back]) {
             let account = flow.finish();
             assert!(account.is_perfect(), "{account:?}");
         }

@@ -405,10 +405,6 @@ where
         }
     }
 
-    fn queued(&mut self, to: CoreId) -> u32 {
-        self.lane.crew.as_ref().map_or(0, |crew| crew.queued(to))
-    }
-
     fn pop(&mut self) -> Option<(Ticket, Batch<A>)> {
         self.lane.crew.as_mut()?.pop()
     }

@@ -334,13 +334,6 @@ impl<B> Member<B> {
         Ok(())
     }
 
-    /// How many batches that this core pushed to another are still in its ring.
-    #[must_use]
-    pub fn queued(&self, to: CoreId) -> u32 {
-        let out = self.outs.iter().find(|out| out.core == to);
-        out.map_or(0, |out| u32::try_from(out.capacity.saturating_sub(out.ring.room())).unwrap_or(u32::MAX))
-    }
-
     /// Takes the next batch that another core pushed to this one, from each in turn.
     pub fn pop(&mut self) -> Option<(Ticket, B)> {
         let count = self.ins.len();

@@ -129,11 +129,6 @@ pub trait CoreIo {
         Err((ticket, batch))
     }
 
-    /// How many batches that this core pushed to another are still in its ring. Where nobody knows, 0: all rings are alike then.
-    fn queued(&mut self, _to: CoreId) -> u32 {
-        0
-    }
-
     /// Takes the next batch that another core pushed to this one.
     fn pop(&mut self) -> Option<(Ticket, Self::Batch)> {
         None

@@ -5,12 +5,16 @@
 //!   worker:                                     pop a round, crypt, complete --> order of the home
 //! ```
 //!
-//! Batches go to the worker with the shortest ring of three: of the next in turn, if it is as short as those of two random ones. So one
-//! that has a home to look after, too, or stalls, gets less. Small batches go to the same worker until they make a round, so that its cipher
-//! lanes fill. A worker whose ring is full is passed over. When no ring takes a batch or
+//! Batches go to the workers in turn; small ones go to the same worker until they make a round, so that its cipher lanes
+//! fill. A worker whose ring is full is passed over: one that stalls holds what it has and gets no more. When no ring takes a batch or
 //! no ticket is left, the home polls nothing, so the kernel's queue fills and its sender notices. The one batch that it then
 //! holds waits where it could be stolen, unless it is the head of its stream: nobody's completion would wake the home
 //! for that one, so the home crypts it.
+//!
+//! The worker with the shortest ring of a few, in place of the next, was tried on the virtual machine (8 and 32 cores, 1 to 32 tunnels). If a
+//! look at a ring cost nothing, two random ones would move up to 10 % more where four tunnels share eight cores, and 0 to 5 % elsewhere.
+//! But a look brings a line from the cache of the other core: charged for that, with the next worker as a third, it moves 7 to 22 % less of
+//! 64 bytes, and 0 to 7 % less of 1420, but for those four tunnels (up to 5 % more).
 //!
 //! Which cores are the pool is a parameter, and there is a strategy for each choice:
 //!
@@ -41,8 +45,6 @@ pub struct Pipelined {
     next: usize,
     /// The packets it was given since.
     given: u32,
-    /// The state of [`Self::random`]; never 0.
-    random: u64,
 }
 
 impl Pipelined {
@@ -86,29 +88,13 @@ impl Pipelined {
     }
 
     const fn with(kind: StrategyKind, reach: Reach, overlap: Overlap) -> Self {
-        Self { kind, reach, overlap, workers: Vec::new(), next: 0, given: 0, random: 1 }
+        Self { kind, reach, overlap, workers: Vec::new(), next: 0, given: 0 }
     }
 
     /// Passes on to the next worker.
     fn advance(&mut self) {
         self.next = if self.next + 1 < self.workers.len() { self.next + 1 } else { 0 };
         self.given = 0;
-    }
-
-    /// Passes on to the worker with the shortest ring of three: the next, if it is as short as those of two random ones.
-    fn choose<I: CoreIo>(&mut self, io: &mut I) {
-        self.advance();
-        let places = [self.next, self.random(), self.random()];
-        let queued = |at: &usize| self.workers.get(*at).map_or(u32::MAX, |worker| io.queued(*worker));
-        self.next = places.into_iter().min_by_key(queued).unwrap_or(0);
-    }
-
-    /// A place in `workers`; any will do (xorshift).
-    fn random(&mut self) -> usize {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        usize::try_from(self.random % self.workers.len().max(1) as u64).unwrap_or(0)
     }
 
     /// Gives a batch to the first worker that has room, or back.
@@ -126,7 +112,7 @@ impl Pipelined {
                 Ok(()) => {
                     self.given = self.given.saturating_add(packets);
                     if self.given >= PACKETS {
-                        self.choose(io);
+                        self.advance();
                     }
                     return Ok(());
                 }
@@ -236,7 +222,6 @@ impl Strategy for Pipelined {
         self.workers = lane.map(|lane| plan.helpers_of(lane).collect()).unwrap_or_default();
         self.next = lane.map_or(0, |lane| lane.0 as usize % self.workers.len().max(1));
         self.given = 0;
-        self.random = (u64::from(core.0) << 32) | 0x9e37_79b9;
     }
 
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
@@ -257,86 +242,5 @@ impl Strategy for Pipelined {
             let control = control(io);
             Outcome { batches, control, pressure: !open || pressed(io), more: false }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::vec;
-
-    use super::*;
-    use crate::topology::LaneId;
-
-    /// A home whose batches make a round each, and the rings to its helpers, the cores from 1 on.
-    struct Home {
-        left: u32,
-        rings: Vec<u32>,
-        given: Vec<u32>,
-    }
-
-    impl CoreIo for Home {
-        type Batch = ();
-
-        fn poll_udp(&mut self) -> Option<()> {
-            self.left = self.left.checked_sub(1)?;
-            Some(())
-        }
-        fn poll_tun(&mut self) -> Option<()> {
-            None
-        }
-        fn packets(&self, (): &()) -> u32 {
-            PACKETS
-        }
-        fn crypt(&mut self, _: &mut [()]) {}
-        fn send_tun(&mut self, (): ()) {}
-        fn send_udp(&mut self, (): ()) {}
-        fn poll_control(&mut self) -> bool {
-            false
-        }
-        fn begin(&mut self, (): &(), _: Direction) -> Option<Ticket> {
-            Some(Ticket { home: 0, place: 0 })
-        }
-        fn room(&self) -> u32 {
-            1
-        }
-        fn push(&mut self, to: CoreId, _: Ticket, (): ()) -> Result<(), (Ticket, ())> {
-            let worker = to.0 as usize - 1;
-            self.rings[worker] += 1;
-            self.given[worker] += 1;
-            Ok(())
-        }
-        fn queued(&mut self, to: CoreId) -> u32 {
-            self.rings[to.0 as usize - 1]
-        }
-    }
-
-    fn given(stalls: bool) -> Vec<u32> {
-        let plan = Plan {
-            lanes: vec![Lane { id: LaneId(0), core: CoreId(0) }],
-            helpers: (1..5).map(|core| Helper { core: CoreId(core), lanes: vec![LaneId(0)] }).collect(),
-        };
-        let mut strategy = Pipelined::new();
-        strategy.place(&plan, CoreId(0));
-        let mut home = Home { left: 400, rings: vec![0; 4], given: vec![0; 4] };
-        while home.left > 0 {
-            strategy.step(CoreId(0), Budget { batches: 1, packets: u32::MAX }, &mut home);
-            // All get done in time, but for one that may not.
-            home.rings.iter_mut().skip(usize::from(stalls)).for_each(|ring| *ring = 0);
-        }
-        home.given
-    }
-
-    #[test]
-    fn a_worker_that_does_not_get_done_is_given_less() {
-        let given = given(true);
-        assert!(given[0] < 40 && given[1..].iter().all(|batches| *batches > 80), "{given:?}");
-    }
-
-    #[test]
-    fn workers_that_get_done_are_given_as_much_each() {
-        let given = given(false);
-        assert!(given.iter().all(|batches| (80..120).contains(batches)), "{given:?}");
     }
 }

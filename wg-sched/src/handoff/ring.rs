@@ -33,12 +33,6 @@ impl<T> Producer<T> {
     pub fn push(&mut self, batch: T) -> Result<(), T> {
         self.0.push(batch).map_err(|ends::PushError::Full(batch)| batch)
     }
-
-    /// How many more batches have room.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        self.0.slots()
-    }
 }
 
 impl<T> Consumer<T> {
@@ -96,10 +90,6 @@ mod ends {
             self.0[self.1].put(batch).map_err(PushError::Full)?;
             self.1 = (self.1 + 1) % self.0.len();
             Ok(())
-        }
-
-        pub(super) fn slots(&self) -> usize {
-            self.0.iter().filter(|slot| !slot.is_full()).count()
         }
     }
 

@@ -201,16 +201,6 @@ impl CoreIo for View<'_> {
         Ok(())
     }
 
-    /// Of the papers' pipelines none looks at its rings.
-    fn queued(&mut self, to: CoreId) -> u32 {
-        if self.state.setup.contender.egress != Egress::Home {
-            return 0;
-        }
-        let Some(to) = self.state.seats.iter().position(|seat| seat.core.id == to) else { return 0 };
-        self.charge_ns(self.line(to));
-        u32::try_from(self.state.seats[to].ring.len()).unwrap_or(u32::MAX)
-    }
-
     fn pop(&mut self) -> Option<(Ticket, Batch)> {
         let now = self.clock();
         if self.state.seats[self.core].ring.front().is_none_or(|(at, ..)| *at > now) {

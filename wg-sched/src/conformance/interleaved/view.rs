@@ -160,10 +160,6 @@ impl CoreIo for View<'_> {
         Ok(())
     }
 
-    fn queued(&mut self, to: CoreId) -> u32 {
-        u32::try_from(self.machine.state.borrow().seats[to.0 as usize].ring.len()).unwrap_or(u32::MAX)
-    }
-
     fn pop(&mut self) -> Option<(Ticket, Batch)> {
         self.take(|state| state.seats[self.core].ring.pop_front())
     }

@@ -23,6 +23,8 @@ mod park;
 pub mod poll;
 #[cfg(feature = "test-util")]
 pub mod probe;
+pub mod real_time;
+mod sched_attr;
 mod signals;
 pub mod slice;
 mod sockopt;
@@ -39,6 +41,7 @@ pub use ifname::interface_index;
 pub use offloads::{Offloads, ParseOffloadsError};
 pub use park::{Parker, Woken};
 pub use poll::{Event, Events, Interest, Poller, Token};
+pub use real_time::RealTime;
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};
 pub use uapi_socket::UapiSocket;

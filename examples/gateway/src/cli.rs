@@ -1,7 +1,7 @@
 //! How the program is called, and the environment it looks at (U1, U2, U5):
 //!
 //! ```text
-//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N] [--offload NAME=off,..] IFNAME
+//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N] [--real-time on|off] [--offload NAME=off,..] IFNAME
 //! wg-gateway topology [--strategy NAME] [--threads N] [--lanes N]
 //! wg-gateway ctl strategy NAME IFNAME
 //! ```
@@ -13,7 +13,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::thread;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use wg_sched::StrategyKind;
 use wg_sys_linux::Offloads;
 
@@ -148,6 +149,9 @@ pub struct Cli {
     /// Gives these threads this niceness, from -20 to 19, the lower the more of a processor that others want, too.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_NICE, value_parser = clap::value_parser!(i32).range(-20..=19), allow_negative_numbers = true)]
     pub nice: i32,
+    /// Whether these threads run before all ordinary programs as long as they sleep in between; one that hardly sleeps does not.
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub real_time: bool,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
     /// is used where the kernel has it.
     #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
@@ -358,6 +362,9 @@ mod tests {
         }
         assert_eq!(read(&["wg0"]).unwrap().nice, DEFAULT_NICE);
         assert_eq!(read(&["--nice", "-20", "wg0"]).unwrap().nice, -20);
+        assert!(read(&["wg0"]).unwrap().real_time);
+        assert!(!read(&["--real-time", "off", "wg0"]).unwrap().real_time);
+        assert!(read(&["--real-time", "maybe", "wg0"]).is_err());
         assert!(read(&["--nice", "20", "wg0"]).is_err() && read(&["--nice=-21", "wg0"]).is_err());
         assert!(read(&["--pin", "wg0"]).unwrap().pin && !read(&["wg0"]).unwrap().pin);
     }

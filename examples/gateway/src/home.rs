@@ -5,7 +5,7 @@ use wg_proto::Instant;
 use wg_sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
 use wg_sys_linux::{Error, Event, Interest, Poller, Token, Tun};
 
-use crate::lanes::Placement;
+use crate::lanes::{Placement, Rest};
 use crate::sockets::Sockets;
 use crate::tunnel::{TunnelAead, TunnelDevice, read_clocks};
 
@@ -63,6 +63,8 @@ pub(crate) struct Turns {
     placed: bool,
     /// What the poller is asked for of the TUN.
     reads_tun: bool,
+    /// How the thread sleeps between two turns.
+    pub(crate) rest: Rest,
 }
 
 impl Turns {
@@ -74,9 +76,9 @@ impl Turns {
         poller: &Poller,
     ) -> Result<Self, Error> {
         poller.add(&home.tun, TUN, Interest::Readable)?;
-        placement.settle(lane);
+        let rest = placement.settle(lane);
         let core = CoreId(u32::try_from(lane).unwrap_or(u32::MAX));
-        Ok(Self { strategy: AnyStrategy::default(), core, placed: false, reads_tun: true })
+        Ok(Self { strategy: AnyStrategy::default(), core, placed: false, reads_tun: true, rest })
     }
 
     /// Spreads the work as it is to be spread now.

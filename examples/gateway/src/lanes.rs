@@ -12,11 +12,12 @@ use wg_sched::{
     Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, NodeId, Plan,
     Strategy as _, StrategyKind, Topology,
 };
-use wg_sys_linux::{Error, Events, Interest, Poller, Token, Waker, affinity, clock, slice};
+use wg_sys_linux::{Error, Events, Interest, Poller, RealTime, Token, Waker, affinity, clock, slice};
 
 use crate::balance::PERIOD;
 use crate::home::{BUDGET, Next, TUN, Turns};
 use crate::homes::Homes;
+use crate::setup::Standing;
 use crate::topology;
 use crate::tunnel::TunnelAead;
 
@@ -35,10 +36,7 @@ pub(crate) struct Placement {
     /// The threads, and how they stand to each other.
     threads: Topology,
     lanes: Vec<Lane>,
-    /// Whether a thread may run on its processor only.
-    pin: bool,
-    /// The niceness of the threads.
-    nice: i32,
+    standing: Standing,
 }
 
 impl Placement {
@@ -48,7 +46,7 @@ impl Placement {
         machine: &Topology,
         lanes: usize,
         threads: usize,
-        (pin, nice): (bool, i32),
+        standing: Standing,
     ) -> Self {
         let processors = topology::processors(strategy, machine, lanes, threads);
         let core = |(number, processor): (u32, &CoreId)| {
@@ -58,7 +56,7 @@ impl Placement {
         let cores = (0..).zip(&processors).map(core).collect();
         let lanes =
             (0..).take(lanes).map(|number| Lane { id: LaneId(number), core: CoreId(number) }).collect();
-        Self { processors, threads: Topology { cores }, lanes, pin, nice }
+        Self { processors, threads: Topology { cores }, lanes, standing }
     }
 
     /// How many threads there are.
@@ -95,18 +93,48 @@ impl Placement {
 
     /// Lets the calling thread move packets: soon when there are some, before ordinary programs, and on its processor if that is
     /// wanted.
-    pub(crate) fn settle(&self, thread: usize) {
+    pub(crate) fn settle(&self, thread: usize) -> Rest {
         // To be nicer than others takes a capability; short turns do not.
-        let asked = slice::request(SHORT_TURN, Some(self.nice)).or_else(|_| slice::request(SHORT_TURN, None));
+        let nice = self.standing.nice;
+        let asked = slice::request(SHORT_TURN, Some(nice)).or_else(|_| slice::request(SHORT_TURN, None));
         if let Err(error) = asked {
             tracing::debug!("thread {thread}: {error}");
         }
-        if self.pin
+        if self.standing.pin
             && let Some(CoreId(processor)) = self.processors.get(thread)
             && let Err(error) = affinity::pin(*processor)
         {
             tracing::warn!("thread {thread}: {error}");
         }
+        let lent = self.standing.real_time.then(|| RealTime::request(clock::now())).transpose();
+        Rest(lent.unwrap_or_else(|error| {
+            tracing::debug!("thread {thread}: {error}");
+            None
+        }))
+    }
+}
+
+/// How a thread that moves packets sleeps: if it hardly does, it is no real-time thread for a while.
+#[derive(Debug)]
+pub(crate) struct Rest(Option<RealTime>);
+
+impl Rest {
+    /// Waits as [`Poller::wait`] does.
+    pub(crate) fn wait(
+        &mut self,
+        poller: &mut Poller,
+        events: &mut Events,
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
+        let Some(lent) = &mut self.0 else { return poller.wait(events, deadline) };
+        let from = clock::now();
+        poller.wait(events, deadline)?;
+        let sleeps = deadline.is_none_or(|deadline| deadline > from);
+        if let Err(error) = lent.rested(from, if sleeps { clock::now() } else { from }) {
+            tracing::debug!("{error}");
+            self.0 = None;
+        }
+        Ok(())
     }
 }
 
@@ -200,7 +228,7 @@ fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Re
         if meter.is_busy(now) && homes.count() > 1 && homes.watch() {
             control.wake();
         }
-        poller.wait(&mut events, deadline)?;
+        turns.rest.wait(&mut poller, &mut events, deadline)?;
         if next != Next::Now {
             meter.since = clock::now();
         }
@@ -250,7 +278,7 @@ fn help(
     let mut events = Events::with_capacity(1);
     let Some(bell) = homes.bell(thread) else { return Ok(()) };
     poller.add(bell, BELL, Interest::Readable)?;
-    placement.settle(thread);
+    let mut rest = placement.settle(thread);
     let core = crew.core();
     let mut strategy = homes.strategy().build();
     let mut kind = None;
@@ -274,7 +302,7 @@ fn help(
             }
         }
         if crew.may_sleep() {
-            poller.wait(&mut events, None)?;
+            rest.wait(&mut poller, &mut events, None)?;
         }
     }
 }

@@ -49,7 +49,7 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, queues, socket, threads, strategy, pin, nice, offloads, configuration, host_bits } =
+    let Setup { interface, queues, socket, threads, strategy, standing, offloads, configuration, host_bits } =
         setup;
     let link = queues
         .first()
@@ -61,7 +61,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     }
     // There may be fewer queues than were wanted, and then no more helpers.
     let threads = threads.max(queues.len());
-    let placement = Placement::new(strategy, &probe()?, queues.len(), threads, (pin, nice));
+    let placement = Placement::new(strategy, &probe()?, queues.len(), threads, standing);
     let bells = (0..threads).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
     let (mut tunnel, mut homes) = make_homes(queues, &bells, tried(offloads))
         .map_err(|error| Error::new("draw from the entropy source", error))?;
@@ -213,7 +213,11 @@ impl<'a> Control<'a> {
             if self.homes.is_ending() {
                 return Ok(());
             }
-            self.poller.wait(&mut events, if busy { Some(clock::now()) } else { deadline })?;
+            let deadline = if busy { Some(clock::now()) } else { deadline };
+            match &mut turns {
+                Some(turns) => turns.rest.wait(&mut self.poller, &mut events, deadline)?,
+                None => self.poller.wait(&mut events, deadline)?,
+            }
             for event in events.iter() {
                 match event.token {
                     TUN if event.closed => {

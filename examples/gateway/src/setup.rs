@@ -24,6 +24,17 @@ use crate::uapi::Op;
 /// The MTU of an interface that carries WireGuard over a path of 1500 bytes: room for IPv6, UDP and our headers.
 const DEFAULT_MTU: u32 = 1420;
 
+/// How a thread that moves packets stands to others that want the processor.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Whether it stays on its processor.
+    pub pin: bool,
+    /// Its niceness.
+    pub nice: i32,
+    /// Whether it runs before ordinary threads as long as it sleeps in between.
+    pub real_time: bool,
+}
+
 /// What the event loop is given.
 #[derive(Debug)]
 pub struct Setup {
@@ -37,10 +48,8 @@ pub struct Setup {
     pub threads: usize,
     /// How the work is to be spread over cores.
     pub strategy: StrategyKind,
-    /// Whether each lane is to stay on its core.
-    pub pin: bool,
-    /// The niceness of the threads that move packets.
-    pub nice: i32,
+    /// How those threads stand to others.
+    pub standing: Standing,
     /// The offloads to use where the kernel has them.
     pub offloads: Offloads,
     /// What the interface is configured with before anyone hears of it; nothing without a file.
@@ -87,8 +96,7 @@ impl Setup {
             socket,
             threads,
             strategy: cli.spread.strategy,
-            pin: cli.pin,
-            nice: cli.nice,
+            standing: Standing { pin: cli.pin, nice: cli.nice, real_time: cli.real_time },
             offloads: cli.offload,
             configuration,
             host_bits,

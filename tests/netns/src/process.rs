@@ -29,6 +29,14 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)))
 }
 
+/// The numbers of the schedulers that the threads of `pid` are under: 0 the fair one, 2 real-time in turns. Empty if it does not run.
+pub fn policies(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    // As above; the policy is field 41.
+    stats.filter_map(|stat| stat.rsplit(')').next()?.split_whitespace().nth(38)?.parse().ok()).collect()
+}
+
 /// Lets this thread, and what it starts from now on, run on `cpu` alone. Without one, or on a machine without it, nothing
 /// changes.
 pub fn pin_thread(cpu: Option<usize>) {
@@ -58,6 +66,7 @@ mod tests {
     fn own_process_has_memory_and_files() {
         let pid = std::process::id();
         assert!(resident_kib(pid).unwrap() > 100);
+        assert!(policies(pid).contains(&0));
         assert!(peak_resident_kib(pid).unwrap() >= resident_kib(pid).unwrap() / 2);
         assert!(open_files(pid).unwrap() >= 3);
         assert!(cpu_time(pid).is_some());

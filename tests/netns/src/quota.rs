@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::{cleanup, wait};
 
@@ -68,12 +69,17 @@ impl Quota {
         Ok(made)
     }
 
-    /// Takes a process in, with all its threads.
+    /// Takes a process in, with all its threads. Those that are real-time become ordinary ones, as a quota holds for no others.
     ///
     /// # Errors
     ///
     /// The process is gone, or may not be moved.
     pub fn add(&self, pid: u32) -> io::Result<()> {
+        let made =
+            Command::new("chrt").args(["--all-tasks", "--other", "--pid", "0", &pid.to_string()]).output()?;
+        if !made.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&made.stderr).trim().to_owned()));
+        }
         write(&self.group.join("cgroup.procs"), &pid.to_string())
     }
 }
@@ -123,7 +129,7 @@ mod tests {
             Ok(quota) => quota,
             Err(error) => return assert!(!error.to_string().is_empty()),
         };
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         quota.add(child.id()).unwrap();
         let inside = fs::read_to_string(quota.group.join("cgroup.procs")).unwrap();
         assert_eq!(inside.trim(), child.id().to_string());

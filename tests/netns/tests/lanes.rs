@@ -3,11 +3,15 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::fs;
+use std::process::Command;
+use std::thread;
 
 use rustix::process::Signal;
 use wg_netns::key::{Key, KeyPair};
 use wg_netns::node::PORT;
 use wg_netns::ping::Ping;
+use wg_netns::process::policies;
+use wg_netns::quota::Quota;
 use wg_netns::requirements::can_run;
 use wg_netns::tcp::{self, Limit};
 use wg_netns::udp::Flow;
@@ -51,6 +55,35 @@ fn one_lane_needs_no_thread_and_each_of_several_has_one() {
             assert!(wait::until(Duration::from_secs(5), || threads(&tunnel) == expected), "{count}");
         }
     }
+}
+
+/// Whether this machine lets root have real-time threads.
+fn has_real_time() -> bool {
+    Command::new("chrt").args(["--rr", "1", "true"]).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn lanes_that_rest_are_real_time_unless_told_otherwise_or_under_a_quota() {
+    if !can_run() || !has_real_time() || Quota::new(0.5).is_err() {
+        return;
+    }
+    let arguments = ["--threads", "2", "--real-time", "off"].map(Into::into).to_vec();
+    let ordinary = Launch { arguments, ..Launch::from(Program::Gateway) };
+    let pair = Pair::new([lanes(2), ordinary]);
+    pair.acquaint(Family::V4);
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    let [a, b] = [&pair.a, &pair.b].map(|node| node.tunnel.pid());
+    let real_time = |pid| policies(pid).into_iter().filter(|policy| *policy == 2).count();
+    assert!(wait::until(Duration::from_secs(5), || real_time(a) == 2), "{:?}", policies(a));
+    assert_eq!(real_time(b), 0);
+    let quota = Quota::new(0.5).unwrap();
+    quota.add(a).unwrap();
+    assert_eq!(real_time(a), 0);
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    // Well over a window, and idle.
+    thread::sleep(Duration::from_millis(50));
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    assert_eq!(real_time(a), 0);
 }
 
 #[test]
@@ -195,7 +228,7 @@ fn start_beside(pair: &Pair, number: u8) -> (Tunnel, IpAddr) {
 fn busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_lost_or_overtaken() {
     if can_run() {
         // Behind all others, so that it has always something to do.
-        let arguments = ["--threads", "2", "--nice", "19"].map(Into::into).to_vec();
+        let arguments = ["--threads", "2", "--nice", "19", "--real-time", "off"].map(Into::into).to_vec();
         let pair = Pair::new([Launch { arguments, ..Launch::from(Program::Gateway) }, lanes(1)]);
         // All that are real are at home in the first lane.
         pair.acquaint(Family::V4);
@@ -211,7 +244,7 @@ fn busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_lost_or_overta
         // What comes for the session of a peer that moved is forwarded.
         let back = Flow::start(to, from, SocketAddr::new(pair.a.inner(Family::V4), 4003), 1000, 200);
         let moved = || pair.a.tunnel.log().matches("moves from lane 0 to lane 1").count();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for inner in addresses {
                 let limit = Limit::Time(Duration::from_secs(6));
                 scope.spawn(move || {

@@ -21,6 +21,8 @@
 
 mod class;
 mod codel;
+mod discipline;
+mod fifo;
 mod flow;
 
 #[cfg(test)]
@@ -37,6 +39,8 @@ use crate::allowed_ips::PeerSlot;
 use class::{Classes, NIL, Turns};
 use codel::{Codel, Law};
 
+pub(crate) use discipline::LaneQueue;
+pub use discipline::{Discipline, UnknownDiscipline};
 pub use flow::FlowHash;
 
 /// What can wait in an [`IngressQueue`]: a packet, or a train of packets of one flow.

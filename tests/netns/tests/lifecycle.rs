@@ -72,6 +72,33 @@ fn offloads_are_reported() {
     assert!(tunnel.log().contains("UDP segmentation untried"), "{}", tunnel.log());
 }
 
+/// The backend and the queue that are asked for are those in use; a backend that the machine does not have is refused.
+#[test]
+fn backend_and_queue_are_as_they_are_asked_for() {
+    if !can_run() {
+        return;
+    }
+    let launch = |arguments: &[&str]| Launch {
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        log_level: Some("verbose"),
+        ..Launch::from(PROGRAM)
+    };
+    let pair = Pair::new([launch(&["--aead", "portable", "--queue", "fifo"]), launch(&["--aead", "ring"])]);
+    pair.acquaint(Family::V4);
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    for (node, words) in [(&pair.a, "AEAD portable, queue fifo"), (&pair.b, "AEAD ring, queue fq-codel")] {
+        assert!(node.tunnel.log().contains(words), "{}", node.tunnel.log());
+    }
+
+    let namespace = Namespace::new();
+    let mut command = namespace.command(PROGRAM.path());
+    let output =
+        command.args(["-f", "--aead", "rot13", "wg0"]).stdin(Stdio::null()).output().expect("starting it");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("this machine has") && message.contains("portable"), "{message}");
+}
+
 /// U2: the variable does what `-f` does.
 #[test]
 fn foreground_by_environment() {

@@ -98,18 +98,18 @@ impl Results {
     pub(super) fn ablations_markdown(&self, conditions: &str) -> String {
         let mut text = format!("# `cargo xtask bench peers --ablations`\n\n{conditions}\n");
         let told: Vec<&Line> = self.told().collect();
-        let head = |text: &mut String, what: &str| {
-            let titles: Vec<String> = told.iter().map(|line| title(line)).collect();
+        let head = |text: &mut String, what: &str, titles: Vec<String>| {
             writeln!(text, "\n## {what}\n\n| variant | {} |", titles.join(" | ")).ok();
             writeln!(text, "|---{}|", "|---:".repeat(titles.len())).ok();
         };
-        head(&mut text, "Ratio to the gateway as it is, median of the ratios of all rounds (least to most)");
+        let what = "Ratio to the gateway as it is, median of the ratios of all rounds (least to most)";
+        head(&mut text, what, told.iter().map(|line| title(line)).collect());
         for (at, name) in self.variants() {
             let cells: Vec<String> =
                 told.iter().map(|line| spread(&line.ratios(at, 0)).unwrap_or_else(|| NONE.into())).collect();
             writeln!(text, "| {name} | {} |", cells.join(" | ")).ok();
         }
-        head(&mut text, "Medians (least to most)");
+        head(&mut text, "Medians (least to most)", told.iter().map(|line| line.title()).collect());
         for (at, column) in self.columns.iter().enumerate() {
             let cells: Vec<String> = told.iter().map(|line| line.spread(at)).collect();
             writeln!(text, "| {} | {} |", column.name, cells.join(" | ")).ok();
@@ -186,6 +186,7 @@ mod tests {
         let text = results.ablations_markdown("conditions");
         assert!(text.contains("| variant | c: rate | c: trip (less is better) |"), "{text}");
         assert!(text.contains("| slow | 0.500 (0.400 to 0.500) | - |"), "{text}");
+        assert!(text.contains("| variant | c: rate, u | c: trip, u |"), "{text}");
         assert!(text.contains("| full | 10.0 (5.00 to 20.0) | 1.00 (0.500 to 2.00) |"), "{text}");
     }
 }

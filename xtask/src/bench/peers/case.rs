@@ -20,6 +20,9 @@ const OVERLOAD_SHARE: f64 = 0.25;
 /// The time between two echo requests.
 const ECHO_INTERVAL: Duration = Duration::from_millis(5);
 
+/// The share of the time from which on a thread is taken for one that has no time left.
+const BUSY: f64 = 0.95;
+
 /// Whether a figure is better when it is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Better {
@@ -222,7 +225,11 @@ fn handshakes(route: &Route, load: &Load, seconds: u64, measured: &mut Measured)
         .handshakes(pair, Duration::from_secs(seconds))
         .map_err(|error| format!("handshakes: {error}"))?;
     measured.more("handshakes", "completed as responder", "1/s", account.completed);
+    measured.less("handshakes", "processor time of the responder", "us each", account.cost);
     measured.less("handshakes", "given up", "1/s", account.failed);
     measured.less("handshakes", "cookies asked for", "1/s", account.cookies);
+    if account.initiators > BUSY {
+        measured.notes.push("handshakes: the initiators do no more than this".into());
+    }
     Ok(())
 }

@@ -198,7 +198,7 @@ impl Results {
 }
 
 impl Line {
-    fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         let Figure { case, metric, unit, .. } = &self.figure;
         format!("{case}: {metric}, {unit}")
     }

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use wg_datapath::Exposure;
+use wg_datapath::slab::SlabClass;
 use wg_proto::Instant;
 use wg_sys_linux::topology::probe;
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
-    clock,
+    clock, heap,
 };
 
 use crate::cli::NoSuchKernel;
@@ -68,6 +69,8 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     let threads = threads.max(queues.len());
     let placement = Placement::new(strategy, &probe()?, queues.len(), threads, standing);
     let bells = (0..threads).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
+    // Buffers for packets are most of the memory, and most of them no packet reaches.
+    heap::map_blocks_from(SlabClass::Large.bytes());
     let (mut tunnel, mut homes) = make_homes(queues, &bells, tried(offloads), queue)
         .map_err(|error| Error::new("draw from the entropy source", error))?;
     let mut helpers = Vec::new();

@@ -151,6 +151,7 @@ fn turn(column: &Column, cases: &[Case], load: &Load, extent: &Extent) -> Measur
             return all;
         }
     };
+    case::idle(&route, &mut all);
     for case in cases.iter().filter(|case| column.launch.is_some() || case.is_of_the_cable()) {
         let measured = case.measure(&route, load, extent);
         all.figures.extend(measured.figures);

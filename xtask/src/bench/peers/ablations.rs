@@ -25,13 +25,13 @@ pub(super) enum Part {
     /// The queue that is fair.
     Queue,
     /// To go before other programs.
-    Nice,
+    Priority,
     /// One thread that does everything.
     Strategies,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Offloads, Self::Aead, Self::Queue, Self::Nice, Self::Strategies];
+    const ALL: [Self; 5] = [Self::Offloads, Self::Aead, Self::Queue, Self::Priority, Self::Strategies];
 
     /// Its variants, with the arguments that make them. `tun-csum=off` is not there: it is `tun=off`.
     const fn variants(self) -> &'static [(&'static str, &'static str)] {
@@ -46,7 +46,11 @@ impl Part {
             ],
             Self::Aead => &[("one by one (ring)", "--aead ring"), ("portable", "--aead portable")],
             Self::Queue => &[("fifo", "--queue fifo")],
-            Self::Nice => &[("nice 0", "--nice 0")],
+            Self::Priority => &[
+                ("not real-time", "--real-time off"),
+                ("nice 0", "--nice 0"),
+                ("neither", "--real-time off --nice 0"),
+            ],
             Self::Strategies => &[
                 ("2 lanes inline", "--threads 2 --strategy inline"),
                 ("2 lanes adaptive", "--threads 2 --strategy adaptive"),
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn each_part_has_variants_and_one_more_is_for_chance() {
         let all = variants(&[]);
-        assert_eq!((all.len(), all[0].0.as_str()), (16, AGAIN));
+        assert_eq!((all.len(), all[0].0.as_str()), (18, AGAIN));
         assert_eq!(
             variants(&[Part::Queue]),
             [(AGAIN.into(), "".into()), ("fifo".into(), "--queue fifo".into())]

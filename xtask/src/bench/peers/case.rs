@@ -108,6 +108,13 @@ impl Measured {
     }
 }
 
+/// What the gateways take before there is any traffic but the first echo.
+pub(super) fn idle(route: &Route, measured: &mut Measured) {
+    if let Some(resident) = route.pids().into_iter().filter_map(process::resident_kib).max() {
+        measured.less("idle", "resident memory", "MiB", resident as f64 / 1024.0);
+    }
+}
+
 fn tcp(route: &Route, seconds: u64, measured: &mut Measured) -> Result<(), String> {
     let used = || route.pids().iter().filter_map(|pid| process::cpu_time(*pid)).sum::<Duration>();
     let cases = [

@@ -38,7 +38,7 @@ use crate::exchange::{Exchange, Room};
 use crate::frame::OutFrame;
 use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
-use crate::queue::{IngressQueue, QueueConfig};
+use crate::queue::{Discipline, LaneQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
 
 pub use rehome::{RehomeError, rehome};
@@ -94,7 +94,7 @@ pub struct Lane<A> {
     /// The last frame was large, so the next will be.
     expects_large: bool,
     /// Frames that wait.
-    queue: IngressQueue<OutFrame>,
+    queue: LaneQueue<OutFrame>,
     /// How many of them are in large slabs.
     queued_large: usize,
     ready_in: VecDeque<Box<InBatch<A>>>,
@@ -144,10 +144,7 @@ impl<A> Lane<A> {
             exchange,
             crew: None,
             expects_large: false,
-            queue: IngressQueue::new(QueueConfig {
-                capacity_frames: QUEUED_FRAMES,
-                ..QueueConfig::default()
-            }),
+            queue: queue(Discipline::default()),
             queued_large: 0,
             ready_in: VecDeque::with_capacity(IN_BATCHES),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
@@ -182,6 +179,14 @@ impl<A> Lane<A> {
         let mut slabs = SlabPool::new(SMALL_SLABS + small, LARGE_SLABS + large);
         slabs.set_home(exchange.home(), exchange.max_borrowed());
         Self::with(slabs, Some(Box::new(exchange)))
+    }
+
+    /// Has frames wait in another order. To be said before there are any.
+    #[must_use]
+    pub fn with_discipline(mut self, discipline: Discipline) -> Self {
+        debug_assert!(self.queue.is_empty(), "frames wait");
+        self.queue = queue(discipline);
+        self
     }
 
     /// Lets other cores do the crypt phase of what is at home here, and this one that of theirs, as far as the strategy wants it.
@@ -282,6 +287,11 @@ impl<A> Lane<A> {
     pub const fn slabs_high_water(&self) -> usize {
         self.slabs.high_water(SlabClass::Large)
     }
+}
+
+/// The queue in front of the tunnel, empty.
+fn queue(discipline: Discipline) -> LaneQueue<OutFrame> {
+    LaneQueue::new(discipline, QueueConfig { capacity_frames: QUEUED_FRAMES, ..QueueConfig::default() })
 }
 
 /// A lane at work: its device, its edges and the time, for one turn of a strategy.

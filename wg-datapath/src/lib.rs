@@ -55,7 +55,10 @@ pub use multi_buffer::MultiBufferAead;
 pub use padding::padded_len;
 pub use path_mtu::PathMtu;
 pub use peer_table::PeerId;
-pub use queue::{Cause, FlowHash, HighWater, IngressQueue, Loss, Popped, QueueConfig, Queued, Signal};
+pub use queue::{
+    Cause, Discipline, FlowHash, HighWater, IngressQueue, Loss, Popped, QueueConfig, Queued, Signal,
+    UnknownDiscipline,
+};
 pub use segment::{MAX_HEADERS, SegmentError, Segmenter};
 pub use staged::{Pushed, StagedPool};
 pub use stats::{DropCounters, PeerStats};

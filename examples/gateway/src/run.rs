@@ -10,20 +10,22 @@ use std::collections::BTreeMap;
 use std::io;
 
 use wg_datapath::Exposure;
+use wg_datapath::slab::SlabClass;
 use wg_proto::Instant;
 use wg_sys_linux::topology::probe;
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
-    clock,
+    clock, heap,
 };
 
 use crate::balance::Balance;
+use crate::cli::NoSuchKernel;
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
 use crate::offloads::tried;
 use crate::setup::Setup;
-use crate::tunnel::{Tunnel, make_homes};
+use crate::tunnel::{Tunnel, TunnelAead, make_homes};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
 // Beside those of the home that may be polled here, too.
@@ -49,8 +51,13 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, queues, socket, threads, strategy, standing, offloads, configuration, host_bits } =
-        setup;
+    let Setup { interface, queues, socket, threads, strategy, standing, offloads, .. } = setup;
+    let Setup { aead, queue, configuration, host_bits, .. } = setup;
+    if let Some(kernel) = aead
+        && !TunnelAead::take_kernel(kernel.name())
+    {
+        return Err(Error::new("choose the AEAD", io::Error::other(NoSuchKernel)));
+    }
     let link = queues
         .first()
         .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
@@ -63,7 +70,9 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     let threads = threads.max(queues.len());
     let placement = Placement::new(strategy, &probe()?, queues.len(), threads, standing);
     let bells = (0..threads).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
-    let (mut tunnel, mut homes) = make_homes(queues, &bells, tried(offloads))
+    // Buffers for packets are most of the memory, and most of them no packet reaches.
+    heap::map_blocks_from(SlabClass::Large.bytes());
+    let (mut tunnel, mut homes) = make_homes(queues, &bells, tried(offloads), queue)
         .map_err(|error| Error::new("draw from the entropy source", error))?;
     let mut helpers = Vec::new();
     if let Some(crew) = placement.crew(&bells) {
@@ -91,6 +100,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         homes.count(),
         control.socket.path().display()
     );
+    tracing::debug!("AEAD {}, queue {queue}", TunnelAead::kernel());
     if threads > 1 {
         let end = run_beside(&homes, &placement, helpers, &bell, || {
             ready();

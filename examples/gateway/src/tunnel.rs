@@ -9,8 +9,8 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{
-    Config, ConfigError, Device, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId, PeerStatus,
-    RehomeError, rehome,
+    Config, ConfigError, Device, Discipline, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId,
+    PeerStatus, RehomeError, rehome,
 };
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
 use wg_sched::StrategyKind;
@@ -65,6 +65,7 @@ pub(crate) fn make_homes(
     queues: Vec<Tun>,
     bells: &[Waker],
     offloads: Offloads,
+    discipline: Discipline,
 ) -> Result<(Tunnel, Vec<Home>), getrandom::Error> {
     let count = queues.len();
     let members = u16::try_from(count).unwrap_or(u16::MAX);
@@ -76,7 +77,7 @@ pub(crate) fn make_homes(
         let mut device = TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)?;
         device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
         let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
-        Ok(Home { device, lane, tun, sockets: Sockets::default() })
+        Ok(Home { device, lane: lane.with_discipline(discipline), tun, sockets: Sockets::default() })
     });
     let homes = homes.collect::<Result<_, _>>()?;
     let egresses = Egresses::new(offloads);

@@ -12,6 +12,7 @@
 use alloc::vec::Vec;
 
 use crate::adaptive::Adaptive;
+use crate::counter_split::CounterSplit;
 use crate::emulated_inline::EmulatedInline;
 use crate::inline::Inline;
 use crate::io::CoreIo;
@@ -28,6 +29,7 @@ impl StrategyKind {
         match self {
             Self::Inline => AnyStrategy::Inline(Inline::new()),
             Self::Adaptive => AnyStrategy::Adaptive(Adaptive::new()),
+            Self::CounterSplit => AnyStrategy::CounterSplit(CounterSplit::new()),
             Self::Pipelined => AnyStrategy::Pipelined(Pipelined::new()),
             Self::PipelinedNoOverlap => AnyStrategy::Pipelined(Pipelined::without_overlap()),
             Self::NumaPools => AnyStrategy::NumaPools(NumaPools::new()),
@@ -47,6 +49,8 @@ pub enum AnyStrategy {
     Inline(Inline),
     /// See [`Adaptive`].
     Adaptive(Adaptive),
+    /// See [`CounterSplit`].
+    CounterSplit(CounterSplit),
     /// See [`Pipelined`].
     Pipelined(Pipelined),
     /// See [`NumaPools`].
@@ -77,6 +81,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.kind(),
             Self::Adaptive(strategy) => strategy.kind(),
+            Self::CounterSplit(strategy) => strategy.kind(),
             Self::Pipelined(strategy) => strategy.kind(),
             Self::NumaPools(strategy) => strategy.kind(),
             Self::EmulatedInline(strategy) => strategy.kind(),
@@ -88,6 +93,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.plan(topology, limits),
             Self::Adaptive(strategy) => strategy.plan(topology, limits),
+            Self::CounterSplit(strategy) => strategy.plan(topology, limits),
             Self::Pipelined(strategy) => strategy.plan(topology, limits),
             Self::NumaPools(strategy) => strategy.plan(topology, limits),
             Self::EmulatedInline(strategy) => strategy.plan(topology, limits),
@@ -99,6 +105,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.help(topology, lanes, limits),
             Self::Adaptive(strategy) => strategy.help(topology, lanes, limits),
+            Self::CounterSplit(strategy) => strategy.help(topology, lanes, limits),
             Self::Pipelined(strategy) => strategy.help(topology, lanes, limits),
             Self::NumaPools(strategy) => strategy.help(topology, lanes, limits),
             Self::EmulatedInline(strategy) => strategy.help(topology, lanes, limits),
@@ -110,6 +117,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.place(plan, core),
             Self::Adaptive(strategy) => strategy.place(plan, core),
+            Self::CounterSplit(strategy) => strategy.place(plan, core),
             Self::Pipelined(strategy) => strategy.place(plan, core),
             Self::NumaPools(strategy) => strategy.place(plan, core),
             Self::EmulatedInline(strategy) => strategy.place(plan, core),
@@ -121,6 +129,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.step(core, budget, io),
             Self::Adaptive(strategy) => strategy.step(core, budget, io),
+            Self::CounterSplit(strategy) => strategy.step(core, budget, io),
             Self::Pipelined(strategy) => strategy.step(core, budget, io),
             Self::NumaPools(strategy) => strategy.step(core, budget, io),
             Self::EmulatedInline(strategy) => strategy.step(core, budget, io),

@@ -9,6 +9,7 @@ mod any;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod costs;
+mod counter_split;
 mod crew;
 mod emulated_inline;
 mod executor;
@@ -32,6 +33,7 @@ mod topology;
 pub use adaptive::Adaptive;
 pub use any::AnyStrategy;
 pub use costs::Costs;
+pub use counter_split::CounterSplit;
 pub use crew::{Capacity, Crew, Homes, Member};
 pub use emulated_inline::EmulatedInline;
 pub use executor::{Ended, Executor, Idle, WorkerIo};

@@ -9,6 +9,9 @@
 //!   lane 2:        128..191                     yes: send 128..191    no: wait for lane 1, at most 0.5 ms
 //! ```
 //!
+//! Counters are those of one keypair. A lane need not be a socket: what the home began by itself before the tunnel was split is one that is
+//! never pushed to, and comes until it was sent.
+//!
 //! A lane that has something cannot bring anything lower, and one whose socket is empty has nothing to wait for. So a lone
 //! lost datagram delays nobody but while a lane lags behind. What comes too late is passed on at once: the replay
 //! window decides about it.
@@ -17,7 +20,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// The longest wait for a gap, in nanoseconds.
-const WAIT: u64 = 500_000;
+pub(crate) const WAIT: u64 = 500_000;
 
 /// The counters of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,11 @@ impl<T> CounterMerge<T> {
         self.gap = None;
         self.next = self.next.max(span.last.saturating_add(1));
         self.lanes.get_mut(lane)?.pop_front().map(|(_, batch)| batch)
+    }
+
+    /// Takes note that a batch of this tunnel was sent that did not come by a lane: its last counter.
+    pub fn passed(&mut self, last: u64) {
+        self.next = self.next.max(last.saturating_add(1));
     }
 
     /// When a gap is given up, if nothing else comes before: then `pop` is to be called again.

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage, Ticket};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{BATCHES, PACKETS, drain, is_spent, own, poll, pressed, ticket, turn, work};
+use crate::round::{BATCHES, PACKETS, is_spent, left, own, poll, pressed, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -190,7 +190,7 @@ impl Strategy for Pipelined {
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         let (mut outcome, from) = (Outcome::default(), io.polled());
         loop {
-            let mut moved = drain(io) + work(io, I::pop);
+            let mut moved = left(io);
             // Who has no pool, or no tickets, does everything itself.
             let alone = self.workers.is_empty() || (io.room() == 0 && io.pending() == 0);
             let mut open = true;

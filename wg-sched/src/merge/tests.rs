@@ -66,6 +66,17 @@ fn what_is_late_is_passed_on_at_once_and_moves_nothing_back() {
 }
 
 #[test]
+fn what_was_sent_by_another_way_leaves_no_gap() {
+    let mut merge = CounterMerge::new(2, 4);
+    merge.passed(63);
+    merge.push(1, run(1), 1).unwrap();
+    assert_eq!(merge.pop(0, |_| true), Some(1));
+    merge.passed(10);
+    merge.push(0, run(2), 2).unwrap();
+    assert_eq!(merge.pop(0, |_| true), Some(2), "an older one moves nothing back");
+}
+
+#[test]
 fn a_full_lane_gives_the_batch_back() {
     let mut merge = CounterMerge::new(1, 2);
     merge.push(0, run(0), 0).unwrap();

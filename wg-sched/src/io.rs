@@ -197,7 +197,8 @@ pub trait CoreIo {
     }
 
     /// Takes the next batch of this home's peers that came by [`Self::send_home`]: the lowest counters of its tunnel, unless lower ones are
-    /// known to come and worth the wait ([`crate::CounterMerge`]). It is sent at once. The home wakes when a wait is over.
+    /// known to come and worth the wait ([`crate::CounterMerge`]). It is sent at once. The home
+    /// does not sleep before this gave none, and wakes when a wait is over.
     fn merge(&mut self) -> Option<Self::Batch> {
         None
     }

@@ -314,7 +314,10 @@ impl Interleaved {
     fn step(&self, core: usize) {
         let id = CoreId(u32::try_from(core).unwrap_or(0));
         let mut strategy = self.strategies[core].borrow_mut();
-        let come = self.state.borrow().come;
+        let (come, split) = {
+            let mut state = self.state.borrow_mut();
+            (state.come, state.split_phase())
+        };
         let wanted = {
             let mut state = self.state.borrow_mut();
             let seat = &mut state.seats[core];
@@ -344,9 +347,11 @@ impl Interleaved {
         let waits = |home: &Home| home.queues.iter().any(|queue| !queue.is_empty());
         let waiting =
             !state.stopped && state.come == come && home.is_some_and(|home| waits(&state.homes[home]));
-        let seen = !outcome.idle() || outcome.more || outcome.pressure;
+        // It may have looked where nothing is polled any more, or not yet; its sockets wake it again.
+        let turned = state.split_phase() != split;
+        let seen = !outcome.idle() || outcome.more || outcome.pressure || turned;
         assert!(seen || !waiting, "core {core} leaves its queue alone and does not say why: {:?}", self.case);
-        let ready = home.is_some_and(|home| state.homes[home].is_ready());
+        let ready = home.is_some_and(|home| state.homes[home].is_ready() || state.split.may_have_more(home));
         if left || ready {
             state.ring(core);
         }

@@ -84,7 +84,7 @@ impl State {
     pub(super) fn merge(&mut self, home: usize, now: u64) -> Option<Batch> {
         let (split, homes) = (&mut self.split, &self.homes);
         while let Some((_, batch)) = split.ways[home].pop_front_if(|(at, _)| *at <= now) {
-            let span = Span { first: batch.counter, last: batch.next() - 1 };
+            let span = Span { keypair: 0, first: batch.counter, last: batch.next() - 1 };
             let pushed = split.merges[batch.peer as usize].push(batch.lane, span, batch);
             assert!(pushed.is_ok(), "there is a place for what was taken");
         }
@@ -102,6 +102,8 @@ impl State {
             }
             if let Some(batch) = split.merges[peer].pop(now, comes) {
                 split.cursor[home] = (peer + 1) % count;
+                // There may be more.
+                split.deadline[home] = Some(now);
                 let lane = split.receivers.len() * batch.lane + home;
                 split.under_way[lane] -= 1;
                 return Some(batch);

@@ -11,6 +11,8 @@ use crate::io::Direction;
 use crate::merge::{CounterMerge, Span, WAIT};
 use crate::strategy::StrategyKind;
 
+/// Batches that have one keypair.
+const REKEY: u64 = 50;
 /// Nanoseconds of a turn.
 const TURN: u64 = 1000;
 
@@ -27,6 +29,8 @@ pub(super) enum Room {
 pub(super) struct Split {
     /// Whether what comes is steered by its number.
     steers: bool,
+    /// How often that was said.
+    steered: u32,
     /// The lanes that receive for each.
     receivers: Vec<Vec<usize>>,
     /// Batches that may be under way from a lane to a home.
@@ -42,6 +46,8 @@ pub(super) struct Split {
     last: Option<u32>,
     /// Whom the merge looks at first.
     cursor: u32,
+    /// By home: whether the last look at its merges found something.
+    found: Vec<bool>,
     pub(super) merged: u64,
     pub(super) late: u64,
 }
@@ -52,6 +58,7 @@ impl Split {
         let merge = |_| CounterMerge::new(lanes + 1, case.ring as usize);
         let mut split = Self {
             steers: false,
+            steered: 0,
             depth: case.ring,
             merges: (0..case.peers).map(merge).collect(),
             under_way: alloc::vec![0; lanes * lanes],
@@ -60,6 +67,7 @@ impl Split {
             astray: 0,
             last: None,
             cursor: 0,
+            found: alloc::vec![false; lanes],
             merged: 0,
             late: 0,
         };
@@ -70,6 +78,7 @@ impl Split {
     /// Steers for a strategy from now on.
     pub(super) fn steer(&mut self, kind: StrategyKind) {
         self.steers = kind.splits_counters() && self.depth > 0;
+        self.steered += 1;
     }
 
     /// The lane that a batch comes to: two in a row to the same.
@@ -112,14 +121,13 @@ impl Split {
         let lane = batch.lane.expect("it was polled as one of a split");
         let (way, number) = (self.way(lane, home), batch.tag.number);
         self.in_hand[way] -= 1;
-        let span = Span { first: number, last: number };
-        let pushed = self.merges[batch.tag.peer as usize].push(lane, span, batch);
+        let pushed = self.merges[batch.tag.peer as usize].push(lane, span(number), batch);
         assert!(pushed.is_ok(), "lane {lane} brings more than there is room for");
     }
 
     /// A batch of a peer was sent, by whatever way.
     pub(super) fn passed(&mut self, peer: u32, number: u64) {
-        self.merges[peer as usize].passed(number);
+        self.merges[peer as usize].passed(span(number));
     }
 
     /// Tells whether a batch was waited for as long as one may be.
@@ -127,6 +135,11 @@ impl Split {
         batch.tag.direction == Direction::In
             && self.last.is_some_and(|last| batch.came <= last)
             && u64::from(turn - batch.came) * TURN >= WAIT
+    }
+
+    /// Tells whether a home may not have all that it could send.
+    pub(super) fn may_have_more(&self, home: usize) -> bool {
+        self.found[home]
     }
 
     /// The turn in which a home is to look again.
@@ -145,6 +158,11 @@ impl State {
             split.last = Some(self.turn);
         }
         left
+    }
+
+    /// Differs whenever what is polled may have changed between batches of a split and others.
+    pub(super) fn split_phase(&mut self) -> (bool, u32) {
+        (self.is_splitting(), self.split.steered)
     }
 
     /// Takes the next batch of a home that came by another core.
@@ -170,9 +188,16 @@ impl State {
                 let way = split.way(lane, home);
                 split.under_way[way] -= 1;
                 split.merged += 1;
+                split.found[home] = true;
                 return Some(batch);
             }
         }
+        split.found[home] = false;
         None
     }
+}
+
+/// The counter of a batch.
+const fn span(number: u64) -> Span {
+    Span { keypair: number / REKEY, first: number % REKEY, last: number % REKEY }
 }

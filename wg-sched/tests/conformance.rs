@@ -125,3 +125,23 @@ fn counters_are_split_and_joined_again_under_load() {
     }
     assert!(merged > 10_000, "{merged}");
 }
+
+#[test]
+fn a_home_does_not_sleep_over_what_it_could_merge() {
+    // Full batches that a gap held back: more than one drain sends.
+    let events = [
+        (114, Event::Stall { core: 1, turns: 13 }),
+        (197, Event::Switch(StrategyKind::Adaptive)),
+        (211, Event::Stall { core: 2, turns: 67 }),
+        (319, Event::Switch(StrategyKind::CounterSplit)),
+        (427, Event::Switch(StrategyKind::EmulatedInline)),
+        (463, Event::Switch(StrategyKind::CounterSplit)),
+    ];
+    for seed in (0..40).chain([806_074_913]) {
+        let mut case = Case::new(StrategyKind::CounterSplit, seed);
+        (case.cores, case.lanes, case.peers, case.batches, case.rate) = (7, 5, 3, 274, 26);
+        (case.tickets, case.ring, case.slots, case.mesh) = (11, 9, 8, 3);
+        case.events = events.to_vec();
+        Interleaved::new(&case).run();
+    }
+}

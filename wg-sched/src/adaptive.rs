@@ -22,7 +22,7 @@ use crate::costs::Costs;
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
 use crate::round::{
-    BATCHES, Round, complete, control, drain, gather, own, poll, pressed, rounds, ticket, turn, work,
+    BATCHES, Round, complete, control, drain, gather, left, own, poll, pressed, rounds, ticket, turn, work,
 };
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
@@ -77,7 +77,7 @@ impl Adaptive {
     }
 
     /// Takes up to a round of one direction, and what stands behind it, and tells how many batches there were.
-    fn round<I: CoreIo>(&mut self, io: &mut I, direction: Direction) -> u32 {
+    pub(crate) fn round<I: CoreIo>(&mut self, io: &mut I, direction: Direction) -> u32 {
         if io.pending() > 0 {
             return if self.helpers == 0 {
                 own(io, direction)
@@ -147,7 +147,7 @@ impl Adaptive {
 
     /// Does what nobody took: all of it if nobody did last time, so that nothing is under way when it was done; else a
     /// round, so that new offers follow before the thieves have none.
-    fn take_back<I: CoreIo>(&mut self, io: &mut I) -> u32 {
+    pub(crate) fn take_back<I: CoreIo>(&mut self, io: &mut I) -> u32 {
         let mut moved = 0;
         loop {
             let far = io.pending() > FAR;
@@ -190,7 +190,7 @@ impl Strategy for Adaptive {
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         rounds(io, budget, |io| {
-            let mut batches = drain(io) + work(io, I::pop);
+            let mut batches = left(io);
             batches += self.take_back(io);
             batches += turn(io, |io| self.round(io, Direction::In));
             batches += turn(io, |io| self.round(io, Direction::Out));

@@ -12,6 +12,7 @@
 use alloc::vec::Vec;
 
 use crate::adaptive::Adaptive;
+use crate::counter_split::CounterSplit;
 use crate::inline::Inline;
 use crate::io::CoreIo;
 use crate::locked::Locked;
@@ -26,6 +27,7 @@ impl StrategyKind {
         match self {
             Self::Inline => AnyStrategy::Inline(Inline::new()),
             Self::Adaptive => AnyStrategy::Adaptive(Adaptive::new()),
+            Self::CounterSplit => AnyStrategy::CounterSplit(CounterSplit::new()),
             Self::Pipelined => AnyStrategy::Pipelined(Pipelined::new()),
             Self::PipelinedNoOverlap => AnyStrategy::Pipelined(Pipelined::without_overlap()),
             Self::NumaPools => AnyStrategy::Pipelined(Pipelined::numa_pools()),
@@ -45,6 +47,8 @@ pub enum AnyStrategy {
     Inline(Inline),
     /// See [`Adaptive`].
     Adaptive(Adaptive),
+    /// See [`CounterSplit`].
+    CounterSplit(CounterSplit),
     /// See [`Pipelined`].
     Pipelined(Pipelined),
     /// See [`Locked`].
@@ -71,6 +75,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.kind(),
             Self::Adaptive(strategy) => strategy.kind(),
+            Self::CounterSplit(strategy) => strategy.kind(),
             Self::Pipelined(strategy) => strategy.kind(),
             Self::Locked(strategy) => strategy.kind(),
         }
@@ -80,6 +85,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.plan(topology, limits),
             Self::Adaptive(strategy) => strategy.plan(topology, limits),
+            Self::CounterSplit(strategy) => strategy.plan(topology, limits),
             Self::Pipelined(strategy) => strategy.plan(topology, limits),
             Self::Locked(strategy) => strategy.plan(topology, limits),
         }
@@ -89,6 +95,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.help(topology, lanes, limits),
             Self::Adaptive(strategy) => strategy.help(topology, lanes, limits),
+            Self::CounterSplit(strategy) => strategy.help(topology, lanes, limits),
             Self::Pipelined(strategy) => strategy.help(topology, lanes, limits),
             Self::Locked(strategy) => strategy.help(topology, lanes, limits),
         }
@@ -98,6 +105,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.place(plan, core),
             Self::Adaptive(strategy) => strategy.place(plan, core),
+            Self::CounterSplit(strategy) => strategy.place(plan, core),
             Self::Pipelined(strategy) => strategy.place(plan, core),
             Self::Locked(strategy) => strategy.place(plan, core),
         }
@@ -107,6 +115,7 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.step(core, budget, io),
             Self::Adaptive(strategy) => strategy.step(core, budget, io),
+            Self::CounterSplit(strategy) => strategy.step(core, budget, io),
             Self::Pipelined(strategy) => strategy.step(core, budget, io),
             Self::Locked(strategy) => strategy.step(core, budget, io),
         }

@@ -9,6 +9,7 @@ mod any;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod costs;
+mod counter_split;
 mod crew;
 mod executor;
 pub mod handoff;
@@ -30,6 +31,7 @@ mod topology;
 pub use adaptive::Adaptive;
 pub use any::AnyStrategy;
 pub use costs::Costs;
+pub use counter_split::CounterSplit;
 pub use crew::{Capacity, Crew, Homes, Member};
 pub use executor::{Ended, Executor, Idle, WorkerIo};
 pub use inline::Inline;

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{Round, control, drain, own, poll, pressed, rounds, ticket, turn, work};
+use crate::round::{Round, control, drain, own, poll, pressed, rounds, split, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -75,7 +75,7 @@ impl Locked {
         if !self.acquire(io) {
             return None;
         }
-        let mut moved = drain(io);
+        let mut moved = drain(io) + split(io);
         if io.room() == 0 && io.pending() == 0 {
             // There are no tickets: nobody to share with.
             moved += own(io, direction);

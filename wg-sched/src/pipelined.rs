@@ -30,7 +30,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage, Ticket};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{BATCHES, PACKETS, control, drain, own, poll, pressed, rounds, ticket, turn, work};
+use crate::round::{BATCHES, PACKETS, control, left, own, poll, pressed, rounds, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -226,7 +226,7 @@ impl Strategy for Pipelined {
 
     fn step<I: CoreIo>(&mut self, core: CoreId, budget: Budget, io: &mut I) -> Outcome {
         rounds(io, budget, |io| {
-            let mut batches = drain(io) + work(io, I::pop);
+            let mut batches = left(io);
             // Who has no pool, or no tickets, does everything itself.
             let alone = self.workers.is_empty() || (io.room() == 0 && io.pending() == 0);
             let mut open = true;

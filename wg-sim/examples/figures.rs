@@ -18,6 +18,7 @@ fn main() {
     println!("figure,series,x,y,unit,fitted");
     flows();
     single();
+    split();
     tunnels();
     black_hole();
     variant_2();
@@ -61,8 +62,32 @@ fn single() {
         row("single", name, 1, result.gigabits(), "Gbit/s", "fitted");
         row("single", &format!("{name}: paper"), 1, value, "Gbit/s", "paper");
     }
-    let result = Machine::run(&paper(Contender::shipped(StrategyKind::Adaptive), 1, 8, 1));
-    row("single", "adaptive", 1, result.gigabits(), "Gbit/s", "");
+    for kind in [StrategyKind::Adaptive, StrategyKind::CounterSplit] {
+        let result = Machine::run(&paper(Contender::shipped(kind), 1, 8, 1));
+        row("single", kind.name(), 1, result.gigabits(), "Gbit/s", "");
+    }
+}
+
+/// What splitting counters gains, up to how many tunnels, and from how many cores on.
+fn split() {
+    for (name, kind) in [
+        ("counter-split", StrategyKind::CounterSplit),
+        ("adaptive", StrategyKind::Adaptive),
+        ("inline", StrategyKind::Inline),
+    ] {
+        for tunnels in TUNNELS {
+            let result = Machine::run(&paper(Contender::shipped(kind), tunnels, 1, 1));
+            row("split", name, tunnels, result.gigabits(), "Gbit/s", "");
+        }
+    }
+    for (name, kind) in [("counter-split", StrategyKind::CounterSplit), ("adaptive", StrategyKind::Adaptive)]
+    {
+        for cores in [2, 4, 6, 8, 10, 12, 14, 16] {
+            let mut setup = paper(Contender::shipped(kind), 1, 8, 1);
+            setup.topology = topology(cores, 1);
+            row("receivers", name, cores, Machine::run(&setup).gigabits(), "Gbit/s", "");
+        }
+    }
 }
 
 fn tunnels() {
@@ -156,7 +181,7 @@ fn overload() {
 }
 
 fn modern() {
-    for kind in StrategyKind::ALL {
+    for kind in StrategyKind::ALL.iter().filter(|kind| !kind.splits_counters()) {
         for tunnels in TUNNELS {
             let contender = Contender::shipped(*kind);
             let mut setup = Setup::new(topology(32, 2), Calibration::Modern.costs(), contender, tunnels);
@@ -179,7 +204,8 @@ fn grid() {
                         (setup.packet, setup.link) = (packet, 4_000_000_000_000);
                         Machine::run(&setup).mpps()
                     };
-                    let others = StrategyKind::ALL.iter().filter(|kind| **kind != StrategyKind::Adaptive);
+                    let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
+                    let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
                     let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
                     let series = format!("{nodes} nodes {cores} cores {packet} B");
                     row("grid", &series, tunnels, rate(StrategyKind::Adaptive) / best, "ratio", "");

@@ -19,6 +19,7 @@ mod home;
 mod io;
 mod setup;
 mod source;
+mod split;
 
 pub use calibration::Calibration;
 pub use cost::{Costs, Locality, StageCost};

@@ -66,6 +66,11 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         let message = format!("strategy {strategy} is for studies, not for threads");
         return Err(Error::new("spread the work", io::Error::other(message)));
     }
+    if strategy.splits_counters() {
+        let message =
+            format!("strategy {strategy} needs sockets that are steered by counters, which there are not");
+        return Err(Error::new("spread the work", io::Error::other(message)));
+    }
     // There may be fewer queues than were wanted, and then no more helpers.
     let threads = threads.max(queues.len());
     let placement = Placement::new(strategy, &probe()?, queues.len(), threads, standing);

@@ -229,7 +229,7 @@ impl Configure for Configuring<'_> {
     }
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
-        if kind.shares_home() {
+        if kind.shares_home() || kind.splits_counters() {
             return Err(Errno::INVALID);
         }
         tracing::debug!("strategy {kind}");

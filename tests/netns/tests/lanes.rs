@@ -303,7 +303,10 @@ fn strategies_change_under_traffic_and_nothing_is_lost_or_overtaken() {
             let account = flow.finish();
             assert!(account.is_perfect(), "{account:?}");
         }
-        let refused = uapi::set(pair.a.interface(), "strategy=locked-spin\n").expect("an answer");
-        assert_eq!(refused, -22, "that is for studies");
+        for simulated in ["locked-spin", "counter-split"] {
+            let refused =
+                uapi::set(pair.a.interface(), &format!("strategy={simulated}\n")).expect("an answer");
+            assert_eq!(refused, -22, "{simulated} is for the simulator");
+        }
     }
 }

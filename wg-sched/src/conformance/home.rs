@@ -9,6 +9,17 @@ use crate::io::{Direction, Ticket};
 /// Batches that wait in front of a home, in each direction.
 pub(super) const QUEUE: usize = 128;
 
+/// What has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Come {
+    pub(super) peer: u32,
+    pub(super) number: u64,
+    pub(super) packets: u32,
+    pub(super) bytes: u32,
+    /// The turn in which it came.
+    pub(super) turn: u32,
+}
+
 /// A place of the order.
 #[derive(Debug)]
 enum Place {
@@ -21,8 +32,8 @@ enum Place {
 
 #[derive(Debug)]
 pub(super) struct Home {
-    /// What has come, by direction: the peer, the packets, the bytes.
-    pub(super) queues: [VecDeque<(u32, u32, u32)>; 2],
+    /// What has come, by direction.
+    pub(super) queues: [VecDeque<Come>; 2],
     places: Vec<Place>,
     free: Vec<u32>,
     /// The places of each peer and direction, in order.
@@ -96,6 +107,11 @@ impl Home {
             }
         }
         None
+    }
+
+    /// Tells whether batches of a stream have places.
+    pub(super) fn has(&self, peer: u32, direction: Direction) -> bool {
+        !self.order[stream(peer, direction)].is_empty()
     }
 
     /// Tells whether there is something to drain.

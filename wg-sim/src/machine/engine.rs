@@ -12,6 +12,7 @@ use super::home::Home;
 use super::io::{Batch, View};
 use super::setup::{Egress, Load, Measured, Setup};
 use super::source::Flow;
+use super::split::Split;
 
 /// From the sender to the machine, and from delivery back to the sender.
 const WAY: u64 = 25_000;
@@ -29,8 +30,8 @@ pub(super) const OFFERS: usize = 32;
 enum Event {
     /// A core takes a step.
     Run(usize),
-    /// Packets of a flow reach the NIC.
-    Arrive(usize, u32),
+    /// Packets of a flow reach the NIC, the first with this counter.
+    Arrive(usize, u32, u64),
     /// Packets of a flow are known to be delivered.
     Acknowledged(usize, u32),
     /// Packets of a flow are known to be lost.
@@ -64,10 +65,13 @@ pub(super) struct Seat {
 /// A peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    home: usize,
+    pub(super) home: usize,
     /// Where it goes when nothing of it is left here.
     next: Option<usize>,
-    parked: VecDeque<(usize, u32)>,
+    /// What waits for a move: the flow, the packets, their first counter.
+    parked: VecDeque<(usize, u32, u64)>,
+    /// The counter that its sender gives next.
+    counter: u64,
     /// Packets of it that are in the machine, but for the parked ones.
     pub(super) inside: u32,
     arrived: u64,
@@ -139,6 +143,7 @@ pub(super) struct State {
     /// The end of the time that was run.
     end: u64,
     pub(super) count: Measured,
+    pub(super) split: Split,
 }
 
 impl Seat {
@@ -202,6 +207,7 @@ impl Machine {
             home: if setup.converged { 0 } else { spread[number as usize % spread.len()] },
             next: None,
             parked: VecDeque::new(),
+            counter: 0,
             inside: 0,
             arrived: 0,
             left: 0,
@@ -241,6 +247,7 @@ impl Machine {
                 events: 0,
                 trace: 0xcbf2_9ce4_8422_2325,
             },
+            split: Split::new(&plan, kind, setup.tunnels),
             seats,
             homes,
             plan,
@@ -271,7 +278,8 @@ impl Machine {
         let state = &mut self.state;
         state.count.duration = duration;
         state.count.inside = state.peers.iter().map(|peer| u64::from(peer.inside)).sum();
-        let parked = state.peers.iter().flat_map(|peer| &peer.parked).map(|(_, packets)| u64::from(*packets));
+        let parked =
+            state.peers.iter().flat_map(|peer| &peer.parked).map(|(_, packets, _)| u64::from(*packets));
         state.count.inside += parked.sum::<u64>();
         state.count.busy = state.seats.iter().map(|seat| seat.busy).collect();
         state.count.locking = state.seats.iter().map(|seat| seat.locking).sum();
@@ -318,7 +326,8 @@ impl Machine {
         }
         state.seats[core].asleep = true;
         // It looks once more before it sleeps.
-        let next = [state.seats[core].ring.front().map(|(at, ..)| *at), state.ready(core)]
+        let merge = state.seats[core].home.and_then(|home| state.split.ready(home));
+        let next = [state.seats[core].ring.front().map(|(at, ..)| *at), state.ready(core), merge]
             .into_iter()
             .flatten()
             .min();
@@ -379,7 +388,7 @@ impl State {
     fn happen(&mut self, event: Event, now: u64) {
         match event {
             Event::Run(_) => {}
-            Event::Arrive(flow, packets) => self.arrive(flow, packets, now),
+            Event::Arrive(flow, packets, counter) => self.arrive(flow, packets, counter, now),
             Event::Acknowledged(flow, packets) => {
                 if let Load::Windowed { most } = self.setup.load {
                     self.flows[flow].acknowledged(packets, most);
@@ -421,23 +430,24 @@ impl State {
         let bits = u64::from(packets) * u64::from(self.setup.packet) * 8;
         let time = u128::from(bits) * 1_000_000_000 / u128::from(self.setup.link.max(1));
         self.link = self.link.max(now) + u64::try_from(time).unwrap_or(u64::MAX);
-        self.push(self.link + WAY, Event::Arrive(flow, packets));
+        let counter = &mut self.peers[self.flows[flow].peer as usize].counter;
+        let first = *counter;
+        *counter += u64::from(packets);
+        self.push(self.link + WAY, Event::Arrive(flow, packets, first));
     }
 
-    fn arrive(&mut self, flow: usize, packets: u32, now: u64) {
+    fn arrive(&mut self, flow: usize, packets: u32, counter: u64, now: u64) {
         let peer = self.flows[flow].peer as usize;
         if self.peers[peer].next.is_some() {
-            self.peers[peer].parked.push_back((flow, packets));
+            self.peers[peer].parked.push_back((flow, packets, counter));
             return;
         }
-        let home = self.peers[peer].home;
+        // The home's lane, or one that receives for it.
+        let home = self.split.lane(self.peers[peer].home, counter);
         let room = self.setup.ring.saturating_sub(self.homes[home].queued);
         let taken = packets.min(room);
         if taken < packets {
-            let lost = packets - taken;
-            self.count.dropped += u64::from(lost);
-            self.count.accounted += u64::from(lost);
-            self.push(now + WAY, Event::Lost(flow, lost));
+            self.lost(flow, packets - taken, now);
         }
         if taken == 0 {
             return;
@@ -445,8 +455,11 @@ impl State {
         self.peers[peer].inside += taken;
         self.homes[home].queued += taken;
         let most = self.setup.batch;
+        let split = &self.split;
         match self.homes[home].queue.back_mut() {
-            Some((_, last)) if last.flow == flow && last.packets + taken <= most => {
+            Some((_, last))
+                if last.flow == flow && split.joins(last, counter) && last.packets + taken <= most =>
+            {
                 last.packets += taken;
                 last.bytes += taken * self.setup.packet;
             }
@@ -456,6 +469,8 @@ impl State {
                     peer: self.flows[flow].peer,
                     flow,
                     number: self.peers[peer].arrived,
+                    counter,
+                    lane: home,
                     packets: taken,
                     bytes: taken * self.setup.packet,
                     core: self.homes[home].core,
@@ -471,6 +486,28 @@ impl State {
         }
     }
 
+    /// Packets of a flow are dropped.
+    fn lost(&mut self, flow: usize, packets: u32, now: u64) {
+        self.count.dropped += u64::from(packets);
+        self.count.accounted += u64::from(packets);
+        self.push(now + WAY, Event::Lost(flow, packets));
+    }
+
+    /// A batch found no place on the way to its home.
+    pub(super) fn refused(&mut self, batch: &Batch, now: u64) {
+        self.lost(batch.flow, batch.packets, now);
+        self.gone(batch, now);
+    }
+
+    /// A batch is no longer in the machine.
+    fn gone(&mut self, batch: &Batch, now: u64) {
+        let peer = batch.peer as usize;
+        self.peers[peer].inside -= batch.packets;
+        if self.peers[peer].inside == 0 {
+            self.settle(peer, now);
+        }
+    }
+
     /// A batch left the machine.
     pub(super) fn delivered(&mut self, core: usize, batch: &Batch) {
         let now = self.seats[core].clock;
@@ -481,24 +518,20 @@ impl State {
         let peer = &mut self.peers[batch.peer as usize];
         self.count.reordered += u64::from(batch.number <= peer.left);
         peer.left = batch.number;
-        peer.inside -= batch.packets;
         peer.period += packets;
         for value in [now, core as u64, u64::from(batch.peer), batch.number, packets] {
             self.count.trace = (self.count.trace ^ value).wrapping_mul(0x0100_0000_01b3);
         }
-        let settled = peer.inside == 0;
         self.push(now + WAY, Event::Acknowledged(batch.flow, batch.packets));
-        if settled {
-            self.settle(batch.peer as usize, now);
-        }
+        self.gone(batch, now);
     }
 
     /// Lets a peer that is to move do so, once nothing of it is left.
     fn settle(&mut self, peer: usize, now: u64) {
         if let Some(next) = self.peers[peer].next.take() {
             self.peers[peer].home = next;
-            for (flow, packets) in core::mem::take(&mut self.peers[peer].parked) {
-                self.arrive(flow, packets, now);
+            for (flow, packets, counter) in core::mem::take(&mut self.peers[peer].parked) {
+                self.arrive(flow, packets, counter, now);
             }
         }
     }

@@ -12,10 +12,21 @@ pub(super) struct Batch {
     pub(super) peer: u32,
     pub(super) flow: usize,
     pub(super) number: u64,
+    /// The counter of its first packet.
+    pub(super) counter: u64,
+    /// The lane it came to.
+    pub(super) lane: usize,
     pub(super) packets: u32,
     pub(super) bytes: u32,
     /// The core whose cache has it.
     pub(super) core: usize,
+}
+
+impl Batch {
+    /// The counter behind its last packet.
+    pub(super) const fn next(&self) -> u64 {
+        self.counter + self.packets as u64
+    }
 }
 
 pub(super) struct View<'a> {
@@ -104,6 +115,24 @@ impl<'a> View<'a> {
         Some((ticket, batch))
     }
 
+    /// Takes the next batch from the NIC ring of a lane.
+    fn poll(&mut self, lane: usize) -> Option<Batch> {
+        let now = self.clock();
+        if self.state.homes[lane].queue.front().is_none_or(|(at, _)| *at > now) {
+            return None;
+        }
+        let (_, mut batch) = self.state.homes[lane].queue.pop_front()?;
+        self.state.homes[lane].queued -= batch.packets;
+        self.turn_to(true);
+        let costs = &self.state.setup.costs;
+        let shared = if self.state.setup.contender.kind.shares_home() { costs.locked } else { 0 };
+        let time = costs.receive.of(batch.packets, batch.bytes) + shared;
+        self.charge_ns(time);
+        // The NIC brought it to memory, not to a cache.
+        batch.core = self.core;
+        Some(batch)
+    }
+
     fn home(&self) -> Option<usize> {
         self.state.seats[self.core].home
     }
@@ -113,21 +142,8 @@ impl CoreIo for View<'_> {
     type Batch = Batch;
 
     fn poll_udp(&mut self) -> Option<Batch> {
-        let home = self.home()?;
-        let now = self.clock();
-        if self.state.homes[home].queue.front().is_none_or(|(at, _)| *at > now) {
-            return None;
-        }
-        let (_, mut batch) = self.state.homes[home].queue.pop_front()?;
-        self.state.homes[home].queued -= batch.packets;
-        self.turn_to(true);
-        let costs = &self.state.setup.costs;
-        let shared = if self.state.setup.contender.kind.shares_home() { costs.locked } else { 0 };
-        let time = costs.receive.of(batch.packets, batch.bytes) + shared;
-        self.charge_ns(time);
-        // The NIC brought it to memory, not to a cache.
-        batch.core = self.core;
-        Some(batch)
+        let home = self.home().filter(|_| !self.state.split.is_on())?;
+        self.poll(home)
     }
 
     fn poll_tun(&mut self) -> Option<Batch> {
@@ -302,6 +318,42 @@ impl CoreIo for View<'_> {
             return Some((Direction::In, batch));
         }
         None
+    }
+
+    fn poll_split(&mut self) -> Option<Batch> {
+        let lane = self.home().filter(|_| self.state.split.is_on())?;
+        loop {
+            let batch = self.poll(lane)?;
+            let home = self.state.peers[batch.peer as usize].home;
+            if self.state.split.take(lane, home) {
+                return Some(batch);
+            }
+            let now = self.clock();
+            self.state.refused(&batch, now);
+        }
+    }
+
+    /// It pays for the ring as who pushes does, and the home as for a batch that is brought back done.
+    fn send_home(&mut self, batch: Batch) {
+        let home = self.state.peers[batch.peer as usize].home;
+        let own = self.state.homes[home].core;
+        let costs = &self.state.setup.costs;
+        let far = self.locality(own) == Locality::Remote;
+        let remote = if far { costs.remote[0] * u64::from(batch.packets) } else { 0 };
+        let time = if own == self.core { 0 } else { costs.push.of(batch.packets, batch.bytes) + remote };
+        self.charge_ns(time);
+        let at = self.clock() + self.line(own);
+        self.state.split.bring(at, home, batch);
+        self.ring(own, at);
+    }
+
+    fn merge(&mut self) -> Option<Batch> {
+        let (home, now) = (self.home().filter(|_| self.state.split.is_on())?, self.clock());
+        let mut batch = self.state.merge(home, now)?;
+        let time = self.state.setup.costs.drain.of(batch.packets, batch.bytes);
+        self.charge_ns(time);
+        self.migrate(&mut batch, 2);
+        Some(batch)
     }
 
     /// The lock is always had in the end: who finds it taken waits, and pays for that in its own way.

@@ -77,6 +77,15 @@ const SMALL_SLABS: usize = QUEUED_FRAMES + OUT_BATCHES * BATCH_SEGMENTS + 1;
 /// from and the rest of that, and those to read into and to write from.
 const LARGE_SLABS: usize = IN_SLABS + QUEUED_LARGE + 3 * OUT_BATCHES + 2;
 
+/// See [`Lane::traffic`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u32,
+    /// Frames of the TUN, and datagrams or trains of them.
+    pub pieces: u32,
+}
+
 /// The buffers of a lane and what is under way in it.
 #[derive(Debug)]
 pub struct Lane<A> {
@@ -110,6 +119,8 @@ pub struct Lane<A> {
     out_under_way: usize,
     /// Packets that were polled so far; it wraps.
     polled: u32,
+    /// Frames that were read, and datagrams or trains of them that were received; it wraps.
+    pieces: u32,
     /// Errors to senders on this host.
     icmp: IcmpLimiter,
     /// The next time to hear of narrow paths.
@@ -154,6 +165,7 @@ impl<A> Lane<A> {
             spare_out: Vec::with_capacity(OUT_BATCHES),
             out_under_way: 0,
             polled: 0,
+            pieces: 0,
             icmp: IcmpLimiter::new(),
             path_news_at: Instant::default(),
             tun_drained: false,
@@ -242,6 +254,12 @@ impl<A> Lane<A> {
     /// Tells whether there are batches for what others have.
     fn has_room_for_trains(&self) -> bool {
         !self.spare_in.is_empty() && self.ready_in.len() < TRAINS
+    }
+
+    /// What was polled so far: packets, and the pieces they came in, each of which holds one packet or many. Both wrap.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        Traffic { packets: self.polled, pieces: self.pieces }
     }
 
     fn polled(&mut self, batch: Batch<A>) -> Batch<A> {

@@ -49,7 +49,7 @@ pub use exchange::Exchange;
 pub use helper::HelperIo;
 pub use home::HomeId;
 pub use index_table::{IndexTable, NoIndex};
-pub use lane::{Lane, LaneIo, RehomeError, rehome};
+pub use lane::{Lane, LaneIo, RehomeError, Traffic, rehome};
 #[cfg(feature = "multi-buffer")]
 pub use multi_buffer::MultiBufferAead;
 pub use padding::padded_len;

@@ -37,8 +37,8 @@ const MOST_LANES: i64 = 256;
 /// each of them also costs the others a pair of rings, and every new session index one more draw. Half of the processors are
 /// left to what the packets are for, and to the kernel's part of them.
 const DEFAULT_MOST_LANES: usize = 8;
-/// In the kernel, packets go before all programs; here, at least before the ordinary ones, which wait for them.
-const DEFAULT_NICE: i32 = -15;
+/// Where threads are not real-time they are like others: nicer ones would be woken for each packet, and interrupt who sends it.
+const DEFAULT_NICE: i32 = 0;
 
 // What is printed instead. As documentation this would become that of the program.
 #[derive(Clone, Debug, Subcommand)]

@@ -102,7 +102,9 @@ impl Turns {
             udp: &mut home.sockets,
             now: read_clocks(),
         };
+        let before = io.lane.traffic();
         let outcome = self.strategy.step(self.core, BUDGET, &mut io);
+        self.rest.worked(before, home.lane.traffic());
         if let Some(error) = home.lane.fatal() {
             // A removed interface is the ordinary end of a tunnel; it is told here if the packets notice first.
             tracing::debug!("{error}");

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-use wg_datapath::{Batch, HelperIo};
+use wg_datapath::{Batch, HelperIo, Traffic};
 use wg_proto::Instant;
 use wg_sched::handoff::Doorbell;
 use wg_sched::{
@@ -119,6 +119,13 @@ impl Placement {
 pub(crate) struct Rest(Option<RealTime>);
 
 impl Rest {
+    /// Accounts for a turn, before and after which this was the traffic of its lane.
+    pub(crate) const fn worked(&mut self, before: Traffic, after: Traffic) {
+        if let Some(lent) = &mut self.0 {
+            lent.worked(after.packets.wrapping_sub(before.packets), after.pieces.wrapping_sub(before.pieces));
+        }
+    }
+
     /// Waits as [`Poller::wait`] does.
     pub(crate) fn wait(
         &mut self,

@@ -60,6 +60,7 @@ where
             }
         };
         let received = received.min(self.lane.slots.len());
+        self.lane.pieces = self.lane.pieces.wrapping_add(u32::try_from(received).unwrap_or(0));
         self.take_handshakes(received);
         // Out of the lane for the moment.
         let mut slots = core::mem::take(&mut self.lane.slots);

@@ -45,6 +45,7 @@ where
             any |= read.is_ok();
             match read {
                 Ok(frame) => {
+                    self.lane.pieces = self.lane.pieces.wrapping_add(1);
                     if let Err(reason) = self.enqueue(frame, &mut route) {
                         self.device.drops.count(reason);
                     }

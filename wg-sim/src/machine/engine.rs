@@ -4,12 +4,14 @@ use core::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use wg_sched::{
-    AnyStrategy, Budget, Core, CoreId, LaneId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket,
-    rebalance,
+    AnyStrategy, Budget, Core, CoreId, LaneLoad, Limits, NodeId, PeerLoad, Plan, Strategy as _, StrategyKind,
+    Ticket, rebalance,
 };
 
 use super::home::Home;
 use super::io::{Batch, View};
+use super::kernel::{Context, Kernel, Pool};
+use super::lock::Lock;
 use super::setup::{Egress, Load, Measured, Setup};
 use super::source::Flow;
 
@@ -49,8 +51,14 @@ pub(super) struct Seat {
     pub(super) asleep: bool,
     scheduled: Option<u64>,
     pressure: bool,
-    /// Whether it did the duties of a home last.
-    pub(super) receives: bool,
+    /// What of its step it does, under the kernel.
+    pub(super) context: Option<Context>,
+    /// Until when its clock is low, since it crypted.
+    pub(super) slow: u64,
+    /// Before this its NIC queue raises no interrupt.
+    quiet: u64,
+    /// Packets that it polled.
+    pub(super) polled: u32,
     pub(super) ring: VecDeque<(u64, Ticket, Batch)>,
     busy: u64,
     looked: u64,
@@ -64,7 +72,7 @@ pub(super) struct Seat {
 /// A peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    home: usize,
+    pub(super) home: usize,
     /// Where it goes when nothing of it is left here.
     next: Option<usize>,
     parked: VecDeque<(usize, u32)>,
@@ -77,61 +85,16 @@ pub(super) struct Peer {
     pub(super) period: u64,
 }
 
-/// A lock: from when to when it was held, and until when who waited did.
-///
-/// A step is over before the next is taken, so it may have held the lock in what is another core's future. That core goes
-/// into a gap that is long enough for any hold of late.
-#[derive(Debug, Default)]
-pub(super) struct Lock {
-    held: VecDeque<(u64, u64)>,
-    waits: VecDeque<(u64, u64)>,
-    begun: u64,
-}
-
-impl Lock {
-    /// When one who comes now may have it, and how many wait beside it.
-    pub(super) fn free(&mut self, now: u64) -> (u64, u64) {
-        while self.held.front().is_some_and(|(_, end)| end + FORGET < now) {
-            self.held.pop_front();
-        }
-        self.waits.retain(|(_, end)| *end + FORGET > now);
-        let hold = self.held.iter().map(|(begin, end)| end - begin).max().unwrap_or(0);
-        let mut at = now;
-        for (begin, end) in &self.held {
-            if at + hold > *begin && at < *end {
-                at = *end;
-            }
-        }
-        let beside = self.waits.iter().filter(|(begin, end)| *begin <= at && at <= *end).count();
-        if at > now {
-            self.waits.push_back((now, at));
-        }
-        (at, beside as u64)
-    }
-
-    /// It is had from now on.
-    pub(super) const fn acquired(&mut self, now: u64) {
-        self.begun = now;
-    }
-
-    /// It is given back.
-    pub(super) fn released(&mut self, now: u64) {
-        let held = (self.begun, now);
-        let place = self.held.partition_point(|other| *other <= held);
-        self.held.insert(place, held);
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) setup: Setup,
-    pub(super) plan: Plan,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
     random: u64,
     pub(super) seats: Vec<Seat>,
     pub(super) homes: Vec<Home>,
     pub(super) locks: Vec<Lock>,
+    pub(super) kernel: Option<Kernel>,
     pub(super) peers: Vec<Peer>,
     flows: Vec<Flow>,
     lanes: Vec<LaneLoad>,
@@ -167,7 +130,8 @@ impl Machine {
         assert!(!cores.is_empty(), "a machine has a core");
         let kind = setup.contender.kind;
         let lanes = u32::try_from(cores.len()).unwrap_or(u32::MAX);
-        let plan = kind.build().plan(&setup.topology, &Limits { lanes, cores: 0 });
+        let believed = setup.believed.as_ref().unwrap_or(&setup.topology);
+        let plan = kind.build().plan(believed, &Limits { lanes, cores: 0 });
         let at = |id: CoreId| cores.iter().position(|core| core.id == id).expect("planned cores exist");
         let seat = |core: &Core| {
             let own = plan.lane_on(core.id).map(|lane| lane.0 as usize);
@@ -185,7 +149,10 @@ impl Machine {
                 asleep: true,
                 scheduled: None,
                 pressure: false,
-                receives: false,
+                context: None,
+                slow: 0,
+                quiet: 0,
+                polled: 0,
                 ring: VecDeque::new(),
                 busy: 0,
                 looked: 0,
@@ -221,7 +188,8 @@ impl Machine {
             events: BinaryHeap::new(),
             sequence: 0,
             random: setup.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            locks: homes.iter().map(|_| Lock::default()).collect(),
+            kernel: setup.contender.is_kernel().then(|| kernel(setup, &seats)),
+            locks: homes.iter().map(|_| Lock::new(FORGET)).collect(),
             peers: (0..setup.tunnels).map(peer).collect(),
             lanes: homes.iter().map(|home| LaneLoad::idle(seats[home.core].core.node)).collect(),
             flows,
@@ -243,7 +211,6 @@ impl Machine {
             },
             seats,
             homes,
-            plan,
             setup: setup.clone(),
         };
         let mut machine = Self { strategies, state };
@@ -302,12 +269,18 @@ impl Machine {
             return; // It was woken earlier.
         }
         seat.scheduled = None;
-        (seat.asleep, seat.clock) = (false, now.max(seat.clock));
+        let slept = core::mem::replace(&mut seat.asleep, false);
+        seat.clock = now.max(seat.clock);
+        if state.kernel.is_some() {
+            return self.kernel_step(core, slept);
+        }
+        let seat = &mut self.state.seats[core];
         let begun = seat.clock;
         let id = seat.core.id;
         // The least: what others see of a step they see when it is over.
         let budget = Budget { batches: 1, ..Budget::default() };
-        let outcome = self.strategies[core].step(id, budget, &mut View::new(state, core));
+        let outcome = self.strategies[core].step(id, budget, &mut View::new(&mut self.state, core));
+        let state = &mut self.state;
         let seat = &mut state.seats[core];
         seat.busy += seat.clock - begun;
         seat.pressure = outcome.pressure;
@@ -330,6 +303,57 @@ impl Machine {
             state.wake(core, clock.max(begun + 1));
         }
     }
+
+    /// A step of the context that is due.
+    fn kernel_step(&mut self, core: usize, slept: bool) {
+        let state = &mut self.state;
+        let begun = state.seats[core].clock;
+        let last = state.kernel.as_ref().and_then(|kernel| kernel.last(core));
+        if let Some(context) = state.choose(core) {
+            let seat = &mut state.seats[core];
+            if last != Some(context) && !slept {
+                seat.clock += state.setup.costs.switch;
+            }
+            seat.context = Some(context);
+            let (id, polled) = (seat.core.id, seat.polled);
+            let delivered = state.count.packets;
+            let budget = Budget { batches: 1, ..Budget::default() };
+            let outcome = self.strategies[core].step(id, budget, &mut View::new(state, core));
+            let seat = &mut state.seats[core];
+            let time = seat.clock - begun;
+            seat.busy += time;
+            let emptied = seat.home.is_none_or(|home| state.homes[home].queue.is_empty());
+            if context == Context::Receive && emptied {
+                seat.quiet = seat.clock + state.setup.costs.moderation;
+            }
+            let packets = seat.polled.wrapping_sub(polled).max(
+                u32::try_from(state.count.packets - delivered).unwrap_or(u32::MAX),
+            );
+            if let Some(kernel) = &mut state.kernel {
+                kernel.ran(core, context, time, packets, !outcome.idle());
+            }
+            state.wake(core, state.seats[core].clock.max(begun + 1));
+            return;
+        }
+        state.seats[core].asleep = true;
+        if let Some(next) = state.awaited(core) {
+            state.wake(core, next.max(begun + 1));
+        }
+    }
+}
+
+/// The kernel's rings: one for the machine, or one for each node.
+fn kernel(setup: &Setup, seats: &[Seat]) -> Kernel {
+    let pools = match setup.contender.kind {
+        StrategyKind::NumaPools | StrategyKind::NumaPoolsNoOverlap => {
+            let mut nodes: Vec<NodeId> = seats.iter().map(|seat| seat.core.node).collect();
+            nodes.dedup();
+            let of_node = |node| (0..seats.len()).filter(|seat| seats[*seat].core.node == node).collect();
+            nodes.into_iter().map(|node| Pool::new(of_node(node))).collect()
+        }
+        _ => vec![Pool::new((0..seats.len()).collect())],
+    };
+    Kernel::new(setup.contender.egress == Egress::Threaded, pools, seats.len(), setup.tunnels)
 }
 
 /// The order in which tunnels get lanes: the nodes in turn.
@@ -466,7 +490,8 @@ impl State {
         for core in 0..self.seats.len() {
             let seat = &self.seats[core];
             if seat.home == Some(home) && seat.asleep && !seat.pressure {
-                self.wake(core, now + self.setup.costs.wake);
+                let at = now + self.setup.costs.wake;
+                self.wake(core, at.max(seat.quiet));
             }
         }
     }
@@ -491,6 +516,15 @@ impl State {
         if settled {
             self.settle(batch.peer as usize, now);
         }
+    }
+
+    /// A batch is dropped by a core that received it.
+    pub(super) fn dropped(&mut self, core: usize, batch: &Batch) {
+        let now = self.seats[core].clock;
+        self.count.dropped += u64::from(batch.packets);
+        self.count.accounted += u64::from(batch.packets);
+        self.peers[batch.peer as usize].inside -= batch.packets;
+        self.push(now + WAY, Event::Lost(batch.flow, batch.packets));
     }
 
     /// Lets a peer that is to move do so, once nothing of it is left.
@@ -545,38 +579,56 @@ impl State {
 
     /// When something that a core drains is done.
     fn ready(&self, core: usize) -> Option<u64> {
-        let drains = |home: &&Home| {
-            matches!(self.setup.contender.egress, Egress::Softirq | Egress::Threaded)
-                || self.homes_core(core, home)
-        };
-        self.homes.iter().filter(drains).filter_map(|home| home.ready(self.drain_as(core, home))).min()
+        self.homes[self.seats[core].home?].ready()
     }
 
-    /// Tells whether a home is that of a core.
-    fn homes_core(&self, core: usize, home: &Home) -> bool {
-        self.seats[core].home.is_some_and(|own| core::ptr::eq(&raw const self.homes[own], home))
+    /// What a core does next, under the kernel.
+    fn choose(&mut self, core: usize) -> Option<Context> {
+        let (now, came) = (self.seats[core].clock, self.came(core));
+        let (peers, homes) = (&self.peers, &self.homes);
+        let done = |peer: usize| homes[peers[peer].home].order.head(peer).map(|done| done.at);
+        let kernel = self.kernel.as_mut()?;
+        let ring = &kernel.pools[kernel.pool_of(core)].ring;
+        let crypts = ring.front().map(|(at, ..)| *at);
+        kernel.choose(core, now, came.is_some_and(|came| came <= now), crypts, done)
     }
 
-    /// As which core a core drains a home: those that share it do so for its own.
-    pub(super) fn drain_as(&self, core: usize, home: &Home) -> usize {
-        if self.setup.contender.kind.shares_home() { home.core } else { core }
+    /// When a core is told of what the NIC brought.
+    fn came(&self, core: usize) -> Option<u64> {
+        let came = self.homes[self.seats[core].home?].came()?;
+        Some(came.max(self.seats[core].quiet))
     }
 
-    /// The core that is to drain a stream whose head was completed, and was not drained by any.
-    pub(super) fn choose_drainer(&self, completer: usize, home: usize) -> Option<usize> {
-        match self.setup.contender.egress {
-            Egress::Home | Egress::Worker => None,
-            Egress::Softirq => Some(completer),
-            Egress::Threaded => {
-                let lane = LaneId(u32::try_from(home).unwrap_or(0));
-                let pool: Vec<CoreId> = self.plan.helpers_of(lane).collect();
-                let drains = |core: usize| {
-                    let streams = self.homes.iter().flat_map(|home| &home.streams);
-                    streams.filter(|stream| stream.drainer == Some(core)).count()
-                };
-                let may = |core: &usize| pool.contains(&self.seats[*core].core.id);
-                (0..self.seats.len()).filter(may).min_by_key(|core| (drains(*core), self.seats[*core].busy))
-            }
+    /// When a core that has nothing to do now will have, under the kernel.
+    fn awaited(&self, core: usize) -> Option<u64> {
+        let kernel = self.kernel.as_ref()?;
+        let ring = kernel.pools[kernel.pool_of(core)].ring.front().map(|(at, ..)| *at);
+        let ring = ring.filter(|_| kernel.worker_is_awake(core));
+        let done = |peer: usize| self.homes[self.peers[peer].home].order.head(peer).map(|done| done.at);
+        kernel.drains_of(core).filter_map(done).chain(ring).chain(self.came(core)).min()
+    }
+
+    /// Has the drain of a peer run, the head of which was completed by a core, and tells where that is.
+    pub(super) fn raise(&mut self, peer: usize, completer: usize) -> Option<usize> {
+        let threaded = self.setup.contender.egress == Egress::Threaded;
+        let kernel = self.kernel.as_mut().filter(|kernel| kernel.drains[peer].core.is_none())?;
+        let mut core = completer;
+        if threaded {
+            // Where it ran last if that is idle, else on an idle core, else where the fewest others are.
+            let last = kernel.drains[peer].last;
+            let pool = &kernel.pools[kernel.pool_of(completer)].cores;
+            let seats = &self.seats;
+            let idle = |core: usize| seats[core].asleep && !seats[core].called();
+            let near = |core: usize| seats[core].core.node == seats[completer].core.node;
+            core = if idle(last) && pool.contains(&last) {
+                last
+            } else {
+                let all = || pool.iter().copied();
+                let free = all().filter(|core| idle(*core)).min_by_key(|core| !near(*core));
+                free.or_else(|| all().min_by_key(|core| (kernel.load(*core), *core != last)))?
+            };
         }
+        kernel.raise(peer, core);
+        Some(core)
     }
 }

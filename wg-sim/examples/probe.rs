@@ -8,7 +8,7 @@ fn costs() -> Costs {
         match k { "switch" => c.switch = v, "push" => c.push.packet = v, "recv" => c.receive.packet = v, "crypt" => c.crypt.packet = v,
             "send" => c.send.packet = v, "take" => c.take.packet = v, "drain" => c.drain.packet = v, "r0" => c.remote[0] = v, "r1" => c.remote[1] = v,
             "r2" => c.remote[2] = v, "ipi" => c.ipi = v, "wake" => c.wake = v, "lock" => c.lock = v, "handoff" => c.handoff = v, "futex"=>c.futex=v,
-            "sleeper"=>c.sleeper=v,"guarded"=>c.guarded=v,"vectors"=>c.vectors=v,"moderation"=>c.moderation=v, _ => panic!("{k}") }
+            "sleeper"=>c.sleeper=v,"guarded"=>c.guarded=v,"patience"=>PATIENCE.store(v, std::sync::atomic::Ordering::Relaxed),"moderation"=>c.moderation=v, _ => panic!("{k}") }
     }
     c
 }
@@ -30,6 +30,7 @@ fn main() {
         }
         println!("inline {:.2} emu {:.2}", one(Inline, Contender::shipped(Inline)), one(EmulatedInline, Contender::shipped(EmulatedInline)));
     }
+    if what.contains('d') { one(Pipelined, Contender::THREADED); }
     if what.contains('f') {
         for f in [1, 2, 4, 8, 16, 31] { print!("{f}: {:.2} ", Machine::run(&paper(Contender::THREADED, 1, f, 1)).gigabits()); }
         println!();

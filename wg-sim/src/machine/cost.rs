@@ -86,9 +86,6 @@ pub struct Costs {
     pub sibling: u64,
     /// What a core pays to change from one context of the kernel to another.
     pub switch: u64,
-    /// The time that receiving takes on a core that crypts now and then, in percent of what it takes on one that never does: the
-    /// wide vector units hold down its clock for two thirds of a millisecond, and the crypt phase has its caches.
-    pub vectors: u64,
     /// From the end of a poll of the NIC to its next interrupt.
     pub moderation: u64,
     /// For who wakes a core.

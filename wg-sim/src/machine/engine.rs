@@ -53,8 +53,6 @@ pub(super) struct Seat {
     pressure: bool,
     /// What of its step it does, under the kernel.
     pub(super) context: Option<Context>,
-    /// Until when its clock is low, since it crypted.
-    pub(super) slow: u64,
     /// Before this its NIC queue raises no interrupt.
     quiet: u64,
     /// Packets that it polled.
@@ -150,7 +148,6 @@ impl Machine {
                 scheduled: None,
                 pressure: false,
                 context: None,
-                slow: 0,
                 quiet: 0,
                 polled: 0,
                 ring: VecDeque::new(),
@@ -310,8 +307,9 @@ impl Machine {
         let begun = state.seats[core].clock;
         let last = state.kernel.as_ref().and_then(|kernel| kernel.last(core));
         if let Some(context) = state.choose(core) {
+            let switches = state.kernel.as_ref().is_some_and(|kernel| kernel.switches(core, last, context));
             let seat = &mut state.seats[core];
-            if last != Some(context) && !slept {
+            if switches && !slept {
                 seat.clock += state.setup.costs.switch;
             }
             seat.context = Some(context);
@@ -588,8 +586,7 @@ impl State {
         let (peers, homes) = (&self.peers, &self.homes);
         let done = |peer: usize| homes[peers[peer].home].order.head(peer).map(|done| done.at);
         let kernel = self.kernel.as_mut()?;
-        let ring = &kernel.pools[kernel.pool_of(core)].ring;
-        let crypts = ring.front().map(|(at, ..)| *at);
+        let crypts = self.seats[core].ring.front().map(|(at, ..)| *at);
         kernel.choose(core, now, came.is_some_and(|came| came <= now), crypts, done)
     }
 
@@ -602,8 +599,7 @@ impl State {
     /// When a core that has nothing to do now will have, under the kernel.
     fn awaited(&self, core: usize) -> Option<u64> {
         let kernel = self.kernel.as_ref()?;
-        let ring = kernel.pools[kernel.pool_of(core)].ring.front().map(|(at, ..)| *at);
-        let ring = ring.filter(|_| kernel.worker_is_awake(core));
+        let ring = self.seats[core].ring.front().map(|(at, ..)| *at);
         let done = |peer: usize| self.homes[self.peers[peer].home].order.head(peer).map(|done| done.at);
         kernel.drains_of(core).filter_map(done).chain(ring).chain(self.came(core)).min()
     }

@@ -31,8 +31,7 @@ pub(super) struct View<'a> {
     taken: u32,
 }
 
-/// How long a core's clock stays low after wide vectors: the delay in the vendor's optimization manual, two thirds of a millisecond.
-const SLOW: u64 = 670_000;
+pub static PATIENCE: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(130_000);
 /// Batches that one step drains under the kernel.
 const DRAINED: u32 = 4;
 
@@ -52,11 +51,8 @@ impl<'a> View<'a> {
     }
 
     fn charge_ns(&mut self, time: u64) {
-        let (costs, seat) = (&self.state.setup.costs, &mut self.state.seats[self.core]);
-        let beside = if self.beside { costs.sibling } else { 100 };
-        let slowed = seat.context == Some(Context::Receive) && seat.clock < seat.slow;
-        let vectors = if slowed { costs.vectors } else { 100 };
-        seat.clock += time * beside * vectors / 10_000;
+        let percent = if self.beside { self.state.setup.costs.sibling } else { 100 };
+        self.state.seats[self.core].clock += time * percent / 100;
     }
 
     fn locality(&self, other: usize) -> Locality {
@@ -124,8 +120,8 @@ impl<'a> View<'a> {
         let at = self.clock();
         if let Some(kernel) = &mut self.state.kernel {
             kernel.pools[pool].packets += batch.packets;
-            kernel.pools[pool].ring.push_back((at, ticket, batch));
         }
+        self.state.seats[worker].ring.push_back((at, ticket, batch));
         self.ring(worker, at);
         Ok(())
     }
@@ -136,12 +132,17 @@ impl<'a> View<'a> {
         if self.taken > 0 {
             return None;
         }
-        let (kernel, helps) = (self.state.kernel.as_mut()?, &self.state.seats[own].helps);
+        let there = |core: usize, now: u64| self.state.seats[core].ring.front().is_some_and(|(at, ..)| *at <= now);
+        let whose = if there(own, now) {
+            own
+        } else {
+            let kernel = self.state.kernel.as_ref()?;
+            let before = now.saturating_sub(PATIENCE.load(core::sync::atomic::Ordering::Relaxed));
+            *kernel.pools[kernel.pool_of(own)].cores.iter().find(|core| there(**core, before))?
+        };
+        let (_, ticket, mut batch) = self.state.seats[whose].ring.pop_front()?;
+        let kernel = self.state.kernel.as_mut()?;
         let pool = kernel.pool_of(own);
-        let ring = &mut kernel.pools[pool].ring;
-        let mine = |(at, ticket, _): &(u64, Ticket, Batch)| *at <= now && helps.contains(&(ticket.home as usize));
-        let place = ring.iter().position(mine)?;
-        let (_, ticket, mut batch) = ring.remove(place)?;
         kernel.pools[pool].packets -= batch.packets;
         self.taken += 1;
         self.pass(pool, 1);
@@ -248,8 +249,6 @@ impl CoreIo for View<'_> {
             let time = self.state.setup.costs.crypt.of(batch.packets, batch.bytes);
             self.charge_ns(time);
         }
-        let seat = &mut self.state.seats[self.core];
-        seat.slow = seat.clock + SLOW;
     }
 
     fn send_tun(&mut self, batch: Batch) {

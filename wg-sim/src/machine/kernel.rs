@@ -1,25 +1,23 @@
 //! The kernel's WireGuard on the machine: what it does otherwise than the shipped pipeline, whose steps it runs.
 //!
 //! ```text
-//!   softirq: NIC --> one ring for all peers and all workers --> kworkers, each until it finds nothing
-//!                                                                  | the head of a peer is done
+//!   softirq: NIC --> rings of the workers, in turn --> a kworker on each core
+//!                                                        | the head of a peer is done
 //!            softirq on the core it was done on, or a thread that the scheduler places <--'
 //! ```
 //!
-//! * Rings push back on nobody: what finds one full is dropped, after it was received.
-//! * A core has several contexts and runs one at a time, and a step of the pipeline does the part of the context alone. Each
-//!   packet wakes the next worker in turn, but any that runs takes it: who runs on a core that receives goes on for as
-//!   long as other cores fill the ring.
-//! * What is received for longer than a softirq may take is left to `ksoftirqd`, a thread like the workers and the drains: they
-//!   share the core by virtual run time, in slices, and who has slept for long may go first. A poll is not interrupted.
-//! * A softirq drain is raised by a worker, runs on its back, and goes first: the worker gets on by one packet when the softirq has had
-//!   its time. It ends when it finds the head of its peer not done, and is raised anew wherever that head is done.
+//! * Rings push back on nobody: what finds the device's queue or the peer's full is dropped, after it was received.
+//! * A core has several contexts and runs one at a time, and a step of the pipeline does the part of that context alone. Each
+//!   packet goes to the next worker in turn, so a core that receives has its share of the crypt phase of all tunnels.
+//! * Softirqs run on the back of whatever runs. What goes on for longer than they may take is left to `ksoftirqd`, a thread
+//!   like the workers and the drain threads: they share the core by virtual run time, in slices, and one that
+//!   slept may go first. A poll is not interrupted.
+//! * The drain of a peer ends when it finds the head of its peer not done, and is raised anew where that head is done: as a
+//!   softirq on that core, while a thread goes where it was last if that core is idle, else to an idle one, else to the
+//!   one with the fewest others.
 
 use std::collections::VecDeque;
 
-use wg_sched::Ticket;
-
-use super::io::Batch;
 use super::lock::Lock;
 
 /// Packets of a ring, and of the queue of a peer (`MAX_QUEUED_PACKETS`).
@@ -49,13 +47,12 @@ pub(super) enum Context {
 /// The contexts of a core.
 #[derive(Debug, Default)]
 struct Tasks {
-    /// What was raised, in turn: drains, and the NIC's queue beside them.
+    /// The softirqs that have something to do, in turn: the NIC's queue, and drains.
     raised: VecDeque<Context>,
     /// Drain threads that run or want to.
     threads: Vec<usize>,
     /// Whether the worker was woken and did not come to an end.
     crypts: bool,
-    received: bool,
     /// Virtual run times of `ksoftirqd` and of the worker.
     times: [u64; 2],
     /// The least of those who ran, ever.
@@ -63,7 +60,7 @@ struct Tasks {
     current: Option<Context>,
     slice: u64,
     polled: u32,
-    /// Softirq time since a thread got on.
+    /// The time of softirqs since there was none to do: past their share they are those of `ksoftirqd`.
     softirq: u64,
 }
 
@@ -77,10 +74,9 @@ pub(super) struct Drain {
     time: u64,
 }
 
-/// A ring, and who takes from it.
+/// The workers that a device has, and what they were given.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) ring: VecDeque<(u64, Ticket, Batch)>,
     pub(super) packets: u32,
     pub(super) cores: Vec<usize>,
     next: usize,
@@ -91,7 +87,7 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(cores: Vec<usize>) -> Self {
         let locks = [Lock::new(MEMORY), Lock::new(MEMORY)];
-        Self { ring: VecDeque::new(), packets: 0, cores, next: 0, locks }
+        Self { packets: 0, cores, next: 0, locks }
     }
 
     /// The worker whose turn it is, of those who may.
@@ -121,7 +117,7 @@ impl Kernel {
         }
     }
 
-    /// The ring of a core.
+    /// The pool of a core.
     pub(super) fn pool_of(&self, core: usize) -> usize {
         self.pools.iter().position(|pool| pool.cores.contains(&core)).unwrap_or(0)
     }
@@ -135,10 +131,6 @@ impl Kernel {
         }
     }
 
-    pub(super) fn worker_is_awake(&self, core: usize) -> bool {
-        self.tasks[core].crypts
-    }
-
     /// Has the drain of a peer run on a core.
     pub(super) fn raise(&mut self, peer: usize, core: usize) {
         let tasks = &mut self.tasks[core];
@@ -148,14 +140,23 @@ impl Kernel {
             drain.time = tasks.least.saturating_sub(SLEEPER);
             tasks.threads.push(peer);
         } else {
-            tasks.raised.push_back(Context::Drain(peer));
+            self.raise_softirq(core, Context::Drain(peer));
         }
+    }
+
+    fn raise_softirq(&mut self, core: usize, context: Context) {
+        let tasks = &mut self.tasks[core];
+        if tasks.raised.is_empty() {
+            tasks.times[0] = tasks.times[0].max(tasks.least.saturating_sub(SLEEPER));
+            tasks.softirq = 0;
+        }
+        tasks.raised.push_back(context);
     }
 
     /// The threads that want a core.
     pub(super) fn load(&self, core: usize) -> usize {
         let tasks = &self.tasks[core];
-        tasks.threads.len() + usize::from(tasks.crypts) + usize::from(tasks.received)
+        tasks.threads.len() + usize::from(tasks.crypts) + usize::from(!tasks.raised.is_empty())
     }
 
     /// Ends the drain of a peer.
@@ -166,8 +167,8 @@ impl Kernel {
         }
     }
 
-    /// What a core runs next. `receives` says whether its NIC queue has something, `crypts` when what its ring has was put
-    /// there, `done` when the head of a peer was done: a drain that finds it not done ends.
+    /// What a core runs next. `receives` says whether its NIC queue has something, `crypts` when what its worker's ring has was
+    /// put there, `done` when the head of a peer was done: a drain that finds it not done ends.
     pub(super) fn choose(
         &mut self,
         core: usize,
@@ -176,18 +177,14 @@ impl Kernel {
         crypts: Option<u64>,
         done: impl Fn(usize) -> Option<u64>,
     ) -> Option<Context> {
-        let tasks = &mut self.tasks[core];
-        if receives && !tasks.received {
-            tasks.times[0] = tasks.times[0].max(tasks.least.saturating_sub(SLEEPER));
-        }
-        tasks.received = receives;
-        let of_core = tasks.raised.iter().filter_map(|raised| match raised {
-            Context::Drain(peer) => Some(*peer),
-            _ => None,
-        });
-        let ended: Vec<usize> =
-            of_core.chain(tasks.threads.iter().copied()).filter(|peer| done(*peer).is_none()).collect();
+        let ended: Vec<usize> = self.drains_of(core).filter(|peer| done(*peer).is_none()).collect();
         ended.into_iter().for_each(|peer| self.end(peer));
+        let was = self.tasks[core].raised.contains(&Context::Receive);
+        if receives && !was {
+            self.raise_softirq(core, Context::Receive);
+        } else if was && !receives {
+            self.tasks[core].raised.retain(|raised| *raised != Context::Receive);
+        }
         let tasks = &mut self.tasks[core];
         let crypts = tasks.crypts && crypts.is_none_or(|at| at <= now);
         let runs = |context: &Context| match *context {
@@ -195,27 +192,18 @@ impl Kernel {
             Context::Crypt => crypts,
             Context::Drain(peer) => done(peer).is_some_and(|at| at <= now),
         };
-        if tasks.raised.iter().any(|raised| matches!(raised, Context::Drain(_))) {
-            if receives && !tasks.raised.contains(&Context::Receive) {
-                tasks.raised.push_back(Context::Receive);
-            }
-        } else {
-            tasks.raised.clear();
+        // Between two polls another softirq has its turn.
+        let mut raised = tasks.raised.iter().position(runs);
+        if tasks.polled >= WEIGHT && raised == Some(0) && tasks.current == tasks.raised.front().copied() {
+            tasks.raised.rotate_left(1);
+            raised = tasks.raised.iter().position(runs);
         }
-        let next = if tasks.softirq >= SOFTIRQ && crypts {
-            tasks.softirq = 0;
-            Some(Context::Crypt)
-        } else {
-            if tasks.polled >= WEIGHT && tasks.current == tasks.raised.front().copied() {
-                tasks.raised.rotate_left(usize::from(!tasks.raised.is_empty()));
-            }
-            let raised = tasks.raised.iter().position(runs);
-            raised.map(|at| {
-                tasks.raised.rotate_left(at);
-                tasks.raised[0]
-            })
-        };
-        let next = next.or_else(|| self.fair(core, runs))?;
+        let raised = raised.map(|at| {
+            tasks.raised.rotate_left(at);
+            tasks.raised[0]
+        });
+        let next = if tasks.softirq < SOFTIRQ { raised } else { None };
+        let next = next.or_else(|| self.fair(core, raised, runs))?;
         let tasks = &mut self.tasks[core];
         if tasks.current != Some(next) {
             (tasks.slice, tasks.polled) = (0, 0);
@@ -227,55 +215,70 @@ impl Kernel {
     }
 
     /// The thread that is due: that of the least virtual run time, if the one that runs may be stopped for it.
-    fn fair(&self, core: usize, runs: impl Fn(&Context) -> bool) -> Option<Context> {
+    fn fair(
+        &self,
+        core: usize,
+        raised: Option<Context>,
+        runs: impl Fn(&Context) -> bool,
+    ) -> Option<Context> {
         let tasks = &self.tasks[core];
         let threads = tasks.threads.iter().map(|peer| Context::Drain(*peer));
-        let all = [Context::Receive, Context::Crypt].into_iter().chain(threads).filter(|context| runs(context));
+        let all = threads.chain([Context::Crypt]).filter(|context| runs(context)).chain(raised);
         let least = all.min_by_key(|context| self.time(core, *context))?;
-        let Some(current) = tasks.current.filter(|current| self.is_thread(core, *current) && runs(current)) else {
-            return Some(least);
-        };
+        let Some(current) = tasks.current.filter(&runs) else { return Some(least) };
+        let current = if self.is_softirq(core, current) { raised? } else { current };
         let (mine, other) = (self.time(core, current), self.time(core, least));
-        let polls = current == Context::Receive && tasks.polled < WEIGHT;
+        let polls = tasks.current == Some(current) && self.is_softirq(core, current) && tasks.polled < WEIGHT;
         let stopped = other + SLICE < mine || (tasks.slice >= SLICE && other < mine);
         Some(if stopped && !polls { least } else { current })
     }
 
-    fn is_thread(&self, core: usize, context: Context) -> bool {
-        match context {
-            Context::Drain(peer) => self.tasks[core].threads.contains(&peer),
-            _ => true,
-        }
+    fn is_softirq(&self, core: usize, context: Context) -> bool {
+        self.tasks[core].raised.contains(&context)
     }
 
     fn time(&self, core: usize, context: Context) -> u64 {
         match context {
-            Context::Receive => self.tasks[core].times[0],
             Context::Crypt => self.tasks[core].times[1],
-            Context::Drain(peer) => self.drains[peer].time,
+            Context::Drain(peer) if self.threaded => self.drains[peer].time,
+            Context::Receive | Context::Drain(_) => self.tasks[core].times[0],
         }
     }
 
-    /// Accounts for what the chosen context did. A worker that took nothing sleeps.
+    /// Tells whether the chosen context takes the core from another thread.
+    pub(super) fn switches(&self, core: usize, from: Option<Context>, to: Context) -> bool {
+        let thread = |context: Context| match context {
+            Context::Drain(_) if !self.threaded => Context::Receive,
+            other => other,
+        };
+        let on_the_back = self.is_softirq(core, to) && self.tasks[core].softirq < SOFTIRQ;
+        !on_the_back && from.is_some_and(|from| thread(from) != thread(to))
+    }
+
+    /// Accounts for what the chosen context did.
     pub(super) fn ran(&mut self, core: usize, context: Context, time: u64, packets: u32, took: bool) {
         if context == Context::Crypt && !took {
             self.tasks[core].crypts = false;
         }
-        let softirq = self.tasks[core].raised.front() == Some(&context);
+        let softirq = self.is_softirq(core, context);
         let tasks = &mut self.tasks[core];
         tasks.slice += time;
         tasks.polled += packets;
-        tasks.softirq = if softirq { tasks.softirq + time } else { 0 };
         match context {
-            Context::Receive => tasks.times[0] += time,
             Context::Crypt => tasks.times[1] += time,
-            Context::Drain(peer) => self.drains[peer].time += time,
+            Context::Drain(peer) if !softirq => self.drains[peer].time += time,
+            // On the back of others it is not accounted for.
+            Context::Receive | Context::Drain(_) => {
+                let share = tasks.softirq >= SOFTIRQ;
+                tasks.times[0] += if share { time } else { 0 };
+                tasks.softirq += time;
+            }
         }
         let tasks = &self.tasks[core];
         let threads = tasks.threads.iter().map(|peer| self.drains[*peer].time);
         let worker = tasks.crypts.then_some(tasks.times[1]);
-        let receiver = tasks.received.then_some(tasks.times[0]);
-        if let Some(least) = threads.chain(worker).chain(receiver).min() {
+        let softirqs = (!tasks.raised.is_empty() && tasks.softirq >= SOFTIRQ).then_some(tasks.times[0]);
+        if let Some(least) = threads.chain(worker).chain(softirqs).min() {
             let tasks = &mut self.tasks[core];
             tasks.least = tasks.least.max(least);
         }

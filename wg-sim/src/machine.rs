@@ -25,5 +25,4 @@ mod source;
 pub use calibration::Calibration;
 pub use cost::{Costs, Locality, StageCost};
 pub use engine::Machine;
-pub use io::PATIENCE;
 pub use setup::{Contender, Egress, Load, Measured, Setup, threads, topology};

@@ -38,6 +38,7 @@ impl Calibration {
                 migrate_ps: [68, 102, 170],
                 sibling: 165,
                 switch: 0,
+                patience: 0,
                 moderation: 0,
                 ipi: 1000,
                 wake: 4000,
@@ -47,23 +48,27 @@ impl Calibration {
                 futex: 4000,
                 sleeper: 0,
             },
-            // Work of 3.9 us a packet (inline, 90 Gb/s on 32 cores), 1.5 us of it to receive with what it takes to push
-            // (7.25 Gb/s for one tunnel with both mends); synchronisation of 1.5 us and remote memory of 1.9 us on average
-            // (65 and 48 Gb/s on 32 cores); a drain of 0.84 us (13 Gb/s of one core).
+            // Fitted to single tunnels: inline 2.8 Gb/s (3.9 us to receive, crypt and send), both mends 7.25 (1.46 us to receive,
+            // push, pass the lock and wake), affinity (the remote push), overlap (the switch: two at every poll, as the
+            // worker of that core was given something meanwhile). Estimates: the router of the second paper does 1 Mpps on a core,
+            // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 180 ns for a
+            // line, and a take has fourteen, payload with prefetch among them, a drain two. A packet waits for its worker as
+            // long as `netdev_budget` takes, 300 packets. The NIC's moderation is the middle of what its driver chooses from.
             Self::Paper => Costs {
-                receive: stage(0, 800, 0),
-                crypt: stage(0, 2400, 0),
+                receive: stage(0, 900, 0),
+                crypt: stage(0, 2300, 0),
                 send: stage(0, 700, 0),
-                push: stage(0, 230, 0),
-                take: stage(0, 850, 0),
+                push: stage(0, 160, 0),
+                take: stage(0, 300, 0),
                 drain: stage(0, 100, 0),
-                remote: [1000, 2460, 400],
+                remote: [1080, 2460, 400],
                 line: [100, 150, 250],
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
-                switch: 1500,
+                switch: 4000,
+                patience: 600_000,
                 moderation: 64_000,
-                ipi: 450,
+                ipi: 350,
                 wake: 4000,
                 lock: 50,
                 handoff: 100,
@@ -72,7 +77,8 @@ impl Calibration {
                 sleeper: 0,
             },
             // Variant 1: 1.3 Mpps at 64 B, 85 % of it crypt, 96 % at 1514 B. Variant 3: a worker of 0.91 us, a copy stage of
-            // 159 ns. The hold of variant 2's lock is fitted to its peak at four workers.
+            // 159 ns. Estimates for variant 2: a line goes from cache to cache in 60 ns, and each that spins takes that of the
+            // lock twice, and once for each write of the holder; a sleeper costs a system call at either end.
             Self::MoonWire => Costs {
                 receive: stage(0, 60, 0),
                 crypt: stage(0, 504, 2300),
@@ -85,14 +91,15 @@ impl Calibration {
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
                 switch: 0,
+                patience: 0,
                 moderation: 0,
                 ipi: 0,
                 wake: 0,
                 lock: 20,
                 handoff: 120,
-                guarded: 0,
+                guarded: 60,
                 futex: 1500,
-                sleeper: 0,
+                sleeper: 300,
             },
         }
     }

@@ -31,16 +31,14 @@ pub(super) struct View<'a> {
     taken: u32,
 }
 
-pub static PATIENCE: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(130_000);
 /// Batches that one step drains under the kernel.
 const DRAINED: u32 = 4;
 
 impl<'a> View<'a> {
     pub(super) fn new(state: &'a mut State, core: usize) -> Self {
         let begun = state.seats[core].clock;
-        let sibling = |other: &usize| {
-            *other != core && state.seats[*other].core.is_sibling(&state.seats[core].core)
-        };
+        let sibling =
+            |other: &usize| *other != core && state.seats[*other].core.is_sibling(&state.seats[core].core);
         let beside = (0..state.seats.len()).filter(sibling).any(|other| !state.seats[other].asleep);
         let from = state.seats[core].polled;
         Self { state, core, begun, beside, from, taken: 0 }
@@ -132,12 +130,13 @@ impl<'a> View<'a> {
         if self.taken > 0 {
             return None;
         }
-        let there = |core: usize, now: u64| self.state.seats[core].ring.front().is_some_and(|(at, ..)| *at <= now);
+        let there =
+            |core: usize, now: u64| self.state.seats[core].ring.front().is_some_and(|(at, ..)| *at <= now);
         let whose = if there(own, now) {
             own
         } else {
             let kernel = self.state.kernel.as_ref()?;
-            let before = now.saturating_sub(PATIENCE.load(core::sync::atomic::Ordering::Relaxed));
+            let before = now.saturating_sub(self.state.setup.costs.patience);
             *kernel.pools[kernel.pool_of(own)].cores.iter().find(|core| there(**core, before))?
         };
         let (_, ticket, mut batch) = self.state.seats[whose].ring.pop_front()?;
@@ -428,11 +427,8 @@ impl CoreIo for View<'_> {
         } else {
             let sleeps = self.state.setup.contender.kind == wg_sched::StrategyKind::LockedMutex;
             // Waiters that spin take the line from whoever has it; sleepers do not, but have to be woken.
-            let handoff = if sleeps {
-                costs.futex + costs.sleeper * beside
-            } else {
-                costs.handoff * (beside + 1)
-            };
+            let handoff =
+                if sleeps { costs.futex + costs.sleeper * beside } else { costs.handoff * (beside + 1) };
             free - begun + handoff
         };
         self.state.locks[home].acquired(begun + time);

@@ -215,12 +215,7 @@ impl Kernel {
     }
 
     /// The thread that is due: that of the least virtual run time, if the one that runs may be stopped for it.
-    fn fair(
-        &self,
-        core: usize,
-        raised: Option<Context>,
-        runs: impl Fn(&Context) -> bool,
-    ) -> Option<Context> {
+    fn fair(&self, core: usize, raised: Option<Context>, runs: impl Fn(&Context) -> bool) -> Option<Context> {
         let tasks = &self.tasks[core];
         let threads = tasks.threads.iter().map(|peer| Context::Drain(*peer));
         let all = threads.chain([Context::Crypt]).filter(|context| runs(context)).chain(raised);

@@ -123,7 +123,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A contender with tunnels of one flow each, under full load.
+    /// A contender with tunnels of one flow each, under full load. The kernel's have no GRO for datagrams.
     #[must_use]
     pub fn new(topology: Topology, costs: Costs, contender: Contender, tunnels: u32) -> Self {
         Self {
@@ -134,11 +134,11 @@ impl Setup {
             tunnels,
             flows: 1,
             packet: 1420,
-            batch: 16,
+            batch: if contender.is_kernel() { 1 } else { 16 },
             load: Load::Windowed { most: 2048 },
             link: 400_000_000_000,
             ring: 4096,
-            tickets: 128,
+            tickets: if contender.is_kernel() { 1024 } else { 128 },
             shared_queues: false,
             converged: false,
             warmup: 5_000_000,

@@ -76,7 +76,7 @@ fn affinity_and_both_mends_gain_what_they_did() {
     let apart = rate(StrategyKind::PipelinedNoOverlap) / vanilla;
     let affine = rate(StrategyKind::NumaPools) / vanilla;
     let both = rate(StrategyKind::NumaPoolsNoOverlap) / vanilla;
-    assert!((1.09..1.18).contains(&apart), "{apart}: the paper has 1.14");
+    assert!((1.10..1.18).contains(&apart), "{apart}: the paper has 1.14");
     assert!((1.26..1.36).contains(&affine), "{affine}: the paper has 1.31");
     assert!((1.38..1.52).contains(&both), "{both}: the paper has 1.45");
 }
@@ -194,7 +194,11 @@ fn softirq_drains_gather_on_few_cores() {
     let result = run_paper(Contender::SOFTIRQ, 4, 1);
     let saturated = result.busy.iter().filter(|busy| **busy * 100 > 97 * result.duration).count();
     assert!((1..=2).contains(&saturated), "{:?}", result.busy);
-    assert!(result.busy.iter().filter(|busy| **busy * 2 < result.duration).count() >= 28, "{:?}", result.busy);
+    assert!(
+        result.busy.iter().filter(|busy| **busy * 2 < result.duration).count() >= 28,
+        "{:?}",
+        result.busy
+    );
     let threaded = run_paper(Contender::THREADED, 4, 1);
     assert!(result.packets * 10 < threaded.packets * 7, "{} {}", result.packets, threaded.packets);
 }

@@ -31,6 +31,9 @@ use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 const OFFERS: u32 = 32;
 /// Batches under way from which on the head of the order is far.
 const FAR: u32 = 32;
+/// Packets that the home takes back in one go while thieves are at work: what fills the widest lanes of the cipher. All else it does
+/// nobody can do for it.
+const BACK: u32 = 16;
 /// The longest rest is two to this many rounds.
 const MISSES: u32 = 5;
 
@@ -145,13 +148,21 @@ impl Adaptive {
         moved + offered
     }
 
-    /// Does what nobody took: all of it if nobody did last time, so that nothing is under way when it was done; else a
-    /// round, so that new offers follow before the thieves have none.
+    /// Does what nobody took: all of it if nobody did last time, so that nothing is under way when it was done; else
+    /// a little, so that new offers follow before the thieves have none.
     pub(crate) fn take_back<I: CoreIo>(&mut self, io: &mut I) -> u32 {
         let mut moved = 0;
         loop {
             let far = io.pending() > FAR;
-            let back = work(io, if far { I::reclaim_newest } else { I::reclaim });
+            let (most, mut packets) = (if self.misses == 0 { BACK } else { u32::MAX }, 0_u32);
+            let back = work(io, |io| {
+                if packets >= most {
+                    return None;
+                }
+                let (ticket, batch) = if far { io.reclaim_newest() } else { io.reclaim() }?;
+                packets = packets.saturating_add(io.packets(&batch));
+                Some((ticket, batch))
+            });
             self.offered = self.offered.saturating_sub(back);
             moved += back;
             drain(io);

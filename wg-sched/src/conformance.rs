@@ -14,11 +14,13 @@
 mod account;
 mod home;
 mod interleaved;
+mod order;
 
 use alloc::vec::Vec;
 
 pub use account::{Account, Tag};
 pub use interleaved::Interleaved;
+pub use order::Order;
 
 use crate::strategy::StrategyKind;
 

@@ -4,15 +4,18 @@ use core::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use wg_sched::{
-    AnyStrategy, Budget, Core, CoreId, LaneId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket,
-    rebalance,
+    AnyStrategy, Budget, Core, CoreId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket, rebalance,
 };
 
 use super::home::Home;
 use super::io::{Batch, View};
-use super::setup::{Egress, Load, Measured, Setup};
+use super::kernel::{Context, Kernel};
+use super::lock::Lock;
+use super::setup::{Load, Measured, Setup};
 use super::source::Flow;
 use super::split::Split;
+
+mod contexts;
 
 /// From the sender to the machine, and from delivery back to the sender.
 const WAY: u64 = 25_000;
@@ -50,8 +53,12 @@ pub(super) struct Seat {
     pub(super) asleep: bool,
     scheduled: Option<u64>,
     pressure: bool,
-    /// Whether it did the duties of a home last.
-    pub(super) receives: bool,
+    /// What of its step it does, under the kernel.
+    pub(super) context: Option<Context>,
+    /// Before this its NIC queue raises no interrupt.
+    quiet: u64,
+    /// Packets that it polled.
+    pub(super) polled: u32,
     pub(super) ring: VecDeque<(u64, Ticket, Batch)>,
     busy: u64,
     looked: u64,
@@ -81,61 +88,16 @@ pub(super) struct Peer {
     pub(super) period: u64,
 }
 
-/// A lock: from when to when it was held, and until when who waited did.
-///
-/// A step is over before the next is taken, so it may have held the lock in what is another core's future. That core goes
-/// into a gap that is long enough for any hold of late.
-#[derive(Debug, Default)]
-pub(super) struct Lock {
-    held: VecDeque<(u64, u64)>,
-    waits: VecDeque<(u64, u64)>,
-    begun: u64,
-}
-
-impl Lock {
-    /// When one who comes now may have it, and how many wait beside it.
-    pub(super) fn free(&mut self, now: u64) -> (u64, u64) {
-        while self.held.front().is_some_and(|(_, end)| end + FORGET < now) {
-            self.held.pop_front();
-        }
-        self.waits.retain(|(_, end)| *end + FORGET > now);
-        let hold = self.held.iter().map(|(begin, end)| end - begin).max().unwrap_or(0);
-        let mut at = now;
-        for (begin, end) in &self.held {
-            if at + hold > *begin && at < *end {
-                at = *end;
-            }
-        }
-        let beside = self.waits.iter().filter(|(begin, end)| *begin <= at && at <= *end).count();
-        if at > now {
-            self.waits.push_back((now, at));
-        }
-        (at, beside as u64)
-    }
-
-    /// It is had from now on.
-    pub(super) const fn acquired(&mut self, now: u64) {
-        self.begun = now;
-    }
-
-    /// It is given back.
-    pub(super) fn released(&mut self, now: u64) {
-        let held = (self.begun, now);
-        let place = self.held.partition_point(|other| *other <= held);
-        self.held.insert(place, held);
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) setup: Setup,
-    pub(super) plan: Plan,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
     random: u64,
     pub(super) seats: Vec<Seat>,
     pub(super) homes: Vec<Home>,
     pub(super) locks: Vec<Lock>,
+    pub(super) kernel: Option<Kernel>,
     pub(super) peers: Vec<Peer>,
     flows: Vec<Flow>,
     lanes: Vec<LaneLoad>,
@@ -172,7 +134,8 @@ impl Machine {
         assert!(!cores.is_empty(), "a machine has a core");
         let kind = setup.contender.kind;
         let lanes = u32::try_from(cores.len()).unwrap_or(u32::MAX);
-        let plan = kind.build().plan(&setup.topology, &Limits { lanes, cores: 0 });
+        let believed = setup.believed.as_ref().unwrap_or(&setup.topology);
+        let plan = kind.build().plan(believed, &Limits { lanes, cores: 0 });
         let at = |id: CoreId| cores.iter().position(|core| core.id == id).expect("planned cores exist");
         let seat = |core: &Core| {
             let own = plan.lane_on(core.id).map(|lane| lane.0 as usize);
@@ -190,7 +153,9 @@ impl Machine {
                 asleep: true,
                 scheduled: None,
                 pressure: false,
-                receives: false,
+                context: None,
+                quiet: 0,
+                polled: 0,
                 ring: VecDeque::new(),
                 busy: 0,
                 looked: 0,
@@ -227,7 +192,8 @@ impl Machine {
             events: BinaryHeap::new(),
             sequence: 0,
             random: setup.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            locks: homes.iter().map(|_| Lock::default()).collect(),
+            kernel: setup.contender.is_kernel().then(|| contexts::kernel(setup, &seats)),
+            locks: homes.iter().map(|_| Lock::new(FORGET)).collect(),
             peers: (0..setup.tunnels).map(peer).collect(),
             lanes: homes.iter().map(|home| LaneLoad::idle(seats[home.core].core.node)).collect(),
             flows,
@@ -250,7 +216,6 @@ impl Machine {
             split: Split::new(&plan, kind, setup.tunnels),
             seats,
             homes,
-            plan,
             setup: setup.clone(),
         };
         let mut machine = Self { strategies, state };
@@ -310,12 +275,18 @@ impl Machine {
             return; // It was woken earlier.
         }
         seat.scheduled = None;
-        (seat.asleep, seat.clock) = (false, now.max(seat.clock));
+        let slept = core::mem::replace(&mut seat.asleep, false);
+        seat.clock = now.max(seat.clock);
+        if state.kernel.is_some() {
+            return self.kernel_step(core, slept);
+        }
+        let seat = &mut self.state.seats[core];
         let begun = seat.clock;
         let id = seat.core.id;
         // The least: what others see of a step they see when it is over.
         let budget = Budget { batches: 1, ..Budget::default() };
-        let outcome = self.strategies[core].step(id, budget, &mut View::new(state, core));
+        let outcome = self.strategies[core].step(id, budget, &mut View::new(&mut self.state, core));
+        let state = &mut self.state;
         let seat = &mut state.seats[core];
         seat.busy += seat.clock - begun;
         seat.pressure = outcome.pressure;
@@ -481,7 +452,8 @@ impl State {
         for core in 0..self.seats.len() {
             let seat = &self.seats[core];
             if seat.home == Some(home) && seat.asleep && !seat.pressure {
-                self.wake(core, now + self.setup.costs.wake);
+                let at = now + self.setup.costs.wake;
+                self.wake(core, at.max(seat.quiet));
             }
         }
     }
@@ -524,6 +496,15 @@ impl State {
         }
         self.push(now + WAY, Event::Acknowledged(batch.flow, batch.packets));
         self.gone(batch, now);
+    }
+
+    /// A batch is dropped by a core that received it.
+    pub(super) fn dropped(&mut self, core: usize, batch: &Batch) {
+        let now = self.seats[core].clock;
+        self.count.dropped += u64::from(batch.packets);
+        self.count.accounted += u64::from(batch.packets);
+        self.peers[batch.peer as usize].inside -= batch.packets;
+        self.push(now + WAY, Event::Lost(batch.flow, batch.packets));
     }
 
     /// Lets a peer that is to move do so, once nothing of it is left.
@@ -578,38 +559,6 @@ impl State {
 
     /// When something that a core drains is done.
     fn ready(&self, core: usize) -> Option<u64> {
-        let drains = |home: &&Home| {
-            matches!(self.setup.contender.egress, Egress::Softirq | Egress::Threaded)
-                || self.homes_core(core, home)
-        };
-        self.homes.iter().filter(drains).filter_map(|home| home.ready(self.drain_as(core, home))).min()
-    }
-
-    /// Tells whether a home is that of a core.
-    fn homes_core(&self, core: usize, home: &Home) -> bool {
-        self.seats[core].home.is_some_and(|own| core::ptr::eq(&raw const self.homes[own], home))
-    }
-
-    /// As which core a core drains a home: those that share it do so for its own.
-    pub(super) fn drain_as(&self, core: usize, home: &Home) -> usize {
-        if self.setup.contender.kind.shares_home() { home.core } else { core }
-    }
-
-    /// The core that is to drain a stream whose head was completed, and was not drained by any.
-    pub(super) fn choose_drainer(&self, completer: usize, home: usize) -> Option<usize> {
-        match self.setup.contender.egress {
-            Egress::Home | Egress::Worker => None,
-            Egress::Softirq => Some(completer),
-            Egress::Threaded => {
-                let lane = LaneId(u32::try_from(home).unwrap_or(0));
-                let pool: Vec<CoreId> = self.plan.helpers_of(lane).collect();
-                let drains = |core: usize| {
-                    let streams = self.homes.iter().flat_map(|home| &home.streams);
-                    streams.filter(|stream| stream.drainer == Some(core)).count()
-                };
-                let may = |core: &usize| pool.contains(&self.seats[*core].core.id);
-                (0..self.seats.len()).filter(may).min_by_key(|core| (drains(*core), self.seats[*core].busy))
-            }
-        }
+        self.homes[self.seats[core].home?].ready()
     }
 }

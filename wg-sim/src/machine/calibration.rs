@@ -50,7 +50,7 @@ impl Calibration {
             },
             // Fitted to single tunnels: inline 2.8 Gb/s (3.9 us to receive, crypt and send), both mends 7.25 (1.46 us to receive,
             // push, pass the lock and wake), affinity (the remote push), overlap (the switch: two at every poll, as the
-            // worker of that core was given something meanwhile). Estimates: the router of the second paper does 1 Mpps on a core,
+            // worker of that core was given something meanwhile; and with it what a take costs on a node). Estimates: the router of the second paper does 1 Mpps on a core,
             // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 180 ns for a
             // line, and a take has fourteen, payload with prefetch among them, a drain two. A packet waits for its worker as
             // long as `netdev_budget` takes, 300 packets. The NIC's moderation is the middle of what its driver chooses from.

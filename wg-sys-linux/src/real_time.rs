@@ -81,19 +81,20 @@ impl RealTime {
     ///
     /// # Errors
     ///
-    /// The system forbids the change that is due. It is tried again later.
+    /// The system forbids the change that is due. It is tried again: to be fair, in the next window; to be real-time, after a second.
     pub fn rested(&mut self, from: Instant, until: Instant) -> Result<(), Error> {
         let Some(real_time) = self.share.rested(from, until) else { return Ok(()) };
         if real_time {
             if until < self.refused_until {
                 return Ok(());
             }
+            self.refused_until = until.saturating_add(PAUSE);
             if is_under_quota() {
-                self.refused_until = until.saturating_add(PAUSE);
                 return Ok(());
             }
         }
         switch(&self.fair, real_time).map_err(Error::during("change the priority of a thread"))?;
+        self.refused_until = until;
         self.share.is_real_time = real_time;
         Ok(())
     }

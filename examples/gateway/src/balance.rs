@@ -123,15 +123,18 @@ impl Balance {
     /// What each peer had of its home since it was last looked at; the first time, nothing.
     fn peers(&mut self, tunnel: &Configuring<'_>) -> (Vec<PeerId>, Vec<PeerLoad>) {
         let mut found = Vec::new();
+        // Those that are gone are not taken over.
+        let mut before = core::mem::take(&mut self.peers);
         let mut sums = vec![0_u64; self.lanes.len()];
         for (home, peer) in tunnel.peers() {
             let total = work(&peer);
-            let seen = self.peers.entry(peer.id).or_insert(Seen { work: total, moved: None });
-            let part = total.wrapping_sub(core::mem::replace(&mut seen.work, total));
+            let seen = before.remove(&peer.id).unwrap_or(Seen { work: total, moved: None });
+            let part = total.wrapping_sub(seen.work);
             if let Some(sum) = sums.get_mut(home).filter(|_| part > 0) {
                 *sum = sum.saturating_add(part);
                 found.push((peer.id, home, part, seen.moved));
             }
+            self.peers.insert(peer.id, Seen { work: total, moved: seen.moved });
         }
         let load = |(id, home, part, moved): (PeerId, usize, u64, Option<u64>)| {
             let busy = self.lanes.get(home).map_or(0, |lane| u64::from(lane.busy));

@@ -138,8 +138,7 @@ impl Rest {
         poller.wait(events, deadline)?;
         let sleeps = deadline.is_none_or(|deadline| deadline > from);
         if let Err(error) = lent.rested(from, if sleeps { clock::now() } else { from }) {
-            tracing::debug!("{error}");
-            self.0 = None;
+            tracing::trace!("{error}");
         }
         Ok(())
     }

@@ -8,7 +8,8 @@
 //!   thief:  nothing of its own to do --> steal a round, crypt, complete
 //! ```
 //!
-//! * The head of a stream is never offered: the home has it in hand, so what is sent next waits for nobody.
+//! * The head of a stream is never offered: the home has it in hand, so what is sent next waits for nobody. What stands behind it is: where
+//!   there are many streams, a full round is followed by their heads first, and the home goes on past them.
 //! * A thief takes one batch, or small ones up to a round, and then looks after its own again.
 //! * Helpers are woken only if the backlog is worth it ([`Costs`]).
 //! * What nobody takes the home does itself: oldest first, as that is what the order waits for. Where the head of the order is far
@@ -122,7 +123,8 @@ impl Adaptive {
             received += 1;
             let Some((ticket, batch)) = ticket(io, batch, direction) else { continue };
             let (more_packets, more_bytes) = (io.packets(&batch), io.bytes(&batch));
-            let kept = if io.is_head(ticket) { Err((ticket, batch)) } else { io.offer(ticket, batch) };
+            let head = io.is_head(ticket);
+            let kept = if head { Err((ticket, batch)) } else { io.offer(ticket, batch) };
             match kept {
                 Ok(()) => {
                     offered += 1;
@@ -132,7 +134,10 @@ impl Adaptive {
                 Err((ticket, batch)) if round.is_full() => {
                     moved += core::mem::replace(&mut round, Round::new()).finish(io);
                     round.add(io, ticket, batch);
-                    break;
+                    // Only where no place is free; heads alone say nothing of who is idle.
+                    if !head {
+                        break;
+                    }
                 }
                 Err((ticket, batch)) => round.add(io, ticket, batch),
             }

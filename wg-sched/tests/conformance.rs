@@ -45,7 +45,9 @@ fn a_seed_gives_the_same_run_again() {
 fn work_is_done_where_the_strategy_says() {
     let run = |kind, rate, mesh| {
         let mut all = (0, 0, 0);
-        for seed in 0..6 {
+        // How much a helper gets to do depends on who is in the middle of a step when, and so on the seed.
+        let seeds = if matches!(kind, StrategyKind::Adaptive | StrategyKind::CounterSplit) { 12 } else { 2 };
+        for seed in 0..seeds {
             // It is the same for a strategy that took over.
             let events = vec![(0, Event::Switch(kind))];
             let case =
@@ -62,10 +64,8 @@ fn work_is_done_where_the_strategy_says() {
             StrategyKind::Inline => assert_eq!((tickets, helped), (0, 0)),
             StrategyKind::EmulatedInline => assert_eq!((tickets, helped), (sent, 0)),
             // With one lane there is nothing to split.
-            StrategyKind::CounterSplit => assert!(helped > 0 && tickets < sent, "{sent} {tickets} {helped}"),
-            StrategyKind::Adaptive => {
-                assert!(helped > sent / 32 && tickets < sent, "{sent} {tickets} {helped}")
-            }
+            StrategyKind::CounterSplit => assert!(helped > sent / 8, "{sent} {tickets} {helped}"),
+            StrategyKind::Adaptive => assert!(helped > sent / 4, "{sent} {tickets} {helped}"),
             _ => assert!(tickets == sent && helped > sent / 4, "{kind}: {sent} {tickets} {helped}"),
         }
         if matches!(kind, StrategyKind::Adaptive | StrategyKind::CounterSplit) {

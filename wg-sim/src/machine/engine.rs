@@ -425,29 +425,31 @@ impl State {
         }
         self.peers[peer].inside += taken;
         self.homes[home].queued += taken;
-        let most = self.setup.batch;
-        let split = &self.split;
-        match self.homes[home].queue.back_mut() {
-            Some((_, last))
-                if last.flow == flow && split.joins(last, counter) && last.packets + taken <= most =>
-            {
-                last.packets += taken;
-                last.bytes += taken * self.setup.packet;
+        // GRO fills the last batch of the flow, and begins another with the rest.
+        let (most, size, split) = (self.setup.batch, self.setup.packet, &self.split);
+        let last = self.homes[home].last_of(self.flows[flow].peer);
+        let joined = match last.filter(|last| last.flow == flow && split.joins(last, counter)) {
+            Some(last) => {
+                let joined = taken.min(most.saturating_sub(last.packets));
+                last.packets += joined;
+                last.bytes += joined * size;
+                joined
             }
-            _ => {
-                self.peers[peer].arrived += 1;
-                let batch = Batch {
-                    peer: self.flows[flow].peer,
-                    flow,
-                    number: self.peers[peer].arrived,
-                    counter,
-                    lane: home,
-                    packets: taken,
-                    bytes: taken * self.setup.packet,
-                    core: self.homes[home].core,
-                };
-                self.homes[home].queue.push_back((now, batch));
-            }
+            None => 0,
+        };
+        if joined < taken {
+            self.peers[peer].arrived += 1;
+            let batch = Batch {
+                peer: self.flows[flow].peer,
+                flow,
+                number: self.peers[peer].arrived,
+                counter: counter + u64::from(joined),
+                lane: home,
+                packets: taken - joined,
+                bytes: (taken - joined) * size,
+                core: self.homes[home].core,
+            };
+            self.homes[home].queue.push_back((now, batch));
         }
         for core in 0..self.seats.len() {
             let seat = &self.seats[core];

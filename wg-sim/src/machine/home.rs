@@ -7,6 +7,9 @@ use wg_sched::conformance::Order;
 
 use super::io::Batch;
 
+/// Packets of one poll of a NIC's queue.
+const POLL: u32 = 64;
+
 /// A batch that is done, and since when.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -34,6 +37,18 @@ impl Home {
             order: Order::new(peers, tickets),
             offers: VecDeque::new(),
         }
+    }
+
+    /// The last batch of a peer that waits, if one poll of the NIC would find it together with what comes now: GRO joins what is of one
+    /// tunnel in a poll, whatever came in between.
+    pub(super) fn last_of(&mut self, peer: u32) -> Option<&mut Batch> {
+        let mut packets = 0;
+        let near = self.queue.iter_mut().rev().take_while(|(_, batch)| {
+            let before = packets;
+            packets += batch.packets;
+            before < POLL
+        });
+        near.map(|(_, batch)| batch).find(|batch| batch.peer == peer)
     }
 
     /// Fills a place, and tells whether it is the head of its stream.

@@ -1,7 +1,7 @@
 //! The sweeps behind `docs/figures.md`, as rows of comma-separated values: `cargo xtask figures` runs it and draws them.
 
 use wg_sched::StrategyKind;
-use wg_sim::machine::{Calibration, Contender, Load, Machine, Measured, Setup, topology};
+use wg_sim::machine::{Calibration, Contender, Egress, Load, Machine, Measured, Setup, topology};
 
 const PAPER: u32 = 1368;
 const CONTENDERS: [(&str, Contender); 6] = [
@@ -35,8 +35,9 @@ fn row(figure: &str, series: &str, x: impl core::fmt::Display, y: f64, unit: &st
 fn paper(contender: Contender, tunnels: u32, flows: u32, seed: u64) -> Setup {
     let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), contender, tunnels);
     (setup.packet, setup.flows, setup.seed) = (PAPER, flows, seed);
-    // A softirq's convergence takes its time, and so do slices of threads.
-    (setup.warmup, setup.duration) = (100_000_000, 60_000_000);
+    // Slices of threads take their time, and softirqs take more of it to gather.
+    let gathers = contender.egress == Egress::Softirq;
+    (setup.warmup, setup.duration) = (if gathers { 500_000_000 } else { 100_000_000 }, 60_000_000);
     setup
 }
 

@@ -232,18 +232,22 @@ fn homes_that_begin_on_one_core_are_level_within_a_second_and_stay_so() {
 }
 
 #[test]
-fn softirq_drains_of_four_tunnels_gather_on_few_cores() {
-    // The negative control: the drains are on a core or two that have no time for more, while others have. With more tunnels
-    // it depends on the seed whether they do, see `docs/figures.md`.
-    let threaded = run_paper(Contender::THREADED, 4, 1);
-    for seed in 1..=3 {
-        let result = run_seed(Contender::SOFTIRQ, 4, 1, seed);
+fn softirq_drains_gather_and_are_a_plateau() {
+    // The negative control: the drains are on a few cores that have no time for more, while others have, and more tunnels bring
+    // little more. It takes them some time; `docs/figures.md` has more tunnels.
+    let one = run_paper(Contender::THREADED, 1, 1).gigabits();
+    for (tunnels, seed) in [(4, 1), (4, 2), (4, 3), (8, 1), (8, 2), (8, 3)] {
+        let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), Contender::SOFTIRQ, tunnels);
+        (setup.packet, setup.seed, setup.warmup, setup.duration) = (1368, seed, 300_000_000, 20_000_000);
+        let result = Machine::run(&setup);
         let busy = &result.busy;
         let saturated = busy.iter().filter(|busy| **busy * 100 > 97 * result.duration).count();
-        assert!((1..=2).contains(&saturated), "seed {seed}: {busy:?}");
+        assert!((1..=3).contains(&saturated), "seed {seed}, {tunnels} tunnels: {busy:?}");
         let idle = busy.iter().filter(|busy| **busy * 2 < result.duration).count();
-        assert!(idle >= 28, "seed {seed}: {busy:?}");
-        assert!(result.packets * 10 < threaded.packets * 7, "{} {}", result.packets, threaded.packets);
+        assert!(idle >= 20, "seed {seed}, {tunnels} tunnels: {busy:?}");
+        // The plateau of the paper is 2.2 to 3 times one tunnel.
+        let times = result.gigabits() / one;
+        assert!((1.2..3.0).contains(&times), "seed {seed}, {tunnels} tunnels: {times}");
     }
 }
 

@@ -396,10 +396,9 @@ impl CoreIo for View<'_> {
             return;
         }
         let (at, peer) = (self.clock(), batch.peer as usize);
-        if !self.state.homes[home].complete(ticket.place, batch, at) {
-            return;
-        }
-        let drains = if self.state.kernel.is_some() { self.state.raise(peer, self.core) } else { Some(own) };
+        let head = self.state.homes[home].complete(ticket.place, batch, at);
+        let kernel = self.state.kernel.is_some();
+        let drains = if kernel { self.state.raise(peer, self.core, head) } else { head.then_some(own) };
         if let Some(drains) = drains {
             self.ring(drains, at);
         }
@@ -409,9 +408,14 @@ impl CoreIo for View<'_> {
         let now = self.clock();
         let mut batch = match self.state.seats[self.core].context {
             Some(Context::Drain(peer)) if self.taken < DRAINED => {
-                self.taken += 1;
                 let home = self.state.peers[peer].home;
-                self.state.homes[home].order.take(peer, |done| done.at <= now)?.batch
+                let Some(done) = self.state.homes[home].order.take(peer, |done| done.at <= now) else {
+                    let look = if self.taken == 0 { self.state.setup.costs.look } else { 0 };
+                    self.charge_ns(look);
+                    return None;
+                };
+                self.taken += 1;
+                done.batch
             }
             Some(_) => return None,
             None => {

@@ -12,8 +12,11 @@
 //! * Softirqs run on the back of whatever runs. What goes on for longer than they may take is left to `ksoftirqd`, a thread
 //!   like the workers and the drain threads: they share the core by virtual run time, in slices, and one that
 //!   slept may go first. A poll is not interrupted.
-//! * The drain of a peer ends when it finds the head of its peer not done, and is raised anew where that head is done: as a
-//!   softirq on that core, while a thread goes where it was last if that core is idle, else to an idle one, else to the
+//! * The drain of a peer ends when it finds the head of its peer not done, unless something of that peer was done since it last found
+//!   so (`NAPI_STATE_MISSED`): then it looks again, on the same core. Under load there is always something, so a drain does not leave a
+//!   core that it has too much to do on, and one that does end may be raised there: that is the black hole.
+//! * A drain that ended is raised anew where the head of its peer is done (the kernel raises it for what is done behind the head, too, and
+//!   looks in vain): as a softirq on that core, while a thread goes where it was last if that core is idle, else to an idle one, else to the
 //!   one with the fewest others.
 
 use std::collections::VecDeque;
@@ -71,6 +74,10 @@ pub(super) struct Drain {
     pub(super) core: Option<usize>,
     /// Where it ran last.
     pub(super) last: usize,
+    /// It was raised, and has not looked yet.
+    fresh: bool,
+    /// Something was done since its last look (`NAPI_STATE_MISSED`).
+    missed: bool,
     time: u64,
 }
 
@@ -136,6 +143,7 @@ impl Kernel {
         let tasks = &mut self.tasks[core];
         let drain = &mut self.drains[peer];
         (drain.core, drain.last) = (Some(core), core);
+        (drain.fresh, drain.missed) = (true, false);
         if self.threaded {
             drain.time = tasks.least.saturating_sub(SLEEPER);
             tasks.threads.push(peer);
@@ -159,6 +167,11 @@ impl Kernel {
         tasks.threads.len() + usize::from(tasks.crypts) + usize::from(!tasks.raised.is_empty())
     }
 
+    /// Something of a peer was done while its drain runs: that looks once more before it ends.
+    pub(super) fn miss(&mut self, peer: usize) {
+        self.drains[peer].missed = true;
+    }
+
     /// Ends the drain of a peer.
     fn end(&mut self, peer: usize) {
         if let Some(core) = self.drains[peer].core.take() {
@@ -177,7 +190,11 @@ impl Kernel {
         crypts: Option<u64>,
         done: impl Fn(usize) -> Option<u64>,
     ) -> Option<Context> {
-        let ended: Vec<usize> = self.drains_of(core).filter(|peer| done(*peer).is_none()).collect();
+        let looks = |drain: &Drain| drain.fresh || drain.missed;
+        let ended: Vec<usize> = self
+            .drains_of(core)
+            .filter(|peer| done(*peer).is_none() && !looks(&self.drains[*peer]))
+            .collect();
         ended.into_iter().for_each(|peer| self.end(peer));
         let was = self.tasks[core].raised.contains(&Context::Receive);
         if receives && !was {
@@ -185,12 +202,13 @@ impl Kernel {
         } else if was && !receives {
             self.tasks[core].raised.retain(|raised| *raised != Context::Receive);
         }
+        let looks: Vec<bool> = self.drains.iter().map(looks).collect();
         let tasks = &mut self.tasks[core];
         let crypts = tasks.crypts && crypts.is_none_or(|at| at <= now);
         let runs = |context: &Context| match *context {
             Context::Receive => receives,
             Context::Crypt => crypts,
-            Context::Drain(peer) => done(peer).is_some_and(|at| at <= now),
+            Context::Drain(peer) => looks[peer] || done(peer).is_some_and(|at| at <= now),
         };
         // Between two polls another softirq has its turn.
         let mut raised = tasks.raised.iter().position(runs);
@@ -211,6 +229,11 @@ impl Kernel {
             tasks.polled = 0;
         }
         tasks.current = Some(next);
+        if let Context::Drain(peer) = next {
+            let drain = &mut self.drains[peer];
+            drain.missed &= drain.fresh || done(peer).is_some_and(|at| at <= now);
+            drain.fresh = false;
+        }
         Some(next)
     }
 

@@ -87,10 +87,18 @@ impl State {
         kernel.drains_of(core).filter_map(done).chain(ring).chain(self.came(core)).min()
     }
 
-    /// Has the drain of a peer run, the head of which was completed by a core, and tells where that is.
-    pub(in super::super) fn raise(&mut self, peer: usize, completer: usize) -> Option<usize> {
+    /// Something of a peer was completed by a core: has its drain run, if that is the head of the peer, and tells where. One that
+    /// runs stays where it is, and will look again.
+    pub(in super::super) fn raise(&mut self, peer: usize, completer: usize, head: bool) -> Option<usize> {
         let threaded = self.setup.contender.egress == Egress::Threaded;
-        let kernel = self.kernel.as_mut().filter(|kernel| kernel.drains[peer].core.is_none())?;
+        let kernel = self.kernel.as_mut()?;
+        if kernel.drains[peer].core.is_some() {
+            kernel.miss(peer);
+            return None;
+        }
+        if !head {
+            return None;
+        }
         let mut core = completer;
         if threaded {
             // Where it ran last if that is idle, else on an idle core, else where the fewest others are.

@@ -76,7 +76,7 @@ where
         true
     }
 
-    /// Routes a frame that was read, and takes it in.
+    /// Routes a frame that was read, and takes it in, or counts the packets it holds. One that is not understood is an error.
     fn enqueue(&mut self, frame: Frame, route: &mut Option<(IpAddr, PeerSlot)>) -> Result<(), DropReason> {
         let (small, large) = &mut self.lane.inbox;
         let Frame { len, offload } = frame;
@@ -105,8 +105,9 @@ where
                 if reason == DropReason::NoPeerForDestination {
                     self.tell(IcmpError::Unreachable, slab.get(..len).unwrap_or_default());
                 }
+                self.device.drops.count_many(reason, segmenter.count() as u64);
                 self.lane.slabs.put(slab);
-                return Err(reason);
+                return Ok(());
             }
         };
         let frame = OutFrame::new(slab, len, segmenter, peer);

@@ -3,7 +3,8 @@
 //! key. Held against a reading of what moves must not change:
 //!
 //! - packets of one queue arrive in their order, whoever sent them; those of a peer, the ones of each session;
-//! - no packet arrives twice, or altered, and each that does not is counted, waits for a session, or was lost on the wire;
+//! - no packet arrives twice, or altered, and each that does not is counted, waits for a session, or was lost on the wire; a move
+//!   is no reason;
 //! - every lane knows the same home of each peer, and that one alone has it;
 //! - at rest nothing is under way, no buffer is with another lane, and no more sessions are known than there may be;
 //! - whatever happened, in the end packets get through both ways, and every peer can move to every lane.
@@ -134,6 +135,8 @@ struct Scene {
     delivered: u64,
     /// Control datagrams that may have been dropped before they were sent.
     held: u64,
+    /// A peer was removed.
+    removed: bool,
 }
 
 impl Scene {
@@ -192,6 +195,7 @@ impl Scene {
             sent: 0,
             delivered: 0,
             held: 0,
+            removed: false,
         };
         for at in 0..scene.peers.len() {
             let id = scene.add(at);
@@ -206,7 +210,6 @@ impl Scene {
         let operation = input.below(20);
         let at = usize::from(input.byte());
         let (lane, peer) = (at % lanes, at / 8 % peers);
-        if std::env::var_os("DBG").is_some() { eprintln!("op {operation} lane {lane} peer {peer} next {:?} homes {:?}", self.next, (0..peers).map(|p| self.home(p)).collect::<Vec<_>>()); }
         match operation {
             0..=2 => self.send_there(lane, peer, input),
             3..=5 => self.send_here(peer, input),
@@ -306,7 +309,7 @@ impl Scene {
         match input.below(6) {
             0 | 1 if self.home(peer).is_some() => {
                 let id = self.ids[peer];
-                self.held += 64;
+                (self.held, self.removed) = (self.held + 64, true);
                 self.hub.iter_mut().for_each(|member| member.device.remove_peer(id));
             }
             0 | 1 => self.ids[peer] = self.add(peer),
@@ -376,17 +379,40 @@ impl Scene {
             assert!(small <= 1 && large <= 64 + 2, "buffers are out: {small} and {large}");
         }
         self.look();
+        for member in self.hub.iter().chain(&self.peers) {
+            for (reason, count) in member.device.drops().iter() {
+                assert!(count == 0 || self.may_drop(reason), "{count} are dropped: {}", reason.name());
+            }
+        }
         let members = || self.hub.iter().chain(&self.peers);
         let dropped = members().map(|member| data_drops(&member.device)).sum::<u64>();
         let staged = members().map(|member| member.device.staged_count() as u64).sum::<u64>();
         let wire = self.wire.borrow();
         let found = self.delivered + wire.lost + staged;
         let missing = self.sent.checked_sub(found).expect("no more than there were");
-        if dropped < missing { for (n,m) in self.hub.iter().chain(&self.peers).enumerate() { eprintln!("{n}: staged {} up {} out {} {:?}", m.device.staged_count(), m.device.is_up(), m.host.outgoing.len(), m.device.drops().iter().filter(|(_, n)| *n>0).collect::<Vec<_>>()); } eprintln!("sent {} delivered {} lost {} next {:?}", self.sent, self.delivered, wire.lost, self.next); }
         assert!(dropped >= missing, "{missing} packets are missing, of which {dropped} are counted");
         // One datagram dies once, if it carries no packet, too.
         let most = missing + wire.others + self.held;
         assert!(dropped <= most, "{dropped} packets are counted, of which {missing} are missing");
+    }
+
+    /// Whether there was an occasion to drop anything for a reason: a move is none.
+    fn may_drop(&self, reason: DropReason) -> bool {
+        match reason {
+            DropReason::StagedRemoved | DropReason::NoPeerForDestination => self.removed,
+            DropReason::NoBuffer
+            | DropReason::SealFailed
+            | DropReason::InvalidTag
+            | DropReason::BadSource
+            | DropReason::InNotIp
+            | DropReason::InTooShort
+            | DropReason::InBadLength
+            | DropReason::OutMalformedFrame
+            | DropReason::OutTooLong
+            | DropReason::CounterLimit
+            | DropReason::NotASession => false,
+            _ => true,
+        }
     }
 
     /// Lets time pass from deadline to deadline.

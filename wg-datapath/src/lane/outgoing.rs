@@ -188,7 +188,8 @@ where
 
     /// The next packets of one peer, as many as it has in its turn and fit.
     pub(super) fn next_batch(&mut self) -> Option<Box<OutBatch<A>>> {
-        if self.lane.queue.is_empty() {
+        // Frames of middle size keep many slabs with the batches that are under way: the last frame of this one may need another.
+        if self.lane.queue.is_empty() || self.lane.slabs.spare(SlabClass::Large) < 2 {
             return None;
         }
         let mut batch = self.empty_batch()?;

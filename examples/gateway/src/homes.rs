@@ -20,6 +20,15 @@ use wg_sys_linux::Waker;
 
 use crate::home::Home;
 
+/// What a thread has for its turns.
+pub(crate) trait Part {
+    /// All parts are taken, and this is the first: what all share is here until [`Self::given_back`].
+    fn taken(&mut self) {}
+
+    /// The threads go on.
+    fn given_back(&mut self) {}
+}
+
 /// The homes.
 #[derive(Debug)]
 pub(crate) struct Homes<H = Home> {
@@ -40,13 +49,13 @@ pub(crate) struct Homes<H = Home> {
 
 /// All homes, none of which takes a turn meanwhile.
 #[derive(Debug)]
-pub(crate) struct AllHomes<'a, H = Home> {
+pub(crate) struct AllHomes<'a, H: Part = Home> {
     pub(crate) homes: Vec<MutexGuard<'a, H>>,
     shared: &'a Homes<H>,
     _gate: MutexGuard<'a, ()>,
 }
 
-impl<H> Homes<H> {
+impl<H: Part> Homes<H> {
     /// Shares homes, with what wakes the thread of each; there may be more bells, for threads that help.
     pub(crate) fn new(homes: Vec<H>, bells: Vec<Waker>) -> Self {
         Self {
@@ -102,7 +111,11 @@ impl<H> Homes<H> {
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.wanted.store(true, Ordering::Relaxed);
         let homes = self.homes.iter().map(|home| home.lock().unwrap_or_else(PoisonError::into_inner));
-        AllHomes { homes: homes.collect(), shared: self, _gate: gate }
+        let mut homes: Vec<_> = homes.collect();
+        if let Some(first) = homes.first_mut() {
+            first.taken();
+        }
+        AllHomes { homes, shared: self, _gate: gate }
     }
 
     /// Tells all threads to end.
@@ -116,16 +129,24 @@ impl<H> Homes<H> {
     }
 }
 
-impl<H> AllHomes<'_, H> {
+impl<H: Part> AllHomes<'_, H> {
+    /// How many threads move packets, or help.
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.bells.len()
+    }
+
     /// See [`Homes::set_strategy`].
     pub(crate) fn set_strategy(&self, kind: StrategyKind) {
         self.shared.set_strategy(kind);
     }
 }
 
-impl<H> Drop for AllHomes<'_, H> {
+impl<H: Part> Drop for AllHomes<'_, H> {
     fn drop(&mut self) {
         self.shared.wanted.store(false, Ordering::Relaxed);
+        if let Some(first) = self.homes.first_mut() {
+            first.given_back();
+        }
         self.homes.clear();
         // Whatever was configured may be something to do for any of them. One alone is of this thread, which is awake.
         if self.shared.bells.len() > 1 {
@@ -139,6 +160,8 @@ mod tests {
     use core::sync::atomic::AtomicU64;
 
     use super::*;
+
+    impl Part for u64 {}
 
     /// Each home is the number of times it was configured.
     fn homes(count: usize) -> Homes<u64> {

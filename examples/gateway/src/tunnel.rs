@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
-use wg_datapath::{Config, ConfigError, Device, Exchange, IpPrefix, Lane, Now, PeerId};
+use wg_datapath::{
+    Batch, Config, ConfigError, Device, Exchange, HomeId, HomeState, IpPrefix, Lane, Now, PeerId, SharedHome,
+    Worker,
+};
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
-use wg_sched::StrategyKind;
 use wg_sched::handoff::Doorbell;
+use wg_sched::{Member, StrategyKind};
 use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
 
-use crate::home::Home;
+use crate::home::{Home, Seat, Share};
 use crate::homes::{AllHomes, Homes};
 use crate::log::PeerName;
 use crate::offloads::Egresses;
@@ -42,6 +45,9 @@ pub(crate) struct Tunnel {
     interface_up: bool,
 }
 
+/// The part of a thread in the crew.
+pub(crate) type Part = Member<Batch<TunnelAead>>;
+
 /// The tunnel with all its homes, between two turns of theirs.
 #[derive(Debug)]
 pub(crate) struct Configuring<'a> {
@@ -55,30 +61,67 @@ pub(crate) fn read_clocks() -> Now {
 }
 
 /// Makes the homes, as many as there are queues: each with a device that has no key, knows no peers, and is down. Bells wake
-/// the thread of each.
+/// the thread of each; `members` are the parts of the threads in a crew, if there is one. Returned are also those of threads
+/// without a queue.
 pub(crate) fn make_homes(
     queues: Vec<Tun>,
     bells: &[Waker],
+    members: Vec<Part>,
     offloads: Offloads,
-) -> Result<(Tunnel, Vec<Home>), getrandom::Error> {
+) -> Result<(Tunnel, Vec<Home>, Vec<Part>), getrandom::Error> {
     let count = queues.len();
-    let members = u16::try_from(count).unwrap_or(u16::MAX);
-    let steering = Steering::new(members, SysRng.try_next_u32()?);
+    let steering = steering(count)?;
     let bells = bells.iter().take(count).cloned().map(|bell| Arc::new(Doorbell::new(move || bell.wake())));
+    let mut members = members.into_iter();
     let homes = queues.into_iter().zip(Exchange::between(bells.collect())).map(|(tun, exchange)| {
         let home = exchange.home();
-        // The MTU comes with the first event of the interface.
-        let mut device = TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)?;
+        let mut device = device()?;
         device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
-        let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
-        Ok(Home { device, lane, tun, sockets: Sockets::default() })
+        let mut lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
+        if let Some(member) = members.next() {
+            lane.join(member);
+        }
+        let seat = Seat::Own(Box::new(HomeState { device, lane }));
+        Ok(Home { seat, tun, sockets: Sockets::default() })
     });
     let homes = homes.collect::<Result<_, _>>()?;
-    let egresses = Egresses::new(offloads);
-    Ok((Tunnel { port: Port::new(offloads, steering), egresses, interface_up: false }, homes))
+    Ok((Tunnel::new(offloads, steering), homes, members.collect()))
+}
+
+/// Makes one home that is shared, with a part for each queue.
+pub(crate) fn make_shared_home(
+    queues: Vec<Tun>,
+    members: Vec<Part>,
+    offloads: Offloads,
+) -> Result<(Tunnel, Vec<Home>), getrandom::Error> {
+    // Whichever sockets a session comes to, its peer is at home there.
+    let steering = steering(queues.len())?;
+    let mut device = device()?;
+    device.set_home(HomeId::default(), 1, |_| true);
+    let home = Arc::new(SharedHome::new(Box::new(HomeState { device, lane: Lane::new() })));
+    let share = |member| Box::new(Share::new(Worker::new(member), Arc::clone(&home)));
+    let homes = queues.into_iter().zip(members).map(|(tun, member)| Home {
+        seat: Seat::Shared(share(member)),
+        tun,
+        sockets: Sockets::default(),
+    });
+    Ok((Tunnel::new(offloads, steering), homes.collect()))
+}
+
+fn steering(members: usize) -> Result<Steering, getrandom::Error> {
+    Ok(Steering::new(u16::try_from(members).unwrap_or(u16::MAX), SysRng.try_next_u32()?))
+}
+
+fn device() -> Result<TunnelDevice, getrandom::Error> {
+    // The MTU comes with the first event of the interface.
+    TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)
 }
 
 impl Tunnel {
+    const fn new(offloads: Offloads, steering: Steering) -> Self {
+        Self { port: Port::new(offloads, steering), egresses: Egresses::new(offloads), interface_up: false }
+    }
+
     /// Waits until no home takes a turn, and configures them then.
     pub(crate) fn configure<'a>(&'a mut self, homes: &'a Homes) -> Configuring<'a> {
         Configuring { tunnel: self, all: homes.all() }
@@ -93,12 +136,12 @@ impl Tunnel {
 
 impl Configuring<'_> {
     fn devices(&mut self) -> impl Iterator<Item = &mut TunnelDevice> {
-        self.all.homes.iter_mut().map(|home| &mut home.device)
+        self.all.homes.iter_mut().filter_map(|home| home.device_mut())
     }
 
     /// Any device: what all of them know.
     fn any(&self) -> Option<&TunnelDevice> {
-        self.all.homes.first().map(|home| &home.device)
+        self.all.homes.first().and_then(|home| home.device())
     }
 
     /// The device at the home of a peer.
@@ -193,7 +236,12 @@ impl Configure for Configuring<'_> {
     }
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
-        if kind.shares_home() {
+        // One thread is all there is: it shares its home with nobody.
+        let several = self.all.homes.len() > 1 || self.all.threads() > 1;
+        let shares = self.all.homes.first().is_some_and(|home| home.is_shared());
+        if several && kind.shares_home() != shares {
+            let whose = if shares { "all threads have one home" } else { "threads have homes of their own" };
+            tracing::error!("strategy {kind}: {whose}, which is chosen at the start, by --strategy");
             return Err(Errno::INVALID);
         }
         tracing::debug!("strategy {kind}");
@@ -216,8 +264,8 @@ impl Configure for Configuring<'_> {
     fn add_peer(&mut self, key: PublicKey) -> Result<PeerId, Errno> {
         // First at its home, where it may fail; the others do no more than enter it.
         let home = self.any().map(TunnelDevice::next_home).unwrap_or_default();
-        let at_home = self.all.homes.get_mut(home.index()).ok_or(Errno::INVALID)?;
-        let added = at_home.device.add_peer(key).map_err(|error| match error {
+        let at_home = self.all.homes.get_mut(home.index()).and_then(|home| home.device_mut());
+        let added = at_home.ok_or(Errno::INVALID)?.add_peer(key).map_err(|error| match error {
             ConfigError::Entropy => Errno::IO,
             _ => Errno::INVALID,
         })?;
@@ -274,7 +322,7 @@ impl Configure for Configuring<'_> {
     fn snapshot(&self) -> Snapshot {
         let (homes, any) = (&self.all.homes, self.any());
         let peers = any.into_iter().flat_map(TunnelDevice::homes).filter_map(|(id, home)| {
-            let device = &homes.get(home.index())?.device;
+            let device = homes.get(home.index())?.device()?;
             let peer = device.status(id)?;
             Some(PeerSnapshot {
                 public_key: peer.public_key,

@@ -63,7 +63,9 @@ enum Name {
 /// Runs a bench.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     match options.name {
-        Name::Quick | Name::Peers | Name::Strategies if cfg!(debug_assertions) => return cargo::again_in_release(),
+        Name::Quick | Name::Peers | Name::Strategies if cfg!(debug_assertions) => {
+            return cargo::again_in_release();
+        }
         Name::Peers => return peers::run(&options.peers, options.rounds, options.json.as_deref()),
         Name::Strategies => {
             let choice = &options.peers;

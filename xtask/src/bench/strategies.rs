@@ -40,7 +40,8 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let rounds = rounds.unwrap_or(ROUNDS);
     let conditions = format!(
-        "{}, commit {}. {rounds} rounds in turns, {seconds} s a stream; two gateways of {THREADS} threads and the generators on this machine.",
+        "{}, commit {}.\n{rounds} rounds in turns, {seconds} s a stream; two gateways of {THREADS} threads and the \
+         generators on this machine.",
         record::machine_and_kernel(),
         record::commit()
     );
@@ -74,7 +75,16 @@ pub(super) fn run(
         report::write_json(&path, &rows)?;
     }
     for path in paths(markdown, "strategies.md") {
-        record::write(&path, &format!("# Strategies\n\n{conditions}\n\n## From memory to memory\n\nPackets are read, sealed and sent without the kernel, by threads that do not sleep.\n\n{memory}\n## Through two gateways\n\n{gateway}"))?;
+        let parts = [
+            "# Strategies",
+            &conditions,
+            "## From memory to memory",
+            "Packets are read, sealed and sent without the kernel, by threads that do not sleep.",
+            memory.trim_end(),
+            "## Through two gateways",
+            &gateway,
+        ];
+        record::write(&path, &parts.join("\n\n"))?;
     }
     Ok(())
 }
@@ -82,7 +92,8 @@ pub(super) fn run(
 /// Runs the program of the first part: its rows, and its tables.
 fn from_memory(rounds: u32) -> Result<(Vec<Row>, String), String> {
     let json = std::env::temp_dir().join(format!("wg-strategies-{}.json", std::process::id()));
-    let mut run = cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", "wg-strategies"]);
+    let mut run =
+        cargo::command(&["run", "--quiet", "--release", "--package", "wg-benches", "--bin", "wg-strategies"]);
     // Each sample takes milliseconds.
     run.args(["--", "--rounds", &(2 * rounds + 1).to_string(), "--json"]).arg(&json);
     let output = run.stderr(Stdio::inherit()).output().map_err(|error| format!("cargo: {error}"))?;
@@ -161,13 +172,14 @@ fn turn(strategy: &str, seconds: u64) -> Result<[f64; FIGURES.len()], String> {
 
 /// The figures of each strategy, in Markdown.
 fn table(names: &[String], rows: &[Row]) -> String {
-    let heads = FIGURES.map(|(case, metric, unit)| {
-        format!("{}: {metric}, {unit}", case.trim_start_matches("gateway, "))
-    });
-    let mut text = format!("| median (least to most) | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
+    let heads = FIGURES
+        .map(|(case, metric, unit)| format!("{}: {metric}, {unit}", case.trim_start_matches("gateway, ")));
+    let mut text =
+        format!("| median (least to most) | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for name in names {
         let cell = |(case, metric, _): (&str, &str, &str)| {
-            let row = rows.iter().find(|row| row.subject == *name && row.case == case && row.metric == metric);
+            let row =
+                rows.iter().find(|row| row.subject == *name && row.case == case && row.metric == metric);
             row.map_or_else(
                 || "-".to_owned(),
                 |row| format!("{} ({}-{})", figure(row.median), figure(row.min), figure(row.max)),
@@ -185,7 +197,13 @@ mod tests {
     #[test]
     fn names_are_those_of_the_first_part_each_once() {
         let row = |name: &str, unit: &str| Row::new(BENCH, name, "c", "time", unit, &[1.0]);
-        let rows = [("b", "ns/packet"), ("b", "packets/s"), ("a", "ns/packet"), ("b", "ns/packet"), ("ring", "ns/batch")];
+        let rows = [
+            ("b", "ns/packet"),
+            ("b", "packets/s"),
+            ("a", "ns/packet"),
+            ("b", "ns/packet"),
+            ("ring", "ns/batch"),
+        ];
         assert_eq!(names(&rows.map(|(name, unit)| row(name, unit))), ["b", "a"]);
     }
 

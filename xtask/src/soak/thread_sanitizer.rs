@@ -44,6 +44,8 @@ pub(super) fn run() -> Result<(), String> {
         return Ok(());
     }
     let mut build = instrumented(&["build"])?;
+    // Without optimisation it does not keep up with the traffic of the tests.
+    build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
     cargo::run(build.args(["--package", "wg-gateway"]))?;
     let log = std::env::temp_dir().join(format!("wg-thread-sanitizer-{}", std::process::id()));
     // The harness itself is not instrumented.
@@ -80,14 +82,16 @@ fn directory() -> Result<PathBuf, String> {
 
 /// What stands in the files whose names begin so; they are gone then.
 fn reports(prefix: &std::path::Path) -> Result<Vec<String>, String> {
-    let (Some(folder), Some(name)) = (prefix.parent(), prefix.file_name().and_then(|name| name.to_str())) else {
+    let (Some(folder), Some(name)) = (prefix.parent(), prefix.file_name().and_then(|name| name.to_str()))
+    else {
         return Ok(Vec::new());
     };
     let mut reports = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
         let path = entry.map_err(|error| error.to_string())?.path();
         if path.file_name().and_then(|found| found.to_str()).is_some_and(|found| found.starts_with(name)) {
-            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             reports.push(text);
             std::fs::remove_file(&path).ok();
         }

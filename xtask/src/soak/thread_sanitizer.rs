@@ -23,11 +23,14 @@ const RUNS: [&[&str]; 3] = [
     &["--package", "wg-datapath", "--test", "shared"],
     &["--package", "wg-gateway", "--lib", "--", "homes"],
 ];
-/// The tests in namespaces whose threads share most.
-const GATEWAYS: [&str; 3] = [
+/// Tests in namespaces that gateways are to pass.
+const GATEWAYS: [&str; 2] =
+    ["all_lanes_follow_the_interface_its_port_its_mark_and_its_key", "peers_of_every_home_exchange_traffic"];
+/// Those whose threads share most. They ask for every packet of a stream, for which the sanitizer may be too slow: what counts is
+/// whether there are reports.
+const UNDER_LOAD: [&str; 2] = [
     "strategies_change_under_traffic_and_nothing_is_lost_or_overtaken",
     "workers_share_a_home_and_lose_nothing",
-    "peers_of_every_home_exchange_traffic",
 ];
 
 /// Runs it.
@@ -48,18 +51,24 @@ pub(super) fn run() -> Result<(), String> {
     build.env("CARGO_PROFILE_DEV_OPT_LEVEL", "2");
     cargo::run(build.args(["--package", "wg-gateway"]))?;
     let log = std::env::temp_dir().join(format!("wg-thread-sanitizer-{}", std::process::id()));
-    // The harness itself is not instrumented.
-    let mut test = cargo::command(&["test", "--package", "wg-netns", "--test", "lanes", "--"]);
-    test.args(GATEWAYS).args(["--exact", "--test-threads", "1"]);
-    test.env("WG_GATEWAY", directory()?.join(triple()).join("debug/wg-gateway"));
-    test.env("TSAN_OPTIONS", format!("log_path={} halt_on_error=0", log.display()));
-    let ran = cargo::run(&mut test);
+    let gateway = directory()?.join(triple()).join("debug/wg-gateway");
+    let run = |tests: &[&str]| {
+        // The harness itself is not instrumented.
+        let mut test = cargo::command(&["test", "--package", "wg-netns", "--test", "lanes", "--"]);
+        test.args(tests).args(["--exact", "--test-threads", "1"]).env("WG_GATEWAY", &gateway);
+        test.env("TSAN_OPTIONS", format!("log_path={} halt_on_error=0", log.display()));
+        cargo::run(&mut test)
+    };
+    let passed = run(&GATEWAYS);
+    if run(&UNDER_LOAD).is_err() {
+        println!("under load, packets were lost; that alone says nothing here");
+    }
     // A file for each process that has something to report.
     let reports = reports(&log)?;
     if !reports.is_empty() {
         return Err(format!("gateways reported:\n{}", reports.join("\n")));
     }
-    ran
+    passed
 }
 
 /// A command of nightly that builds with the sanitizer, the standard library included.

@@ -21,8 +21,7 @@ use crate::portable;
 
 /// An implementation that this machine can run.
 ///
-/// [`Backend::best`] is what [`seal_batch`](crate::seal_batch) and the forms for one packet use. Every other is for tests and
-/// benches: all give the same bytes.
+/// [`Backend::best`] is what [`seal_batch`](crate::seal_batch) and the forms for one packet use. All others give the same bytes.
 ///
 /// # Examples
 ///
@@ -121,7 +120,7 @@ impl Backend {
         self.pure().passes()
     }
 
-    /// Makes this the one that [`Backend::best`] returns, for the whole process: for tests and benches.
+    /// Makes this the one that [`Backend::best`] returns, for the whole process: for comparisons, and for those who trust another more.
     pub fn make_best(self) {
         let at = CANDIDATES.iter().position(|detect| detect() == Some(self.kernel));
         BEST.store(at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0), Ordering::Relaxed);

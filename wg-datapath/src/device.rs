@@ -9,6 +9,7 @@
 mod config;
 mod handover;
 mod handshake;
+mod rehome;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
@@ -188,6 +189,8 @@ pub struct Device<A, R, D = PrivateKey> {
     max_allowed_ips: usize,
     handshakes: HandshakeQueue,
     handovers: Handovers,
+    /// Indices that were drawn here of sessions that are elsewhere now.
+    forwarded: Vec<SessionIndex>,
     limiter: Vec<RateLimiter<SOURCES_PER_SHARD>>,
     limiter_key: u64,
     deadlines: Deadlines,
@@ -226,6 +229,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             max_allowed_ips: config.max_allowed_ips,
             handshakes: HandshakeQueue::new(config.handshake_queue),
             handovers: Handovers::default(),
+            forwarded: Vec::new(),
             limiter: (0..LIMITER_SHARDS).map(|_| RateLimiter::new()).collect(),
             limiter_key,
             deadlines: Deadlines::default(),
@@ -414,6 +418,10 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             }
             held += indices.len();
         }
+        for index in &self.forwarded {
+            assert!(self.elsewhere(*index).is_some(), "what is forwarded has another home");
+        }
+        held += self.forwarded.len();
         assert_eq!(self.indices.len(), held, "no index is left over");
         assert!(self.work.len() <= self.peers.slots() && self.flush.len() <= self.peers.slots());
     }

@@ -5,10 +5,12 @@
 //!   TUN --> frame for a peer of lane 1 --frames----------------------> queue --> batch --> UDP
 //!   pool <------------------------------------notes-- slab <---------- sealed and sent
 //!   initiation of a peer of lane 1 -----------notes------------------> control work --> UDP
+//!   UDP --> datagrams of a peer that was here -trains-----------------> batch --> TUN
 //! ```
 //!
-//! Between each two lanes and in each direction are two rings of one producer and one consumer: frames, which their home
-//! takes in while its queue has room, and notes, which it takes in always. Neither is ever full. A frame is lent only while
+//! Between each two lanes and in each direction are three rings of one producer and one consumer: frames, which their home
+//! takes in while its queue has room, trains of datagrams, while it has batches for them, and notes, which it takes in always. None
+//! is ever full. A frame is lent only while
 //! few are under way to that home, in number and in bytes, and counts until its slab is back; there are as many boxes for
 //! initiations as there is room for. So a lane that does not keep up costs others the frames that are for it, and nothing
 //! else: nobody waits for anybody.
@@ -29,6 +31,7 @@ use wg_sched::handoff::Doorbell;
 use crate::device::{HANDOVERS, Handover};
 use crate::frame::OutFrame;
 use crate::home::HomeId;
+use crate::io::RecvSlot;
 use crate::slab::{Slab, SlabClass};
 
 /// Frames that may be under way from one lane to another, and those whose slabs are not back yet.
@@ -42,6 +45,9 @@ const NOTES: usize = LENT_FRAMES + 2 * HANDOVERS;
 /// Notes of narrow paths that may be under way besides.
 const PATHS: usize = 16;
 
+/// What a ring takes besides its items: head and tail in cache lines of their own, and their count.
+const RING: usize = 512;
+
 /// What goes between lanes besides frames.
 #[derive(Debug)]
 pub(crate) enum Note {
@@ -53,12 +59,21 @@ pub(crate) enum Note {
     NarrowPath(SocketAddr, u16),
 }
 
+/// What a lane would take in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) frames: bool,
+    pub(crate) trains: bool,
+}
+
 /// What a lane has to do with one other.
 struct Neighbour {
     home: HomeId,
     bell: Arc<Doorbell>,
     frames_out: Producer<OutFrame>,
     frames_in: Consumer<OutFrame>,
+    trains_out: Producer<RecvSlot>,
+    trains_in: Consumer<RecvSlot>,
     notes_out: Producer<Note>,
     notes_in: Consumer<Note>,
     /// Frames that are published together.
@@ -113,6 +128,16 @@ impl Exchange {
         self.home
     }
 
+    /// The memory it takes: that of its rings to others, and of what is put into them together.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let rings = LENT_FRAMES * (2 * size_of::<OutFrame>() + size_of::<RecvSlot>())
+            + (NOTES + PATHS) * size_of::<Note>()
+            + 3 * RING;
+        size_of::<Self>()
+            + self.neighbours.capacity() * size_of::<Neighbour>()
+            + self.neighbours.len() * rings
+    }
+
     /// The most slabs of each class that may be with other lanes at once.
     pub(crate) const fn max_lent(&self) -> (usize, usize) {
         let (others, bytes) = (self.neighbours.len(), self.max_lent_bytes);
@@ -137,6 +162,31 @@ impl Exchange {
         neighbour.lent_bytes = bytes;
         neighbour.pending.push(frame);
         Ok(())
+    }
+
+    /// Gives datagrams to the home of their peer. They come back if too much is on its way there.
+    pub(crate) fn lend_train(&mut self, home: HomeId, train: RecvSlot) -> Result<(), RecvSlot> {
+        let max_bytes = self.max_lent_bytes;
+        let Some(neighbour) = self.neighbour(home) else { return Err(train) };
+        let bytes = neighbour.lent_bytes + train.slab.len();
+        if neighbour.lent >= LENT_FRAMES || bytes > max_bytes {
+            return Err(train);
+        }
+        neighbour.trains_out.push(train).map_err(|rtrb::PushError::Full(train)| train)?;
+        neighbour.lent += 1;
+        neighbour.lent_bytes = bytes;
+        neighbour.untold = true;
+        Ok(())
+    }
+
+    /// Takes the next datagrams of any lane.
+    pub(crate) fn next_train(&mut self) -> Option<RecvSlot> {
+        self.neighbours.iter_mut().find_map(|neighbour| neighbour.trains_in.pop().ok())
+    }
+
+    /// Tells whether there are datagrams of another lane.
+    pub(crate) fn has_trains(&self) -> bool {
+        self.neighbours.iter().any(|neighbour| !neighbour.trains_in.is_empty())
     }
 
     /// Sends a slab to the pool it belongs to.
@@ -218,10 +268,12 @@ impl Exchange {
         any
     }
 
-    /// Says that the lane is about to sleep, and tells whether it may. `has_room` tells whether it would take frames in.
-    pub(crate) fn may_sleep(&self, has_room: bool) -> bool {
+    /// Says that the lane is about to sleep, and tells whether it may: not while there is something that it has room for.
+    pub(crate) fn may_sleep(&self, room: Room) -> bool {
         let waits = |neighbour: &Neighbour| {
-            !neighbour.notes_in.is_empty() || (has_room && !neighbour.frames_in.is_empty())
+            !neighbour.notes_in.is_empty()
+                || (room.frames && !neighbour.frames_in.is_empty())
+                || (room.trains && !neighbour.trains_in.is_empty())
         };
         self.bell.may_sleep(|| !self.neighbours.iter().any(waits))
     }
@@ -243,24 +295,32 @@ impl fmt::Debug for Exchange {
     }
 }
 
+/// Two rings, one for each direction.
+fn pair<T>(capacity: usize) -> [(Producer<T>, Consumer<T>); 2] {
+    [(); 2].map(|()| RingBuffer::new(capacity))
+}
+
 /// Lays the rings between two lanes.
 fn connect(parts: &mut [Exchange], one: usize, other: usize) {
     let notes = NOTES + PATHS;
-    let (frames, notes) =
-        ([(); 2].map(|()| RingBuffer::new(LENT_FRAMES)), [(); 2].map(|()| RingBuffer::new(notes)));
-    let [(frames_there, frames_from_one), (frames_here, frames_from_other)] = frames;
-    let [(notes_there, notes_from_one), (notes_here, notes_from_other)] = notes;
-    let ends = [
-        (one, other, frames_there, frames_from_other, notes_there, notes_from_other),
-        (other, one, frames_here, frames_from_one, notes_here, notes_from_one),
-    ];
-    for (here, there, frames_out, frames_in, notes_out, notes_in) in ends {
+    let [(frames_there, frames_from_one), (frames_here, frames_from_other)] = pair(LENT_FRAMES);
+    let [(trains_there, trains_from_one), (trains_here, trains_from_other)] = pair(LENT_FRAMES);
+    let [(notes_there, notes_from_one), (notes_here, notes_from_other)] = pair(notes);
+    let there = (frames_there, trains_there, notes_there);
+    let from_other = (frames_from_other, trains_from_other, notes_from_other);
+    let here = (frames_here, trains_here, notes_here);
+    let from_one = (frames_from_one, trains_from_one, notes_from_one);
+    for (here, there, outs, ins) in [(one, other, there, from_other), (other, one, here, from_one)] {
+        let (frames_out, trains_out, notes_out) = outs;
+        let (frames_in, trains_in, notes_in) = ins;
         let bell = Arc::clone(&parts[there].bell);
         parts[here].neighbours.push(Neighbour {
             home: HomeId::from_index(there),
             bell,
             frames_out,
             frames_in,
+            trains_out,
+            trains_in,
             notes_out,
             notes_in,
             pending: Vec::with_capacity(LENT_FRAMES),

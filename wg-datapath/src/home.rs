@@ -14,8 +14,8 @@
 //! device alone is the same code with nothing foreign in it.
 //!
 //! All devices are configured alike, in the same order, so that a handle is the same in all of them and each can tell by
-//! itself where a new peer will be: where there are the fewest. It stays there for its life. Session indices are drawn until
-//! their datagrams come to the sockets of the home. Initiations have none: they come to home 0, see `device::handover`.
+//! itself where a new peer will be: where there are the fewest. It stays there until [`rehome`](crate::rehome) moves it. Session
+//! indices are drawn until their datagrams come to the sockets of the home. Initiations have none: they come to home 0, see `device::handover`.
 
 use alloc::boxed::Box;
 use core::fmt;

@@ -92,6 +92,21 @@ impl IndexTable {
         Err(NoIndex)
     }
 
+    /// Tells whether the datagrams of an index come to this device.
+    pub(crate) fn accepts(&self, index: SessionIndex) -> bool {
+        self.filter.accepts(index)
+    }
+
+    /// Enters an index that another device drew, or one that is there already.
+    pub(crate) fn insert(&mut self, index: SessionIndex, peer: PeerSlot) {
+        if self.len.saturating_mul(2) >= self.places.len() {
+            self.grow_to(self.places.len().saturating_mul(2));
+        }
+        let place = self.find(index);
+        self.len += usize::from(self.places[place].is_none());
+        self.places[place] = Some((index, peer));
+    }
+
     /// Returns whose index this is.
     #[must_use]
     pub fn lookup(&self, index: SessionIndex) -> Option<PeerSlot> {

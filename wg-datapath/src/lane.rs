@@ -16,6 +16,7 @@ mod control;
 mod exchange;
 mod incoming;
 mod outgoing;
+mod rehome;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -33,12 +34,14 @@ use crate::burst::BurstCap;
 use crate::coalesce::Coalescer;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Room};
 use crate::frame::OutFrame;
 use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
-use crate::queue::{IngressQueue, QueueConfig};
+use crate::queue::{Discipline, LaneQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
+
+pub use rehome::{RehomeError, rehome};
 
 /// Datagrams taken in by one call.
 const RECV_SLOTS: usize = 64;
@@ -54,6 +57,8 @@ const IN_BATCHES: usize = RECV_SLOTS + 16;
 /// Slabs that what comes in takes: those to receive into, as many that wait in batches, and those of small batches at work
 /// that are not yet enough for a round.
 const IN_SLABS: usize = 2 * RECV_SLOTS + 32;
+/// Batches that may wait while datagrams of other lanes are taken in: there are as many more than a receive call fills.
+const TRAINS: usize = IN_BATCHES - RECV_SLOTS;
 /// Batches, newest first, that a datagram may join the last of its peer among.
 const OPEN_BATCHES: usize = 8;
 /// Frames read in one drain.
@@ -72,6 +77,15 @@ const SMALL_SLABS: usize = QUEUED_FRAMES + OUT_BATCHES * BATCH_SEGMENTS + 1;
 /// from and the rest of that, and those to read into and to write from.
 const LARGE_SLABS: usize = IN_SLABS + QUEUED_LARGE + 3 * OUT_BATCHES + 2;
 
+/// See [`Lane::traffic`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u32,
+    /// Frames of the TUN, and datagrams or trains of them.
+    pub pieces: u32,
+}
+
 /// The buffers of a lane and what is under way in it.
 #[derive(Debug)]
 pub struct Lane<A> {
@@ -89,7 +103,7 @@ pub struct Lane<A> {
     /// The last frame was large, so the next will be.
     expects_large: bool,
     /// Frames that wait.
-    queue: IngressQueue<OutFrame>,
+    queue: LaneQueue<OutFrame>,
     /// How many of them are in large slabs.
     queued_large: usize,
     ready_in: VecDeque<Box<InBatch<A>>>,
@@ -105,6 +119,8 @@ pub struct Lane<A> {
     out_under_way: usize,
     /// Packets that were polled so far; it wraps.
     polled: u32,
+    /// Frames that were read, and datagrams or trains of them that were received; it wraps.
+    pieces: u32,
     /// Errors to senders on this host.
     icmp: IcmpLimiter,
     /// The next time to hear of narrow paths.
@@ -156,12 +172,9 @@ impl<A> Lane<A> {
             exchange,
             crew: None,
             expects_large: false,
-            queue: IngressQueue::new(QueueConfig {
-                capacity_frames: QUEUED_FRAMES,
-                ..QueueConfig::default()
-            }),
+            queue: queue(Discipline::default()),
             queued_large: 0,
-            ready_in: VecDeque::with_capacity(RECV_SLOTS),
+            ready_in: VecDeque::with_capacity(IN_BATCHES),
             blocked: VecDeque::with_capacity(OUT_BATCHES),
             burst: BurstCap::default(),
             held: VecDeque::with_capacity(control::HELD),
@@ -169,6 +182,7 @@ impl<A> Lane<A> {
             spare_out: Vec::with_capacity(OUT_BATCHES),
             out_under_way: 0,
             polled: 0,
+            pieces: 0,
             icmp: IcmpLimiter::new(),
             path_news_at: Instant::default(),
             edge: Edge::NEW,
@@ -193,6 +207,14 @@ impl<A> Lane<A> {
         Self::with(slabs, Some(Box::new(exchange)))
     }
 
+    /// Has frames wait in another order. To be said before there are any.
+    #[must_use]
+    pub fn with_discipline(mut self, discipline: Discipline) -> Self {
+        debug_assert!(self.queue.is_empty(), "frames wait");
+        self.queue = queue(discipline);
+        self
+    }
+
     /// Lets other cores do the crypt phase of what is at home here, and this one that of theirs, as far as the strategy wants it.
     /// The bell of the member wakes the same thread as that of the exchange.
     pub fn join(&mut self, crew: Member<Batch<A>>) {
@@ -210,8 +232,8 @@ impl<A> Lane<A> {
     /// it something. From then on they ring its bell when they do, until [`Self::awake`].
     #[must_use]
     pub fn may_sleep(&mut self) -> bool {
-        let has_room = self.wants_readable();
-        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(has_room))
+        let room = Room { frames: self.wants_readable(), trains: self.has_room_for_trains() };
+        self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(room))
             && self.crew.as_mut().is_none_or(|crew| crew.may_sleep())
     }
 
@@ -243,6 +265,17 @@ impl<A> Lane<A> {
         !self.queue_is_full()
     }
 
+    /// Tells whether there are batches for what others have.
+    fn has_room_for_trains(&self) -> bool {
+        !self.spare_in.is_empty() && self.ready_in.len() < TRAINS
+    }
+
+    /// What was polled so far: packets, and the pieces they came in, each of which holds one packet or many. Both wrap.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        Traffic { packets: self.polled, pieces: self.pieces }
+    }
+
     fn polled(&mut self, batch: Batch<A>) -> Batch<A> {
         self.polled = self.polled.wrapping_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         batch
@@ -270,7 +303,7 @@ impl<A> Lane<A> {
     }
 
     /// The most memory that the lane takes, in bytes as they are asked for from the allocator: its slabs, which are most of it, the
-    /// batches that are under way, the queue, and the coalescer. Of a slab no packet reached, the system gives none.
+    /// batches that are under way, the queue, the coalescer, and its part of what joins it to other lanes and cores. Of a slab no packet reached, the system gives none.
     #[must_use]
     pub fn max_memory(&self) -> usize {
         size_of::<Self>()
@@ -281,6 +314,8 @@ impl<A> Lane<A> {
             + RECV_SLOTS * size_of::<RecvSlot>()
             + control::HELD * size_of::<ControlDatagram>()
             + self.coalescer.as_ref().map_or(0, |coalescer| coalescer.memory_bytes())
+            + self.exchange.as_ref().map_or(0, |exchange| exchange.memory_bytes())
+            + self.crew.as_ref().map_or(0, |crew| crew.memory_bytes())
     }
 
     /// Returns the most slabs that were ever out at once.
@@ -288,6 +323,11 @@ impl<A> Lane<A> {
     pub const fn slabs_high_water(&self) -> usize {
         self.slabs.high_water(SlabClass::Large)
     }
+}
+
+/// The queue in front of the tunnel, empty.
+fn queue(discipline: Discipline) -> LaneQueue<OutFrame> {
+    LaneQueue::new(discipline, QueueConfig { capacity_frames: QUEUED_FRAMES, ..QueueConfig::default() })
 }
 
 /// A lane at work: its device, its edges and the time, for one turn of a strategy.
@@ -323,8 +363,13 @@ where
     fn poll_udp(&mut self) -> Option<Batch<A>> {
         // What is overdue comes first: after a suspend, keys that should be gone must not meet packets that just came.
         while self.device.handle_timeouts(self.now) {}
-        if self.lane.ready_in.is_empty() && !self.lane.edge.udp_drained && self.lane.fatal.is_none() {
-            self.lane.edge.busy |= self.receive() && self.lane.ready_in.is_empty();
+        if self.lane.ready_in.is_empty() {
+            // Both, so that neither what others forward nor what comes here waits for the end of the other.
+            let mut any = self.take_trains();
+            if !self.lane.edge.udp_drained && self.lane.fatal.is_none() {
+                any |= self.receive();
+            }
+            self.lane.edge.busy |= any && self.lane.ready_in.is_empty();
         }
         let batch = self.lane.ready_in.pop_front()?;
         Some(self.lane.polled(Batch::In(batch)))

@@ -50,13 +50,16 @@ pub use exchange::Exchange;
 pub use helper::HelperIo;
 pub use home::HomeId;
 pub use index_table::{IndexTable, NoIndex};
-pub use lane::{Lane, LaneIo};
+pub use lane::{Lane, LaneIo, RehomeError, Traffic, rehome};
 #[cfg(feature = "multi-buffer")]
 pub use multi_buffer::MultiBufferAead;
 pub use padding::padded_len;
 pub use path_mtu::PathMtu;
 pub use peer_table::PeerId;
-pub use queue::{Cause, FlowHash, HighWater, IngressQueue, Loss, Popped, QueueConfig, Queued, Signal};
+pub use queue::{
+    Cause, Discipline, FlowHash, HighWater, IngressQueue, Loss, Popped, QueueConfig, Queued, Signal,
+    UnknownDiscipline,
+};
 pub use segment::{MAX_HEADERS, SegmentError, Segmenter};
 pub use shared::{HomeState, SharedHome, SharedIo, Worker};
 pub use staged::{Pushed, StagedPool};

@@ -20,6 +20,19 @@ impl MultiBufferAead {
     pub fn kernel() -> &'static str {
         Backend::best().name()
     }
+
+    /// The names of all kernels that this machine has and that pass their test, the best first.
+    pub fn kernels() -> impl Iterator<Item = &'static str> {
+        Backend::available().map(Backend::name)
+    }
+
+    /// Has the whole process take another kernel: to compare them, or because one is not trusted. `false` if this machine has none
+    /// of that name, see [`Self::kernels`].
+    #[must_use]
+    pub fn take_kernel(name: &str) -> bool {
+        let found = Backend::available().find(|backend| backend.name() == name);
+        found.inspect(|backend| backend.make_best()).is_some()
+    }
 }
 
 impl Aead for MultiBufferAead {
@@ -237,6 +250,20 @@ mod tests {
                 assert_eq!(job.result, expected, "{at} of {count}");
             }
         }
+    }
+
+    #[test]
+    fn a_kernel_is_taken_by_its_name() {
+        let best = MultiBufferAead::kernel();
+        // Other tests run meanwhile, and all give the same bytes.
+        for name in MultiBufferAead::kernels().collect::<Vec<_>>() {
+            assert!(MultiBufferAead::take_kernel(name));
+            assert_eq!(MultiBufferAead::kernel(), name);
+        }
+        assert!(!MultiBufferAead::take_kernel("quick"));
+        assert!(
+            MultiBufferAead::take_kernel(best) && MultiBufferAead::kernels().any(|name| name == "portable")
+        );
     }
 
     #[test]

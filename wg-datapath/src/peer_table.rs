@@ -168,6 +168,36 @@ impl<A: 'static> PeerTable<A> {
         (PeerId { slot, generation: self.generations[slot.index()] }, sequence)
     }
 
+    /// Gives a peer another home than this one, and returns what was here of it.
+    pub(crate) fn send_away(&mut self, id: PeerId, home: HomeId) -> Option<Box<Peer<A>>> {
+        let (_, old) = self.find(id.slot).filter(|(found, _)| *found == id)?;
+        let (key, sequence) = match self.slots.get(id.slot.index())? {
+            Place::Local(peer) => (*peer.control.remote_static(), peer.sequence),
+            Place::Foreign(peer) => (peer.key, peer.sequence),
+            Place::Free => return None,
+        };
+        self.count_move(old, home);
+        let place = Place::Foreign(Box::new(ForeignPeer { id, sequence, key, home }));
+        match core::mem::replace(&mut self.slots[id.slot.index()], place) {
+            Place::Local(peer) => Some(peer),
+            Place::Free | Place::Foreign(_) => None,
+        }
+    }
+
+    /// Makes this the home of a peer, with what was at its old one.
+    pub(crate) fn take_in(&mut self, peer: Box<Peer<A>>) {
+        let id = peer.id;
+        if let Some((_, old)) = self.find(id.slot).filter(|(found, _)| *found == id) {
+            self.count_move(old, self.home);
+            self.slots[id.slot.index()] = Place::Local(peer);
+        }
+    }
+
+    fn count_move(&mut self, from: HomeId, to: HomeId) {
+        self.homes[from.index()] -= 1;
+        self.homes[to.index()] += 1;
+    }
+
     /// Removes a peer, with all that it holds.
     pub(crate) fn remove(&mut self, id: PeerId) {
         if self.take_out(id) {

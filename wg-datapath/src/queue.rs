@@ -21,6 +21,8 @@
 
 mod class;
 mod codel;
+mod discipline;
+mod fifo;
 mod flow;
 
 #[cfg(test)]
@@ -37,6 +39,8 @@ use crate::allowed_ips::PeerSlot;
 use class::{Classes, NIL, Turns};
 use codel::{Codel, Law};
 
+pub(crate) use discipline::LaneQueue;
+pub use discipline::{Discipline, UnknownDiscipline};
 pub use flow::FlowHash;
 
 /// What can wait in an [`IngressQueue`]: a packet, or a train of packets of one flow.
@@ -168,6 +172,7 @@ pub struct HighWater {
 /// assert_eq!(order.collect::<Vec<_>>(), [1400, 1400, 4, 1400]);
 /// ```
 pub struct IngressQueue<T> {
+    /// Those that were ever needed.
     entries: Vec<Entry<T>>,
     /// Entries without a frame, linked by `next`.
     free: u32,
@@ -190,7 +195,7 @@ impl<T: Queued> IngressQueue<T> {
         // Four times as many flows as frames, most of them to remember what they did when they last had some.
         let places = (4 * capacity_frames).next_power_of_two();
         let quantum = |bytes: usize| i64::try_from(bytes.max(1)).unwrap_or(i64::MAX);
-        let mut queue = Self {
+        Self {
             entries: Vec::with_capacity(capacity_frames),
             free: NIL,
             len: 0,
@@ -201,19 +206,7 @@ impl<T: Queued> IngressQueue<T> {
             turns: Turns::EMPTY,
             law: Law::new(config.target, config.interval),
             config,
-        };
-        let pushed_at = Instant::default();
-        for id in 0..capacity_frames {
-            queue.entries.push(Entry {
-                frame: None,
-                next: queue.free,
-                bytes: 0,
-                pushed_at,
-                is_settled: false,
-            });
-            queue.free = class::number(id);
         }
-        queue
     }
 
     /// Puts a frame behind those of its flow; the flow is any number that says which frames must keep their order.
@@ -309,6 +302,11 @@ impl<T: Queued> IngressQueue<T> {
         self.turn().map(|id| slot(self.peers.at(id).name()))
     }
 
+    /// How many frames of a peer wait.
+    pub(crate) fn len_of(&self, peer: PeerSlot) -> usize {
+        self.peers.awake(u64::from(peer.get())).map_or(0, |id| self.peers.at(id).frames as usize)
+    }
+
     /// Takes all frames of a peer out.
     pub fn drop_peer(&mut self, peer: PeerSlot, mut dropped: impl FnMut(T)) {
         let Some(id) = self.peers.awake(u64::from(peer.get())) else { return };
@@ -400,11 +398,20 @@ impl<T: Queued> IngressQueue<T> {
 
     /// Puts a frame into an entry of no flow yet.
     fn store(&mut self, frame: T, bytes: usize, pushed_at: Instant) -> u32 {
+        let new = Entry { frame: Some(frame), next: NIL, bytes, pushed_at, is_settled: false };
         let id = self.free;
-        let entry = &mut self.entries[id as usize];
-        self.free = entry.next;
-        *entry = Entry { frame: Some(frame), next: NIL, bytes, pushed_at, is_settled: false };
-        id
+        match self.entries.get_mut(id as usize) {
+            Some(entry) => {
+                self.free = entry.next;
+                *entry = new;
+                id
+            }
+            // There are fewer than there is memory for: what was never needed is not touched.
+            None => {
+                self.entries.push(new);
+                class::number(self.entries.len() - 1)
+            }
+        }
     }
 
     /// Counts a frame that is put into a flow.

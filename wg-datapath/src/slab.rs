@@ -204,6 +204,7 @@ impl SlabPool {
     pub const fn max_memory(&self) -> usize {
         self.small.capacity * (SlabClass::Small.bytes() + size_of::<Slab>())
             + self.large.capacity * (SlabClass::Large.bytes() + size_of::<Slab>())
+            + self.strays.capacity() * size_of::<Slab>()
     }
 
     const fn shelf(&self, class: SlabClass) -> &Shelf {

@@ -10,5 +10,7 @@ mod rig;
 mod handover;
 #[path = "lanes/pressure.rs"]
 mod pressure;
+#[path = "lanes/rehome.rs"]
+mod rehome;
 #[path = "lanes/traffic.rs"]
 mod traffic;

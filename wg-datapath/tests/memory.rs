@@ -12,6 +12,7 @@ mod star;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -19,7 +20,8 @@ use wg_datapath::proto::aead::RingAead;
 use wg_datapath::proto::noise::create_initiation;
 use wg_datapath::proto::wire::CookieReply;
 use wg_datapath::proto::{CookieJar, Mac1Key, PrivateKey, PublicKey, SessionIndex, Tai64n};
-use wg_datapath::sched::CoreIo as _;
+use wg_datapath::sched::handoff::Doorbell;
+use wg_datapath::sched::{Capacity, CoreId, CoreIo as _, Crew, Helper, Homes, Lane, LaneId, Plan};
 use wg_datapath::{AllowedIps, Config, Device, DropReason, IpPrefix, LaneIo, Now, PeerSlot, StagedPool};
 use wg_tally::allocator;
 
@@ -314,6 +316,18 @@ fn a_device_and_a_lane_that_are_full_stay_under_their_bound() {
     let (mailbox, _) = grown(|| wire.socket(outer(9999)));
     let (both, mut hub) = grown(|| End::with_config(0, &wire, config));
     let mut total = both.saturating_sub(mailbox);
+    // A helper, whose own part is not the lane's.
+    let (crew, helper) = grown(|| {
+        let plan = Plan {
+            lanes: vec![Lane { id: LaneId(0), core: CoreId(0) }],
+            helpers: vec![Helper { core: CoreId(1), lanes: vec![LaneId(0)] }],
+        };
+        let bell = Arc::new(Doorbell::new(|| {}));
+        let mut crew = Crew::new(&plan, Homes::OfLanes, Capacity::default(), |_| Arc::clone(&bell));
+        hub.lane.join(crew.take(CoreId(0)).unwrap());
+        crew.take(CoreId(1)).unwrap()
+    });
+    total += crew - helper.memory_bytes();
     hub.host.to.reserve(peers);
     // All the peers there may be.
     total += grown(|| (1..=PEERS + SILENT).for_each(|number| hub.add(number, key(number).public_key()))).0;

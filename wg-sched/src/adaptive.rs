@@ -22,7 +22,7 @@ use crate::costs::Costs;
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
 use crate::round::{
-    BATCHES, Round, complete, drain, gather, is_spent, own, poll, pressed, ticket, turn, work,
+    BATCHES, Round, complete, control, drain, gather, left, own, poll, pressed, rounds, ticket, turn, work,
 };
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
@@ -31,6 +31,9 @@ use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 const OFFERS: u32 = 32;
 /// Batches under way from which on the head of the order is far.
 const FAR: u32 = 32;
+/// Packets that the home takes back in one go while thieves are at work: what fills the widest lanes of the cipher. All else it does
+/// nobody can do for it.
+const BACK: u32 = 16;
 /// The longest rest is two to this many rounds.
 const MISSES: u32 = 5;
 
@@ -77,7 +80,7 @@ impl Adaptive {
     }
 
     /// Takes up to a round of one direction, and what stands behind it, and tells how many batches there were.
-    fn round<I: CoreIo>(&mut self, io: &mut I, direction: Direction) -> u32 {
+    pub(crate) fn round<I: CoreIo>(&mut self, io: &mut I, direction: Direction) -> u32 {
         if io.pending() > 0 {
             return if self.helpers == 0 {
                 own(io, direction)
@@ -145,13 +148,21 @@ impl Adaptive {
         moved + offered
     }
 
-    /// Does what nobody took: all of it if nobody did last time, so that nothing is under way when it was done; else a
-    /// round, so that new offers follow before the thieves have none.
-    fn take_back<I: CoreIo>(&mut self, io: &mut I) -> u32 {
+    /// Does what nobody took: all of it if nobody did last time, so that nothing is under way when it was done; else
+    /// a little, so that new offers follow before the thieves have none.
+    pub(crate) fn take_back<I: CoreIo>(&mut self, io: &mut I) -> u32 {
         let mut moved = 0;
         loop {
             let far = io.pending() > FAR;
-            let back = work(io, if far { I::reclaim_newest } else { I::reclaim });
+            let (most, mut packets) = (if self.misses == 0 { BACK } else { u32::MAX }, 0_u32);
+            let back = work(io, |io| {
+                if packets >= most {
+                    return None;
+                }
+                let (ticket, batch) = if far { io.reclaim_newest() } else { io.reclaim() }?;
+                packets = packets.saturating_add(io.packets(&batch));
+                Some((ticket, batch))
+            });
             self.offered = self.offered.saturating_sub(back);
             moved += back;
             drain(io);
@@ -175,10 +186,7 @@ impl Strategy for Adaptive {
 
     /// One lane for each core up to the limit, physical cores first.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
-        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
-        let lanes = placement::lanes(cores, limits);
-        let helpers = self.help(topology, &lanes, limits);
-        Plan { lanes, helpers }
+        placement::plan(self, topology, limits)
     }
 
     /// The cores of a node help each other, those that share a cache first.
@@ -192,28 +200,17 @@ impl Strategy for Adaptive {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let (mut outcome, from) = (Outcome::default(), io.polled());
-        loop {
-            let mut moved = drain(io) + work(io, I::pop);
-            moved += self.take_back(io);
-            moved += turn(io, |io| self.round(io, Direction::In));
-            moved += turn(io, |io| self.round(io, Direction::Out));
-            let control = u32::from(io.poll_control());
-            io.charge(Stage::Control, control);
-            if moved == 0 && control == 0 {
+        rounds(io, budget, |io| {
+            let mut batches = left(io);
+            batches += self.take_back(io);
+            batches += turn(io, |io| self.round(io, Direction::In));
+            batches += turn(io, |io| self.round(io, Direction::Out));
+            let control = control(io);
+            if batches == 0 && control == 0 {
                 // Nothing of its own to do.
-                moved = work(io, I::steal);
+                batches = work(io, I::steal);
             }
-            outcome.batches += moved;
-            outcome.control += control;
-            if moved == 0 && control == 0 {
-                outcome.pressure = pressed(io);
-                return outcome;
-            }
-            if is_spent(&outcome, budget, io, from) {
-                outcome.more = true;
-                return outcome;
-            }
-        }
+            Outcome { batches, control, pressure: pressed(io), more: false }
+        })
     }
 }

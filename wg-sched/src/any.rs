@@ -12,11 +12,10 @@
 use alloc::vec::Vec;
 
 use crate::adaptive::Adaptive;
-use crate::emulated_inline::EmulatedInline;
+use crate::counter_split::CounterSplit;
 use crate::inline::Inline;
 use crate::io::CoreIo;
 use crate::locked::Locked;
-use crate::numa_pools::NumaPools;
 use crate::pipelined::Pipelined;
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
@@ -28,11 +27,12 @@ impl StrategyKind {
         match self {
             Self::Inline => AnyStrategy::Inline(Inline::new()),
             Self::Adaptive => AnyStrategy::Adaptive(Adaptive::new()),
+            Self::CounterSplit => AnyStrategy::CounterSplit(CounterSplit::new()),
             Self::Pipelined => AnyStrategy::Pipelined(Pipelined::new()),
             Self::PipelinedNoOverlap => AnyStrategy::Pipelined(Pipelined::without_overlap()),
-            Self::NumaPools => AnyStrategy::NumaPools(NumaPools::new()),
-            Self::NumaPoolsNoOverlap => AnyStrategy::NumaPools(NumaPools::without_overlap()),
-            Self::EmulatedInline => AnyStrategy::EmulatedInline(EmulatedInline::new()),
+            Self::NumaPools => AnyStrategy::Pipelined(Pipelined::numa_pools()),
+            Self::NumaPoolsNoOverlap => AnyStrategy::Pipelined(Pipelined::numa_pools_without_overlap()),
+            Self::EmulatedInline => AnyStrategy::Pipelined(Pipelined::emulated_inline()),
             Self::LockedMutex => AnyStrategy::Locked(Locked::mutex()),
             Self::LockedSpin => AnyStrategy::Locked(Locked::spin()),
         }
@@ -47,12 +47,10 @@ pub enum AnyStrategy {
     Inline(Inline),
     /// See [`Adaptive`].
     Adaptive(Adaptive),
+    /// See [`CounterSplit`].
+    CounterSplit(CounterSplit),
     /// See [`Pipelined`].
     Pipelined(Pipelined),
-    /// See [`NumaPools`].
-    NumaPools(NumaPools),
-    /// See [`EmulatedInline`].
-    EmulatedInline(EmulatedInline),
     /// See [`Locked`].
     Locked(Locked),
 }
@@ -77,9 +75,8 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.kind(),
             Self::Adaptive(strategy) => strategy.kind(),
+            Self::CounterSplit(strategy) => strategy.kind(),
             Self::Pipelined(strategy) => strategy.kind(),
-            Self::NumaPools(strategy) => strategy.kind(),
-            Self::EmulatedInline(strategy) => strategy.kind(),
             Self::Locked(strategy) => strategy.kind(),
         }
     }
@@ -88,9 +85,8 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.plan(topology, limits),
             Self::Adaptive(strategy) => strategy.plan(topology, limits),
+            Self::CounterSplit(strategy) => strategy.plan(topology, limits),
             Self::Pipelined(strategy) => strategy.plan(topology, limits),
-            Self::NumaPools(strategy) => strategy.plan(topology, limits),
-            Self::EmulatedInline(strategy) => strategy.plan(topology, limits),
             Self::Locked(strategy) => strategy.plan(topology, limits),
         }
     }
@@ -99,9 +95,8 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.help(topology, lanes, limits),
             Self::Adaptive(strategy) => strategy.help(topology, lanes, limits),
+            Self::CounterSplit(strategy) => strategy.help(topology, lanes, limits),
             Self::Pipelined(strategy) => strategy.help(topology, lanes, limits),
-            Self::NumaPools(strategy) => strategy.help(topology, lanes, limits),
-            Self::EmulatedInline(strategy) => strategy.help(topology, lanes, limits),
             Self::Locked(strategy) => strategy.help(topology, lanes, limits),
         }
     }
@@ -110,9 +105,8 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.place(plan, core),
             Self::Adaptive(strategy) => strategy.place(plan, core),
+            Self::CounterSplit(strategy) => strategy.place(plan, core),
             Self::Pipelined(strategy) => strategy.place(plan, core),
-            Self::NumaPools(strategy) => strategy.place(plan, core),
-            Self::EmulatedInline(strategy) => strategy.place(plan, core),
             Self::Locked(strategy) => strategy.place(plan, core),
         }
     }
@@ -121,9 +115,8 @@ impl Strategy for AnyStrategy {
         match self {
             Self::Inline(strategy) => strategy.step(core, budget, io),
             Self::Adaptive(strategy) => strategy.step(core, budget, io),
+            Self::CounterSplit(strategy) => strategy.step(core, budget, io),
             Self::Pipelined(strategy) => strategy.step(core, budget, io),
-            Self::NumaPools(strategy) => strategy.step(core, budget, io),
-            Self::EmulatedInline(strategy) => strategy.step(core, budget, io),
             Self::Locked(strategy) => strategy.step(core, budget, io),
         }
     }

@@ -5,7 +5,8 @@
 //! the caller's: [`Interleaved`] here, which is deterministic and needs no threads, or any that keeps an [`Account`] of its
 //! batches. The account holds the rules:
 //!
-//! * batches of one peer and direction are sent in the order they were polled in;
+//! * batches of one peer and direction are sent in the order they came in; only where counters are split one may come late, and then it
+//!   was waited for as long as [`crate::CounterMerge`] waits;
 //! * each is crypted once, before its send;
 //! * in = out + counted drops + what is still under way, of which nothing is left at the end;
 //! * nothing has more under way than its bound.
@@ -13,11 +14,13 @@
 mod account;
 mod home;
 mod interleaved;
+mod order;
 
 use alloc::vec::Vec;
 
 pub use account::{Account, Tag};
 pub use interleaved::Interleaved;
+pub use order::Order;
 
 use crate::strategy::StrategyKind;
 
@@ -136,6 +139,10 @@ pub fn cases(kind: StrategyKind) -> Vec<Case> {
     add(&|case| (case.rate, case.batches) = (200, 2000));
     add(&|case| case.rate = 1);
     add(&|case| (case.lanes, case.peers, case.rate) = (1, 1, 60));
+    // A lane on each core, of many tunnels and of one.
+    for peers in [1, 7] {
+        add(&|case| (case.cores, case.lanes, case.peers, case.rate) = (6, 6, peers, 40));
+    }
     // Bounds that are felt.
     add(&|case| (case.tickets, case.ring, case.slots, case.rate) = (3, 1, 1, 40));
     add(&|case| (case.tickets, case.ring, case.slots, case.rate) = (40, 1, 0, 40));

@@ -116,6 +116,8 @@ struct Out<B> {
     core: CoreId,
     bell: Arc<Doorbell>,
     ring: Producer<(Ticket, B)>,
+    /// Batches that the ring has room for.
+    capacity: usize,
 }
 
 impl<B> Crew<B> {
@@ -205,8 +207,9 @@ impl<B> Crew<B> {
                 members[home].helpers.push(Arc::clone(&bell));
                 members[home].mates.push((cores[helper], Arc::clone(&bell)));
                 if capacity.ring > 0 {
-                    let (producer, consumer) = ring(capacity.ring as usize);
-                    members[home].outs.push(Out { core: cores[helper], bell, ring: producer });
+                    let capacity = capacity.ring as usize;
+                    let (ring, consumer) = ring(capacity);
+                    members[home].outs.push(Out { core: cores[helper], bell, ring, capacity });
                     members[helper].ins.push(consumer);
                 }
             }
@@ -259,6 +262,31 @@ impl<B> Member<B> {
         };
         let helpers = own.map_or_else(Vec::new, |lane| plan.helpers_of(lane).filter_map(bell_of).collect());
         (self.helps, self.helpers, self.next) = (helps, helpers, 0);
+    }
+
+    /// The memory it takes, in bytes as they are asked for from the allocator: the places of its home, its offers and its rings, all of
+    /// them from the start, whatever is under way. What the batches own is not in it.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        // Of a ring there is a head and a tail, each in cache lines of its own, and their count.
+        let ring =
+            |out: &Out<B>| size_of::<[CachePadded<usize>; 4]>() + out.capacity * size_of::<(Ticket, B)>();
+        let order = self.order.as_ref().map_or(0, |order| order.memory_bytes());
+        // What all members share is counted as if each home had a list of its own.
+        let home = self.own().map_or(0, |home| {
+            let workers = home.workers.len() * size_of::<CachePadded<Worker>>();
+            let lists = align_of::<Home<B>>() + 3 * size_of::<usize>() + size_of::<LaneId>();
+            size_of::<Home<B>>() + home.offers.memory_bytes() + workers + lists
+        });
+        size_of::<Self>()
+            + order
+            + home
+            + self.outs.iter().map(ring).sum::<usize>()
+            + self.outs.capacity() * size_of::<Out<B>>()
+            + self.ins.capacity() * size_of::<Consumer<(Ticket, B)>>()
+            + self.helps.capacity() * size_of::<u32>()
+            + self.helpers.capacity() * size_of::<Arc<Doorbell>>()
+            + self.mates.capacity() * size_of::<(CoreId, Arc<Doorbell>)>()
     }
 
     /// The core it belongs to.

@@ -9,9 +9,9 @@
 
 use alloc::vec::Vec;
 
-use crate::io::{CoreIo, Direction, Stage};
+use crate::io::{CoreIo, Direction};
 use crate::placement;
-use crate::round::{is_spent, own, pressed, settle, turn};
+use crate::round::{control, own, pressed, rounds, settle, turn};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Limits, Plan, Topology};
 
@@ -40,24 +40,13 @@ impl Strategy for Inline {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let (mut outcome, from) = (Outcome::default(), io.polled());
-        loop {
-            let mut moved = settle(io);
-            moved += turn(io, |io| own(io, Direction::In));
-            moved += turn(io, |io| own(io, Direction::Out));
-            let control = u32::from(io.poll_control());
-            io.charge(Stage::Control, control);
-            outcome.batches += moved;
-            outcome.control += control;
-            if moved == 0 && control == 0 {
-                outcome.pressure = pressed(io);
-                return outcome;
-            }
-            if is_spent(&outcome, budget, io, from) {
-                outcome.more = true;
-                return outcome;
-            }
-        }
+        rounds(io, budget, |io| {
+            let mut batches = settle(io);
+            batches += turn(io, |io| own(io, Direction::In));
+            batches += turn(io, |io| own(io, Direction::Out));
+            let control = control(io);
+            Outcome { batches, control, pressure: pressed(io), more: false }
+        })
     }
 }
 

@@ -9,6 +9,13 @@
 //!   helper:                        pop or steal --> crypt --> complete --'
 //! ```
 //!
+//! Where counters are split, datagrams come to other cores than the home, which has the last phase only:
+//!
+//! ```text
+//!   receiver:  poll_split --> crypt --> send_home
+//!   home:                                  merge --> send_tun
+//! ```
+//!
 //! A home that does all of it itself needs neither tickets nor hand-off: poll, crypt, send.
 
 use crate::topology::CoreId;
@@ -52,7 +59,7 @@ pub struct Ticket {
 /// they were polled in. A batch with a ticket comes back for its send from [`Self::drain`], which keeps that order.
 ///
 /// The second half of the methods hands batches to other cores. What they do by themselves is right for a core that is alone:
-/// nobody takes anything.
+/// nobody takes anything, and no counters are split.
 pub trait CoreIo {
     /// A batch of packets of one peer in one direction.
     type Batch;
@@ -171,6 +178,28 @@ pub trait CoreIo {
     /// Takes the next batch that is to be sent: its crypt phase is over, and all before it of its peer and direction were
     /// drained.
     fn drain(&mut self) -> Option<(Direction, Self::Batch)> {
+        None
+    }
+
+    /// Takes the next batch of datagrams that came to this core's sockets because counters are split, whatever core is the home of its
+    /// peer; from then on to the end of the split [`Self::poll_udp`] gives none. Its key is known and its counters are, no session was
+    /// looked at. It is owed one `crypt` and one [`Self::send_home`]. What a home has no place for is dropped and counted, before
+    /// it costs a crypt phase: a home that is stuck keeps back nobody but its own peers.
+    fn poll_split(&mut self) -> Option<Self::Batch> {
+        None
+    }
+
+    /// Brings a batch of [`Self::poll_split`], opened, to its home, which may be this one, and rings its bell if it sleeps.
+    ///
+    /// What it does by itself is for a core that never has one.
+    fn send_home(&mut self, _batch: Self::Batch) {
+        debug_assert!(false, "no counters are split here");
+    }
+
+    /// Takes the next batch of this home's peers that came by [`Self::send_home`]: the lowest counters of its tunnel, unless lower ones are
+    /// known to come and worth the wait ([`crate::CounterMerge`]). It is sent at once. The home
+    /// does not sleep before this gave none, and wakes when a wait is over.
+    fn merge(&mut self) -> Option<Self::Batch> {
         None
     }
 

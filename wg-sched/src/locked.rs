@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{Round, drain, is_spent, own, poll, pressed, ticket, turn, work};
+use crate::round::{Round, drain, own, poll, pressed, rounds, split, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -97,7 +97,7 @@ impl Locked {
         if !self.acquire(io) {
             return None;
         }
-        let mut moved = drain(io);
+        let mut moved = drain(io) + split(io);
         if io.room() == 0 && io.pending() == 0 {
             // There are no tickets: nobody to share with.
             moved += own(io, direction);
@@ -129,10 +129,7 @@ impl Strategy for Locked {
 
     /// One lane that all cores work for.
     fn plan(&self, topology: &Topology, limits: &Limits) -> Plan {
-        let cores = placement::cores(topology, limits).into_iter().map(|core| core.id);
-        let lanes = placement::lanes(cores, &Limits { lanes: 1, ..*limits });
-        let helpers = self.help(topology, &lanes, limits);
-        Plan { lanes, helpers }
+        placement::plan(self, topology, &Limits { lanes: 1, ..*limits })
     }
 
     /// Each core without a lane works for one, in turn.
@@ -147,30 +144,20 @@ impl Strategy for Locked {
     }
 
     fn step<I: CoreIo>(&mut self, _core: CoreId, budget: Budget, io: &mut I) -> Outcome {
-        let (mut outcome, from) = (Outcome::default(), io.polled());
-        loop {
+        rounds(io, budget, |io| {
             // What another strategy left to this core.
-            let mut moved = work(io, I::pop);
+            let mut batches = work(io, I::pop);
             let (mut waits, mut found) = (false, Found::default());
             for direction in [Direction::In, Direction::Out] {
-                moved += turn(io, |io| {
+                batches += turn(io, |io| {
                     let round = self.round(io, direction, &mut found);
                     waits |= round.is_none();
                     round.unwrap_or(0)
                 });
             }
             let Found { full, control } = found;
-            outcome.batches += moved;
-            outcome.control += control;
-            if moved == 0 && control == 0 {
-                outcome.more = waits && self.wait == Wait::Spin;
-                outcome.pressure = !outcome.more && (waits || full);
-                return outcome;
-            }
-            if is_spent(&outcome, budget, io, from) {
-                outcome.more = true;
-                return outcome;
-            }
-        }
+            let more = waits && self.wait == Wait::Spin;
+            Outcome { batches, control, more, pressure: waits || full }
+        })
     }
 }

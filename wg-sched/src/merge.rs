@@ -9,6 +9,10 @@
 //!   lane 2:        128..191                     yes: send 128..191    no: wait for lane 1, at most 0.5 ms
 //! ```
 //!
+//! Counters begin anew with each keypair, so a newer keypair is behind all counters of an older one, and its first batch is waited for as one
+//! behind a gap. A lane need not be a socket: what the home began by itself before the tunnel was split is one that is never
+//! pushed to, and comes until it was sent.
+//!
 //! A lane that has something cannot bring anything lower, and one whose socket is empty has nothing to wait for. So a lone
 //! lost datagram delays nobody but while a lane lags behind. What comes too late is passed on at once: the replay
 //! window decides about it.
@@ -17,15 +21,24 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// The longest wait for a gap, in nanoseconds.
-const WAIT: u64 = 500_000;
+pub(crate) const WAIT: u64 = 500_000;
 
 /// The counters of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// The keypair they belong to, by its number in the order in which those of the tunnel were made.
+    pub keypair: u64,
     /// The first.
     pub first: u64,
     /// The last; not below the first.
     pub last: u64,
+}
+
+impl Span {
+    /// What is after it.
+    const fn end(&self) -> (u64, u64) {
+        (self.keypair, self.last.saturating_add(1))
+    }
 }
 
 /// Merges the lanes of one tunnel by counter.
@@ -34,8 +47,8 @@ pub struct CounterMerge<T> {
     lanes: Vec<VecDeque<(Span, T)>>,
     /// The most that a lane holds.
     depth: usize,
-    /// The counter that comes next.
-    next: u64,
+    /// The keypair and the counter that come next.
+    next: (u64, u64),
     /// Since when there is a gap.
     gap: Option<u64>,
 }
@@ -45,7 +58,7 @@ impl<T> CounterMerge<T> {
     #[must_use]
     pub fn new(lanes: usize, depth: usize) -> Self {
         let lanes = (0..lanes).map(|_| VecDeque::with_capacity(depth)).collect();
-        Self { lanes, depth, next: 0, gap: None }
+        Self { lanes, depth, next: (0, 0), gap: None }
     }
 
     /// Takes the next batch of a lane.
@@ -67,11 +80,11 @@ impl<T> CounterMerge<T> {
     /// on the way from it, holds more.
     pub fn pop(&mut self, now: u64, comes: impl Fn(usize) -> bool) -> Option<T> {
         let heads = self.lanes.iter().enumerate().filter_map(|(lane, queue)| Some((queue.front()?.0, lane)));
-        let Some((span, lane)) = heads.min_by_key(|(span, _)| span.first) else {
+        let Some((span, lane)) = heads.min_by_key(|(span, _)| (span.keypair, span.first)) else {
             self.gap = None;
             return None;
         };
-        if span.first > self.next {
+        if (span.keypair, span.first) > self.next {
             let lags = self.lanes.iter().enumerate().any(|(lane, queue)| queue.is_empty() && comes(lane));
             let since = *self.gap.get_or_insert(now);
             if lags && now.saturating_sub(since) < WAIT {
@@ -79,8 +92,13 @@ impl<T> CounterMerge<T> {
             }
         }
         self.gap = None;
-        self.next = self.next.max(span.last.saturating_add(1));
+        self.passed(span);
         self.lanes.get_mut(lane)?.pop_front().map(|(_, batch)| batch)
+    }
+
+    /// Takes note that a batch of this tunnel was sent that did not come by a lane.
+    pub fn passed(&mut self, span: Span) {
+        self.next = self.next.max(span.end());
     }
 
     /// When a gap is given up, if nothing else comes before: then `pop` is to be called again.

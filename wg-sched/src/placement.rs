@@ -9,7 +9,8 @@
 
 use alloc::vec::Vec;
 
-use crate::topology::{Core, CoreId, Helper, Lane, LaneId, Limits, Topology};
+use crate::strategy::Strategy;
+use crate::topology::{Core, CoreId, Helper, Lane, LaneId, Limits, Plan, Topology};
 
 /// Whose batches a core may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,13 @@ pub(crate) enum Overlap {
     Allowed,
     /// Neither it nor its siblings are.
     Avoided,
+}
+
+/// Plans a lane for each core up to the limit, physical cores first, with the helpers that the strategy gives them.
+pub(crate) fn plan(strategy: &impl Strategy, topology: &Topology, limits: &Limits) -> Plan {
+    let lanes = lanes(cores(topology, limits).into_iter().map(|core| core.id), limits);
+    let helpers = strategy.help(topology, &lanes, limits);
+    Plan { lanes, helpers }
 }
 
 /// Puts a lane on each core of a list, up to the limits. The list may be empty, and may have a core twice.

@@ -66,14 +66,29 @@ pub struct Move {
     pub to: usize,
 }
 
+/// Tells whether there is a lane that is busy for long and one that is clearly less so: only then are the peers of interest.
+#[must_use]
+pub fn is_uneven(lanes: &[LaneLoad]) -> bool {
+    busiest(lanes).is_some_and(|(_, source)| lanes.iter().any(|lane| is_clearly_less(lane, source)))
+}
+
+/// The lane that has most to do of those that are busy for long.
+fn busiest(lanes: &[LaneLoad]) -> Option<(usize, &LaneLoad)> {
+    let hot = lanes.iter().enumerate().filter(|(_, lane)| lane.periods >= PERIODS && lane.busy > BUSY);
+    hot.max_by_key(|(_, lane)| lane.busy)
+}
+
+/// Less busy by as much as level lanes may differ.
+const fn is_clearly_less(lane: &LaneLoad, source: &LaneLoad) -> bool {
+    lane.busy * 13 < source.busy * 10
+}
+
 /// Names the next move of a period; none when there is nothing more to move. The caller carries it out, in the lists, too, and
 /// asks again: [`Move::note`] does that. `random` is two numbers of any range, new for each call.
 #[must_use]
 pub fn rebalance(lanes: &[LaneLoad], peers: &[PeerLoad], random: [u64; 2], now: u64) -> Option<Move> {
-    let hot = lanes.iter().enumerate().filter(|(_, lane)| lane.periods >= PERIODS && lane.busy > BUSY);
-    let (from, source) = hot.max_by_key(|(_, lane)| lane.busy)?;
-    // Less busy by as much as level lanes may differ.
-    let fits = |lane: &LaneLoad| lane.busy * 13 < source.busy * 10;
+    let (from, source) = busiest(lanes)?;
+    let fits = |lane: &LaneLoad| is_clearly_less(lane, source);
     let near = |lane: &LaneLoad| lane.node == source.node && fits(lane);
     let to = if lanes.iter().any(near) { choose(lanes, random, near) } else { choose(lanes, random, fits) }?;
     let target = lanes.get(to)?;

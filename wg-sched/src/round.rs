@@ -1,7 +1,8 @@
 //! A round: as many batches as fill the lanes of the cipher, crypted together; and the steps of the walk that strategies share.
 //!
-//! Every strategy's turn begins with [`drain`] and [`settle`], so that batches of the strategy it took over from find
-//! their way: what was pushed to this core, and what it offered, is crypted by it, and what is done is sent in order.
+//! Every strategy's turn begins with [`drain`] and [`settle`], or with the parts of them, so that batches of the strategy it took over from
+//! find their way: what was pushed to this core, what it offered, and what came to it for other homes, is crypted by it, and what
+//! is done is sent in order.
 
 use crate::io::{CoreIo, Direction, Stage, Ticket};
 use crate::strategy::{Budget, Outcome};
@@ -97,9 +98,17 @@ pub(crate) fn gather<I: CoreIo>(
     direction: Direction,
     batches: &mut heapless::Vec<I::Batch, BATCHES>,
 ) -> bool {
+    gather_by(io, batches, |io| poll(io, direction))
+}
+
+fn gather_by<I: CoreIo>(
+    io: &mut I,
+    batches: &mut heapless::Vec<I::Batch, BATCHES>,
+    mut poll: impl FnMut(&mut I) -> Option<I::Batch>,
+) -> bool {
     let mut packets = 0_u32;
     while packets < PACKETS && !batches.is_full() {
-        let Some(batch) = poll(io, direction) else { return false };
+        let Some(batch) = poll(io) else { return false };
         packets = packets.saturating_add(io.packets(&batch));
         let pushed = batches.push(batch);
         debug_assert!(pushed.is_ok(), "there is room");
@@ -162,9 +171,13 @@ pub(crate) fn turn<I: CoreIo>(io: &mut I, mut round: impl FnMut(&mut I) -> u32) 
 
 /// Sends what is done and next in its order, and tells how many batches that were. It may leave some.
 pub(crate) fn drain<I: CoreIo>(io: &mut I) -> u32 {
+    drain_by(io, I::drain) + drain_by(io, |io| io.merge().map(|batch| (Direction::In, batch)))
+}
+
+fn drain_by<I: CoreIo>(io: &mut I, mut next: impl FnMut(&mut I) -> Option<(Direction, I::Batch)>) -> u32 {
     let (mut moved, mut packets) = (0, 0_u32);
     while packets < DRAIN {
-        let Some((direction, batch)) = io.drain() else { break };
+        let Some((direction, batch)) = next(io) else { break };
         packets = packets.saturating_add(io.packets(&batch).max(1));
         send(io, direction, batch);
         moved += 1;
@@ -183,10 +196,30 @@ pub(crate) fn work<I: CoreIo>(io: &mut I, mut take: impl FnMut(&mut I) -> Option
     round.finish(io)
 }
 
-/// Does what was left to this core: sends what is done, crypts what was pushed to it and what it offered. Tells how
+/// Opens up to a round of what came here because counters are split, and brings it to its homes. Tells how many batches there were.
+pub(crate) fn split<I: CoreIo>(io: &mut I) -> u32 {
+    let mut batches = heapless::Vec::new();
+    gather_by(io, &mut batches, I::poll_split);
+    let count = count(batches.len());
+    if count > 0 {
+        io.charge(Stage::Receive, count);
+        io.crypt(&mut batches);
+        io.charge(Stage::Crypt, count);
+        batches.into_iter().for_each(|batch| io.send_home(batch));
+    }
+    count
+}
+
+/// Does what others left to this core: sends what is done, crypts what was pushed to it, and what came to it for other homes. Tells
+/// how many batches it moved.
+pub(crate) fn left<I: CoreIo>(io: &mut I) -> u32 {
+    drain(io) + work(io, I::pop) + split(io)
+}
+
+/// Does what was left to this core, whatever the strategy, and takes nothing new: the same, and crypts what this core offered. Tells how
 /// many batches it moved.
-pub(crate) fn settle<I: CoreIo>(io: &mut I) -> u32 {
-    drain(io) + work(io, I::pop) + work(io, I::reclaim)
+pub fn settle<I: CoreIo>(io: &mut I) -> u32 {
+    left(io) + work(io, I::reclaim)
 }
 
 /// Tells whether a home is to leave its sockets alone until something was drained.
@@ -194,11 +227,38 @@ pub(crate) fn pressed<I: CoreIo>(io: &I) -> bool {
     io.pending() > 0 && io.room() == 0
 }
 
-/// Tells whether a step that began when so many packets were polled has done enough.
-pub(crate) fn is_spent<I: CoreIo>(outcome: &Outcome, budget: Budget, io: &I, from: u32) -> bool {
-    outcome.batches.max(outcome.control) >= budget.batches || io.polled().wrapping_sub(from) >= budget.packets
+/// Takes a core's turn in rounds, until one finds nothing to do or the budget is spent. What a round says of `more` and `pressure`
+/// counts if it found nothing: that the core is to come back at once, and else that it waits for another.
+pub(crate) fn rounds<I: CoreIo>(
+    io: &mut I,
+    budget: Budget,
+    mut round: impl FnMut(&mut I) -> Outcome,
+) -> Outcome {
+    let (mut all, from) = (Outcome::default(), io.polled());
+    loop {
+        let one = round(io);
+        all.batches += one.batches;
+        all.control += one.control;
+        if one.idle() {
+            return Outcome { more: one.more, pressure: one.pressure && !one.more, ..all };
+        }
+        let packets = io.polled().wrapping_sub(from);
+        if all.batches.max(all.control) >= budget.batches || packets >= budget.packets {
+            return Outcome { more: true, ..all };
+        }
+    }
+}
+
+/// Does the piece of control work of a round, and tells whether there was one.
+pub(crate) fn control<I: CoreIo>(io: &mut I) -> u32 {
+    let control = u32::from(io.poll_control());
+    io.charge(Stage::Control, control);
+    control
 }
 
 fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

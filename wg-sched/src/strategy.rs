@@ -73,10 +73,12 @@ pub trait Strategy {
 #[non_exhaustive]
 pub enum StrategyKind {
     /// Each core runs its own batches to completion.
-    #[default]
     Inline,
-    /// The same, and idle cores take crypt phases from busy ones.
+    /// The same, and idle cores take crypt phases from busy ones. On one core it is [`Self::Inline`].
+    #[default]
     Adaptive,
+    /// The same, and the datagrams of each tunnel come in over several cores.
+    CounterSplit,
     /// Homes receive and send, a pool of all cores crypts.
     Pipelined,
     /// The same, and a tunnel's crypt phase stays off the core that receives it.
@@ -98,6 +100,7 @@ impl StrategyKind {
     pub const ALL: &'static [Self] = &[
         Self::Inline,
         Self::Adaptive,
+        Self::CounterSplit,
         Self::Pipelined,
         Self::PipelinedNoOverlap,
         Self::NumaPools,
@@ -113,6 +116,7 @@ impl StrategyKind {
         match self {
             Self::Inline => "inline",
             Self::Adaptive => "adaptive",
+            Self::CounterSplit => "counter-split",
             Self::Pipelined => "pipelined",
             Self::PipelinedNoOverlap => "pipelined-no-overlap",
             Self::NumaPools => "numa-pools",
@@ -121,6 +125,13 @@ impl StrategyKind {
             Self::LockedMutex => "locked-mutex",
             Self::LockedSpin => "locked-spin",
         }
+    }
+
+    /// Tells whether the datagrams of a tunnel are to be steered by their counters to the cores that [`Plan::receivers_of`] names, and not to
+    /// its home alone.
+    #[must_use]
+    pub const fn splits_counters(self) -> bool {
+        matches!(self, Self::CounterSplit)
     }
 
     /// Tells whether several cores act for one home, under its lock. Such a strategy is taken up, and left, by all cores
@@ -172,6 +183,6 @@ mod tests {
         }
         assert_eq!("in line".parse::<StrategyKind>(), Err(UnknownStrategy));
         let known = UnknownStrategy.to_string();
-        assert!(known.starts_with("unknown strategy; known are: inline adaptive pipelined"), "{known}");
+        assert!(known.starts_with("unknown strategy; known are: inline adaptive counter-split"), "{known}");
     }
 }

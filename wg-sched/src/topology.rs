@@ -91,6 +91,12 @@ impl Plan {
         self.lanes.iter().find(|lane| lane.core == core).map(|lane| lane.id)
     }
 
+    /// Returns the lanes whose cores receive for a lane where its counters are split: those of its helpers that have one. If there are none,
+    /// the lane receives for itself.
+    pub fn receivers_of(&self, lane: LaneId) -> impl Iterator<Item = LaneId> {
+        self.helpers_of(lane).filter_map(|core| self.lane_on(core)).filter(move |other| *other != lane)
+    }
+
     /// Returns the cores that help a lane.
     pub fn helpers_of(&self, lane: LaneId) -> impl Iterator<Item = CoreId> {
         self.helpers.iter().filter(move |helper| helper.lanes.contains(&lane)).map(|helper| helper.core)

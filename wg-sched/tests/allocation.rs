@@ -37,3 +37,44 @@ fn a_batch_allocates_nothing_between_cores() {
     assert_eq!((allocator::calls(), allocator::live()), before);
     assert!(drained > 9_000);
 }
+
+#[test]
+fn a_crew_takes_as_much_as_it_says_and_no_more_when_it_is_full() {
+    let lane = |number| Lane { id: LaneId(number), core: CoreId(number) };
+    let bell = Arc::new(Doorbell::new(|| {}));
+    for (lanes, cores) in [(1, 1), (1, 8), (4, 4), (2, 16)] {
+        let ids: Vec<_> = (0..lanes).map(LaneId).collect();
+        let plan = Plan {
+            lanes: (0..lanes).map(lane).collect(),
+            helpers: (0..cores).map(|core| Helper { core: CoreId(core), lanes: ids.clone() }).collect(),
+        };
+        for capacity in [Capacity::default(), Capacity { places: 96, offers: 64, ring: 32 }] {
+            let before = allocator::live();
+            let crew = Crew::<[usize; 2]>::new(&plan, Homes::OfLanes, capacity, |_| Arc::clone(&bell));
+            let mut members: Vec<_> = crew.into_members().collect();
+            // Its own record of members is gone, and this one is not counted.
+            let lists = members.capacity() * size_of_val(&members[0]);
+            for member in &mut members {
+                while member.room() > 0 {
+                    let ticket = member.begin(member.room(), Direction::In, 0).unwrap();
+                    let pushed = (0..cores).try_fold((ticket, [0; 2]), |(ticket, batch), core| match member
+                        .push(CoreId(core), ticket, batch)
+                    {
+                        Ok(()) => Err(()),
+                        Err(back) => Ok(back),
+                    });
+                    if let Ok((ticket, batch)) = pushed
+                        && let Err((ticket, batch)) = member.offer(ticket, batch)
+                    {
+                        member.complete(ticket, batch);
+                    }
+                }
+            }
+            let taken = usize::try_from(allocator::live() - before).unwrap();
+            let says: usize = members.iter().map(wg_sched::Member::memory_bytes).sum();
+            // Said is the record of each member, too.
+            let taken = taken - lists + members.len() * size_of_val(&members[0]);
+            assert!(taken <= says && says <= taken + taken / 5, "{lanes} of {cores}: {taken} of {says}");
+        }
+    }
+}

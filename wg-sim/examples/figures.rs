@@ -18,6 +18,7 @@ fn main() {
     println!("figure,series,x,y,unit,fitted");
     flows();
     single();
+    split();
     tunnels();
     black_hole();
     variant_2();
@@ -34,8 +35,8 @@ fn row(figure: &str, series: &str, x: impl core::fmt::Display, y: f64, unit: &st
 fn paper(contender: Contender, tunnels: u32, flows: u32, seed: u64) -> Setup {
     let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), contender, tunnels);
     (setup.packet, setup.flows, setup.seed) = (PAPER, flows, seed);
-    // A softirq's convergence takes its time.
-    (setup.warmup, setup.duration) = (60_000_000, 20_000_000);
+    // A softirq's convergence takes its time, and so do slices of threads.
+    (setup.warmup, setup.duration) = (100_000_000, 60_000_000);
     setup
 }
 
@@ -61,8 +62,32 @@ fn single() {
         row("single", name, 1, result.gigabits(), "Gbit/s", "fitted");
         row("single", &format!("{name}: paper"), 1, value, "Gbit/s", "paper");
     }
-    let result = Machine::run(&paper(Contender::shipped(StrategyKind::Adaptive), 1, 8, 1));
-    row("single", "adaptive", 1, result.gigabits(), "Gbit/s", "");
+    for kind in [StrategyKind::Adaptive, StrategyKind::CounterSplit] {
+        let result = Machine::run(&paper(Contender::shipped(kind), 1, 8, 1));
+        row("single", kind.name(), 1, result.gigabits(), "Gbit/s", "");
+    }
+}
+
+/// What splitting counters gains, up to how many tunnels, and from how many cores on.
+fn split() {
+    for (name, kind) in [
+        ("counter-split", StrategyKind::CounterSplit),
+        ("adaptive", StrategyKind::Adaptive),
+        ("inline", StrategyKind::Inline),
+    ] {
+        for tunnels in TUNNELS {
+            let result = Machine::run(&paper(Contender::shipped(kind), tunnels, 1, 1));
+            row("split", name, tunnels, result.gigabits(), "Gbit/s", "");
+        }
+    }
+    for (name, kind) in [("counter-split", StrategyKind::CounterSplit), ("adaptive", StrategyKind::Adaptive)]
+    {
+        for cores in [2, 4, 6, 8, 10, 12, 14, 16] {
+            let mut setup = paper(Contender::shipped(kind), 1, 8, 1);
+            setup.topology = topology(cores, 1);
+            row("receivers", name, cores, Machine::run(&setup).gigabits(), "Gbit/s", "");
+        }
+    }
 }
 
 fn tunnels() {
@@ -70,8 +95,8 @@ fn tunnels() {
     for (name, contender) in CONTENDERS.into_iter().chain([adaptive]) {
         for tunnels in TUNNELS {
             let result = Machine::run(&paper(contender, tunnels, 1, 1));
-            let at_end = tunnels == 32 && name != "emulated inline" && name != "adaptive";
-            row("tunnels", name, tunnels, result.gigabits(), "Gbit/s", if at_end { "fitted" } else { "" });
+            let fitted = tunnels == 1 && name != "emulated inline" && name != "adaptive";
+            row("tunnels", name, tunnels, result.gigabits(), "Gbit/s", if fitted { "fitted" } else { "" });
         }
     }
     for (name, x, y) in [
@@ -139,24 +164,34 @@ fn variant_3() {
     row("pipeline", "variant 3: paper", 10, 6.3, "Mpps", "paper");
 }
 
+/// What is delivered, over the most that is, by what is offered, over what can be done.
 fn overload() {
-    for percent in [25, 50, 75, 100, 150, 200, 300, 400] {
-        for (name, kind) in [
-            ("inline", StrategyKind::Inline),
-            ("pipelined", StrategyKind::PipelinedNoOverlap),
-            ("adaptive", StrategyKind::Adaptive),
-        ] {
-            let contender = Contender::shipped(kind);
-            let mut setup = Setup::new(topology(8, 1), Calibration::Modern.costs(), contender, 8);
-            setup.load = Load::Constant { rate: 1_000_000 * percent / 100 };
+    let modern = Calibration::Modern.costs();
+    for (name, contender, costs, most) in [
+        ("inline", Contender::shipped(StrategyKind::Inline), modern, 1_180_000),
+        ("pipelined", Contender::shipped(StrategyKind::PipelinedNoOverlap), modern, 1_180_000),
+        ("adaptive", Contender::shipped(StrategyKind::Adaptive), modern, 1_180_000),
+        ("the kernel's", Contender::THREADED, Calibration::Paper.costs(), 180_000),
+    ] {
+        let loads = [25, 50, 75, 100, 150, 200, 300, 400];
+        let rates = loads.map(|percent| {
+            let mut setup = Setup::new(topology(8, 1), costs, contender, 8);
+            setup.load = Load::Constant { rate: most * percent / 100 };
             setup.link = 4_000_000_000_000;
-            row("overload", name, percent, Machine::run(&setup).mpps(), "Mpps", "");
+            if contender.is_kernel() {
+                (setup.warmup, setup.duration) = (40_000_000, 40_000_000);
+            }
+            Machine::run(&setup).mpps()
+        });
+        let best = rates.iter().copied().fold(0.0, f64::max);
+        for (percent, rate) in loads.into_iter().zip(rates) {
+            row("overload", name, percent, rate / best, "share of the peak", "");
         }
     }
 }
 
 fn modern() {
-    for kind in StrategyKind::ALL {
+    for kind in StrategyKind::ALL.iter().filter(|kind| !kind.splits_counters()) {
         for tunnels in TUNNELS {
             let contender = Contender::shipped(*kind);
             let mut setup = Setup::new(topology(32, 2), Calibration::Modern.costs(), contender, tunnels);
@@ -179,7 +214,8 @@ fn grid() {
                         (setup.packet, setup.link) = (packet, 4_000_000_000_000);
                         Machine::run(&setup).mpps()
                     };
-                    let others = StrategyKind::ALL.iter().filter(|kind| **kind != StrategyKind::Adaptive);
+                    let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
+                    let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
                     let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
                     let series = format!("{nodes} nodes {cores} cores {packet} B");
                     row("grid", &series, tunnels, rate(StrategyKind::Adaptive) / best, "ratio", "");

@@ -17,10 +17,13 @@ mod cost;
 mod engine;
 mod home;
 mod io;
+mod kernel;
+mod lock;
 mod setup;
 mod source;
+mod split;
 
 pub use calibration::Calibration;
 pub use cost::{Costs, Locality, StageCost};
 pub use engine::Machine;
-pub use setup::{Contender, Egress, Load, Measured, Setup, topology};
+pub use setup::{Contender, Egress, Load, Measured, Setup, threads, topology};

@@ -11,6 +11,7 @@ mod downgrade;
 mod error;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fault;
+pub mod heap;
 mod ifname;
 pub mod memory_policy;
 #[cfg(test)]

@@ -5,9 +5,12 @@
 //! priority is lent:
 //!
 //! ```text
-//!   real time --- slept less than a 16th of 10 ms --> fair
-//!        ^------- slept a quarter of 10 ms or more ---'
+//!   real time --- slept less than a 16th of 10 ms, or 250 pieces of hardly more than one packet --> fair
+//!        ^------- slept a quarter of 10 ms or more, and less than 150 such pieces ----------------'
 //! ```
+//!
+//! Where packets come singly and fast, a thread that runs at once has one in hand each time, and whoever sends them is
+//! interrupted by each: it is the wait for a core that makes batches.
 //!
 //! So the longest that others wait for it is one such window and what follows of the piece of work at hand, and a thread that is
 //! flooded shares its core as its niceness says. The processor quota of a control group does not hold for real-time threads, so it
@@ -25,6 +28,12 @@ use crate::sched_attr::{Attributes, SCHED_OTHER, SCHED_RR, read, write};
 
 /// What is looked at to decide.
 const WINDOW: Duration = Duration::from_millis(10);
+/// Pieces in a window from which on a real-time thread is in the way of those who send them, and below which it is not; 25,000 and
+/// 15,000 a second.
+const MANY: u32 = 250;
+const FEW: u32 = 150;
+/// Packets in a piece, on average, that make it worth to be woken for.
+const WORTH: u32 = 4;
 /// How long who is under a quota is not asked about it again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The lowest there is: above all threads of the fair scheduler, and below whatever else is real-time.
@@ -55,10 +64,16 @@ impl RealTime {
         }
         switch(&fair, true).map_err(error)?;
         Ok(Self {
-            share: Share { since: now, slept: Duration::ZERO, is_real_time: true },
+            share: Share { since: now, is_real_time: true, ..Share::default() },
             fair,
             refused_until: now,
         })
+    }
+
+    /// Accounts for work: so many packets, which came in so many pieces.
+    pub const fn worked(&mut self, packets: u32, pieces: u32) {
+        self.share.packets = self.share.packets.saturating_add(packets);
+        self.share.pieces = self.share.pieces.saturating_add(pieces);
     }
 
     /// Accounts for a pause of the thread: when it began and when it ended, which is the same if there was none. To be told after each
@@ -66,19 +81,20 @@ impl RealTime {
     ///
     /// # Errors
     ///
-    /// The system forbids the change that is due. It is tried again later.
+    /// The system forbids the change that is due. It is tried again: to be fair, in the next window; to be real-time, after a second.
     pub fn rested(&mut self, from: Instant, until: Instant) -> Result<(), Error> {
         let Some(real_time) = self.share.rested(from, until) else { return Ok(()) };
         if real_time {
             if until < self.refused_until {
                 return Ok(());
             }
+            self.refused_until = until.saturating_add(PAUSE);
             if is_under_quota() {
-                self.refused_until = until.saturating_add(PAUSE);
                 return Ok(());
             }
         }
         switch(&self.fair, real_time).map_err(Error::during("change the priority of a thread"))?;
+        self.refused_until = until;
         self.share.is_real_time = real_time;
         Ok(())
     }
@@ -98,11 +114,13 @@ fn switch(fair: &Attributes, real_time: bool) -> Result<(), rustix::io::Errno> {
     }
 }
 
-/// How much of the time a thread sleeps.
-#[derive(Debug)]
+/// How much of the time a thread sleeps, and what it does for the rest.
+#[derive(Debug, Default)]
 struct Share {
     since: Instant,
     slept: Duration,
+    packets: u32,
+    pieces: u32,
     is_real_time: bool,
 }
 
@@ -114,9 +132,12 @@ impl Share {
         if window < WINDOW {
             return None;
         }
-        let wanted = window / if self.is_real_time { 16 } else { 4 };
-        let real_time = self.slept >= wanted;
-        (self.since, self.slept) = (until, Duration::ZERO);
+        let (wanted, bound) = if self.is_real_time { (window / 16, MANY) } else { (window / 4, FEW) };
+        let are_single = self.packets / WORTH < self.pieces;
+        // A window is longer than it has to be if its end was slept through.
+        let are_many = u128::from(self.pieces) * WINDOW.as_nanos() >= u128::from(bound) * window.as_nanos();
+        let real_time = self.slept >= wanted && !(are_single && are_many);
+        *self = Self { since: until, is_real_time: self.is_real_time, ..Self::default() };
         (real_time != self.is_real_time).then_some(real_time)
     }
 }
@@ -171,7 +192,7 @@ mod tests {
 
     #[test]
     fn thread_that_hardly_sleeps_loses_it_and_one_that_does_gets_it_back() {
-        let share = |is_real_time| Share { since: at(0), slept: Duration::ZERO, is_real_time };
+        let share = |is_real_time| Share { is_real_time, ..Share::default() };
         assert_eq!(run(share(true), 100, 0), (false, 1), "never sleeps");
         assert_eq!(run(share(true), 100, 5), (false, 1), "5 %");
         assert_eq!(run(share(true), 100, 10), (true, 0), "9 %");
@@ -182,11 +203,25 @@ mod tests {
 
     #[test]
     fn pieces_of_work_before_the_window_is_over_decide_nothing() {
-        let mut share = Share { since: at(0), slept: Duration::ZERO, is_real_time: true };
+        let mut share = Share { is_real_time: true, ..Share::default() };
         assert_eq!(share.rested(at(9_999), at(9_999)), None);
         assert_eq!(share.rested(at(10_000), at(10_000)), Some(false));
         // A clock that goes back changes nothing.
         assert_eq!(share.rested(at(5), at(3)), None);
+    }
+
+    #[test]
+    fn single_packets_that_come_fast_have_it_lost_and_large_pieces_do_not() {
+        let after = |is_real_time, packets, pieces| {
+            let mut share = Share { is_real_time, packets, pieces, ..Share::default() };
+            share.rested(at(5_000), at(10_000)).unwrap_or(is_real_time)
+        };
+        assert!(after(true, 249, 249) && !after(true, 250, 250) && !after(true, 900, 250));
+        assert!(after(true, 1_000, 250) && after(true, 40_000, 900), "worth it");
+        assert!(after(false, 149, 149) && !after(false, 150, 150) && after(false, 9_000, 200));
+        // As many in ten times the time are few.
+        let mut share = Share { is_real_time: true, packets: 300, pieces: 300, ..Share::default() };
+        assert_eq!(share.rested(at(5_000), at(100_000)), None);
     }
 
     #[test]

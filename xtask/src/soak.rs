@@ -2,6 +2,7 @@
 //! another program by name.
 
 mod address;
+mod black_hole;
 mod decrypt;
 mod flood;
 mod host;
@@ -46,6 +47,8 @@ enum What {
     Timing(timing::Options),
     /// Explores every interleaving of two peers to a depth.
     Model(model::Options),
+    /// Has homes begin on one core of the virtual machine, and looks for 10,000,000 events and more whether they go back there.
+    BlackHole(black_hole::Options),
 }
 
 /// Runs it.
@@ -60,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::ThreadSanitizer) => thread_sanitizer::run(),
         Some(What::Timing(options)) => timing::run(options),
         Some(What::Model(options)) => model::run(options),
+        Some(What::BlackHole(options)) => black_hole::run(options),
         Some(What::Arm) => match portable::arm()? {
             Outcome::Passed => Ok(()),
             Outcome::Skipped(reason) => Err(reason),

@@ -15,7 +15,7 @@ use std::time::{Instant as Clock, SystemTime};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::time::Timespec;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde::{Deserialize, Serialize};
 use wg_proto::aead::RingAead;
 use wg_proto::dh::{AwsLcDh, Dh as _};
@@ -60,6 +60,8 @@ pub struct Account {
     pub cookies: u64,
     /// Seconds it took.
     pub seconds: f64,
+    /// Seconds of processor time that the initiators took of these.
+    pub processor: f64,
 }
 
 struct One {
@@ -93,11 +95,12 @@ pub fn run(plan: &Plan) -> io::Result<Account> {
     let mut account = Account::default();
     let mut idle: VecDeque<usize> = (0..all.len()).collect();
     let mut busy: Vec<usize> = Vec::new();
-    let start = Clock::now();
+    let (start, used) = (Clock::now(), processor_time());
     loop {
         let time = start.elapsed();
         if time >= plan.time {
             account.seconds = time.as_secs_f64();
+            account.processor = processor_time().saturating_sub(used).as_secs_f64();
             return Ok(account);
         }
         while busy.len() < plan.in_flight
@@ -176,6 +179,12 @@ impl One {
             self.socket.send(&buffer[..transmit.len]).ok();
         }
     }
+}
+
+/// What this process has used so far.
+fn processor_time() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(used).unwrap_or_default()
 }
 
 /// A monotonic clock that does not begin at zero.

@@ -1,7 +1,8 @@
 //! How the program is called, and the environment it looks at (U1, U2, U5):
 //!
 //! ```text
-//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N] [--real-time on|off] [--offload NAME=off,..] IFNAME
+//! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N]
+//!            [--real-time on|off] [--offload NAME=off,..] [--aead NAME] [--queue NAME] IFNAME
 //! wg-gateway topology [--strategy NAME] [--threads N] [--lanes N]
 //! wg-gateway ctl strategy NAME IFNAME
 //! ```
@@ -15,6 +16,7 @@ use std::thread;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use wg_datapath::{Discipline, MultiBufferAead};
 use wg_sched::StrategyKind;
 use wg_sys_linux::Offloads;
 
@@ -35,8 +37,8 @@ const MOST_LANES: i64 = 256;
 /// each of them also costs the others a pair of rings, and every new session index one more draw. Half of the processors are
 /// left to what the packets are for, and to the kernel's part of them.
 const DEFAULT_MOST_LANES: usize = 8;
-/// In the kernel, packets go before all programs; here, at least before the ordinary ones, which wait for them.
-const DEFAULT_NICE: i32 = -15;
+/// Where threads are not real-time they are like others: nicer ones would be woken for each packet, and interrupt who sends it.
+const DEFAULT_NICE: i32 = 0;
 
 // What is printed instead. As documentation this would become that of the program.
 #[derive(Clone, Debug, Subcommand)]
@@ -111,7 +113,8 @@ impl Command {
 /// How the work is spread over cores.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Spread {
-    /// Chooses how the work is spread over cores.
+    /// Chooses how the work is spread over cores: by default each moves the packets of its own peers, and idle ones take cipher work
+    /// from busy ones.
     #[arg(long, value_name = "NAME", default_value_t)]
     pub strategy: StrategyKind,
     /// Moves packets on so many threads, each with a queue of the interface and sockets of its own [default: half as many as there are
@@ -155,6 +158,13 @@ pub struct Cli {
     /// is used where the kernel has it.
     #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
     pub offload: Offloads,
+    /// Has this backend seal and open all packets instead of the best one of this machine: avx512, avx2, neon, sse2 or portable, which
+    /// do several packets at once, or ring, one by one. One that the machine does not have is refused.
+    #[arg(long, value_name = "NAME")]
+    pub aead: Option<Kernel>,
+    /// How packets wait for the tunnel: fq-codel, fair to peers and flows, or fifo, as they come.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub queue: Discipline,
     /// Configures the interface from a file as `wg setconf` reads it, before the program goes to the background.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -176,6 +186,39 @@ impl Spread {
         let half =
             || thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2).min(DEFAULT_MOST_LANES);
         self.threads.map_or_else(half, usize::from)
+    }
+}
+
+/// A backend of the AEAD that this machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(&'static str);
+
+impl Kernel {
+    /// Returns the name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+/// This machine has no such backend of the AEAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchKernel;
+
+impl fmt::Display for NoSuchKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this machine has")?;
+        MultiBufferAead::kernels().try_for_each(|name| write!(f, " {name}"))
+    }
+}
+
+impl core::error::Error for NoSuchKernel {}
+
+impl FromStr for Kernel {
+    type Err = NoSuchKernel;
+
+    fn from_str(name: &str) -> Result<Self, NoSuchKernel> {
+        MultiBufferAead::kernels().find(|known| *known == name).map(Self).ok_or(NoSuchKernel)
     }
 }
 
@@ -343,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_strategy_is_chosen_by_name() {
-        assert_eq!(read(&["wg0"]).unwrap().spread.strategy, StrategyKind::Inline);
+        assert_eq!(read(&["wg0"]).unwrap().spread.strategy, StrategyKind::Adaptive);
         assert_eq!(read(&["--strategy", "inline", "wg0"]).unwrap().spread.strategy, StrategyKind::Inline);
         let message = read(&["--strategy", "magic", "wg0"]).unwrap_err().to_string();
         assert!(message.contains("inline"), "{message}");
@@ -375,6 +418,21 @@ mod tests {
         assert_eq!(some, Offloads { udp_gro: true, ..Offloads::NONE });
         assert_eq!(read(&["--offload", "all=off", "wg0"]).unwrap().offload, Offloads::NONE);
         assert_eq!(exit_code(&read(&["--offload", "tun", "wg0"]).unwrap_err()), 1);
+    }
+
+    #[test]
+    fn backends_and_queues_are_chosen_by_name_and_others_refused() {
+        assert_eq!(
+            (read(&["wg0"]).unwrap().aead, read(&["wg0"]).unwrap().queue),
+            (None, Discipline::FqCodel)
+        );
+        let cli = read(&["--aead", "portable", "--queue", "fifo", "wg0"]).unwrap();
+        assert_eq!((cli.aead.unwrap().name(), cli.queue), ("portable", Discipline::Fifo));
+        for arguments in [["--aead", "rot13", "wg0"], ["--queue", "lifo", "wg0"]] {
+            let error = read(&arguments).unwrap_err();
+            assert_eq!(exit_code(&error), 1);
+            assert!(error.to_string().contains(if arguments[0] == "--aead" { " portable" } else { "fifo" }));
+        }
     }
 
     #[test]

@@ -211,8 +211,10 @@ impl Turns {
     fn step_own(&mut self, state: &mut State, tun: &mut Tun, udp: &mut Sockets) -> Turn {
         let HomeState { device, lane } = state;
         lane.awake();
+        let before = lane.traffic();
         let outcome =
             self.strategy.step(self.core, BUDGET, &mut LaneIo { device, lane, tun, udp, now: read_clocks() });
+        self.rest.worked(before, lane.traffic());
         Turn {
             outcome,
             fatal: lane.fatal(),

@@ -11,7 +11,7 @@
 //! waits for the gate before its next turn. And the control thread, which may want them again at once, lets those that wait
 //! there have a turn first.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -32,7 +32,7 @@ pub(crate) trait Part {
 /// The homes.
 #[derive(Debug)]
 pub(crate) struct Homes<H = Home> {
-    homes: Vec<Mutex<H>>,
+    homes: Vec<Slot<H>>,
     /// What wakes the thread of each, then those of the helpers.
     bells: Vec<Waker>,
     /// Held by the control thread as long as it wants or has the homes.
@@ -43,8 +43,19 @@ pub(crate) struct Homes<H = Home> {
     waiting: AtomicUsize,
     /// How the work is spread, by number; written by the control thread, read by the others once a turn.
     strategy: AtomicUsize,
+    /// Whether the control thread looks after the load of the lanes. Set by a lane that finds itself busy, which then wakes it, and
+    /// cleared when none is.
+    watched: AtomicBool,
     /// Set once, by whoever ends; read by all others once a turn, after their bell rang.
     ending: AtomicBool,
+}
+
+/// A home, and what its thread says of itself.
+#[derive(Debug)]
+struct Slot<H> {
+    home: Mutex<H>,
+    /// Nanoseconds that its thread worked so far; written by it alone, once a turn, read by the control thread.
+    worked: AtomicU64,
 }
 
 /// All homes, none of which takes a turn meanwhile.
@@ -59,12 +70,16 @@ impl<H: Part> Homes<H> {
     /// Shares homes, with what wakes the thread of each; there may be more bells, for threads that help.
     pub(crate) fn new(homes: Vec<H>, bells: Vec<Waker>) -> Self {
         Self {
-            homes: homes.into_iter().map(Mutex::new).collect(),
+            homes: homes
+                .into_iter()
+                .map(|home| Slot { home: Mutex::new(home), worked: AtomicU64::new(0) })
+                .collect(),
             bells,
             gate: Mutex::new(()),
             wanted: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             strategy: AtomicUsize::new(0),
+            watched: AtomicBool::new(false),
             ending: AtomicBool::new(false),
         }
     }
@@ -85,6 +100,11 @@ impl<H: Part> Homes<H> {
         self.homes.len()
     }
 
+    /// Tells whether there are several, so that a peer could be at home elsewhere.
+    pub(crate) fn are_several(&self) -> bool {
+        self.count() > 1 && !self.strategy().shares_home()
+    }
+
     /// What wakes a thread.
     pub(crate) fn bell(&self, at: usize) -> Option<&Waker> {
         self.bells.get(at)
@@ -92,7 +112,7 @@ impl<H: Part> Homes<H> {
 
     /// Takes one home for a turn. Whoever panicked had it for the last time, and ends all others.
     pub(crate) fn enter(&self, at: usize) -> Option<MutexGuard<'_, H>> {
-        let home = self.homes.get(at)?;
+        let home = &self.homes.get(at)?.home;
         if !self.wanted.load(Ordering::Relaxed) {
             return Some(home.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -110,12 +130,39 @@ impl<H: Part> Homes<H> {
         }
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.wanted.store(true, Ordering::Relaxed);
-        let homes = self.homes.iter().map(|home| home.lock().unwrap_or_else(PoisonError::into_inner));
+        let homes = self.homes.iter().map(|slot| slot.home.lock().unwrap_or_else(PoisonError::into_inner));
         let mut homes: Vec<_> = homes.collect();
         if let Some(first) = homes.first_mut() {
             first.taken();
         }
         AllHomes { homes, shared: self, _gate: gate }
+    }
+
+    /// Notes that the thread of a lane has worked for so many nanoseconds more.
+    pub(crate) fn add_work(&self, lane: usize, nanos: u64) {
+        if let Some(slot) = self.homes.get(lane) {
+            let worked = slot.worked.load(Ordering::Relaxed);
+            slot.worked.store(worked.wrapping_add(nanos), Ordering::Relaxed);
+        }
+    }
+
+    /// How many nanoseconds the thread of each lane has worked.
+    pub(crate) fn worked(&self) -> impl Iterator<Item = u64> {
+        self.homes.iter().map(|slot| slot.worked.load(Ordering::Relaxed))
+    }
+
+    /// Has the load of the lanes looked after, and tells whether it was not yet: then the control thread is to be woken.
+    pub(crate) fn watch(&self) -> bool {
+        !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Ends that.
+    pub(crate) fn unwatch(&self) {
+        self.watched.store(false, Ordering::Relaxed);
     }
 
     /// Tells all threads to end.
@@ -162,6 +209,8 @@ mod tests {
     use super::*;
 
     impl Part for u64 {}
+
+    impl Part for () {}
 
     /// Each home is the number of times it was configured.
     fn homes(count: usize) -> Homes<u64> {

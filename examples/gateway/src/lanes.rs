@@ -2,20 +2,20 @@
 //! strategies that share homes all of them have one.
 
 use core::time::Duration;
-use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-use wg_datapath::{Batch, HelperIo};
+use wg_datapath::{Batch, HelperIo, Traffic};
 use wg_proto::Instant;
 use wg_sched::handoff::Doorbell;
 use wg_sched::{
-    Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, Plan,
+    Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, NodeId, Plan,
     Strategy as _, StrategyKind, Topology,
 };
 use wg_sys_linux::{Error, Events, Interest, Poller, RealTime, Token, Waker, affinity, clock, slice};
 
+use crate::balance::PERIOD;
 use crate::home::{BUDGET, Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::setup::Standing;
@@ -51,13 +51,7 @@ impl Placement {
     ) -> Self {
         // Who has the lock must not wait for those who spin for it.
         let standing = Standing { real_time: standing.real_time && !strategy.shares_home(), ..standing };
-        let plan = topology::plan(strategy, machine, lanes);
-        let planned = plan.lanes.iter().map(|lane| lane.core).take(lanes);
-        let mut order: Vec<_> = planned.chain(plan.helpers.iter().map(|helper| helper.core)).collect();
-        order.extend(machine.cores.iter().map(|core| core.id));
-        let mut seen = HashSet::new();
-        order.retain(|core| seen.insert(*core));
-        let processors: Vec<_> = order.iter().copied().cycle().take(threads).collect();
+        let processors = topology::processors(strategy, machine, lanes, threads);
         let core = |(number, processor): (u32, &CoreId)| {
             let found = machine.cores.iter().find(|core| core.id == *processor);
             Core { id: CoreId(number), ..found.copied().unwrap_or(Core::alone(0, 0)) }
@@ -71,6 +65,11 @@ impl Placement {
     /// How many threads there are.
     pub(crate) const fn threads(&self) -> usize {
         self.processors.len()
+    }
+
+    /// The node of each lane.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.threads.cores.iter().take(self.lanes.len()).map(|core| core.node)
     }
 
     /// Who helps whom by a strategy.
@@ -125,6 +124,13 @@ impl Placement {
 pub(crate) struct Rest(Option<RealTime>);
 
 impl Rest {
+    /// Accounts for a turn, before and after which this was the traffic of its lane.
+    pub(crate) const fn worked(&mut self, before: Traffic, after: Traffic) {
+        if let Some(lent) = &mut self.0 {
+            lent.worked(after.packets.wrapping_sub(before.packets), after.pieces.wrapping_sub(before.pieces));
+        }
+    }
+
     /// Waits as [`Poller::wait`] does.
     pub(crate) fn wait(
         &mut self,
@@ -137,8 +143,7 @@ impl Rest {
         poller.wait(events, deadline)?;
         let sleeps = deadline.is_none_or(|deadline| deadline > from);
         if let Err(error) = lent.rested(from, if sleeps { clock::now() } else { from }) {
-            tracing::debug!("{error}");
-            self.0 = None;
+            tracing::trace!("{error}");
         }
         Ok(())
     }
@@ -159,7 +164,7 @@ pub(crate) fn run_beside<T>(
         for lane in 0..homes.count() {
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                run(homes, placement, lane)
+                run(homes, placement, lane, bell)
             };
             let name = if homes.strategy().shares_home() { "worker" } else { "lane" };
             let started = thread::Builder::new().name(format!("{name}{lane}")).spawn_scoped(scope, run);
@@ -196,7 +201,7 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
+fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Result<(), Error> {
     let mut poller = Poller::new()?;
     let mut events = Events::with_capacity(8);
     let Some(bell) = homes.bell(lane) else { return Ok(()) };
@@ -209,6 +214,7 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
     else {
         return Ok(());
     };
+    let mut meter = Meter::new(clock::now());
     loop {
         let Some(mut home) = homes.enter(lane) else { return Ok(()) };
         for event in events.iter() {
@@ -227,16 +233,57 @@ fn run(homes: &Homes, placement: &Placement, lane: usize) -> Result<(), Error> {
         turns.follow(homes.strategy(), placement, &mut home);
         let next = turns.take(&mut home, &poller)?;
         drop(home);
+        let now = clock::now();
         let deadline = match next {
-            Next::Now => Some(clock::now()),
+            Next::Now => Some(now),
             Next::At(deadline) => deadline,
             Next::Rung => {
                 turns.rest.wait(&mut bell_alone, &mut events, None)?;
+                meter.since = clock::now();
                 continue;
             }
             Next::Gone => return Ok(()),
         };
+        homes.add_work(lane, meter.worked(now));
+        if meter.is_busy(now) && homes.are_several() && homes.watch() {
+            control.wake();
+        }
         turns.rest.wait(&mut poller, &mut events, deadline)?;
+        if next != Next::Now {
+            meter.since = clock::now();
+        }
+    }
+}
+
+/// How much of its time a thread works.
+struct Meter {
+    /// When it began with what it does now.
+    since: Instant,
+    /// The period under way, and what was worked in it.
+    begun: Instant,
+    worked: u64,
+}
+
+impl Meter {
+    const fn new(now: Instant) -> Self {
+        Self { since: now, begun: now, worked: 0 }
+    }
+
+    /// Ends a piece of work, and tells how long it took.
+    fn worked(&mut self, now: Instant) -> u64 {
+        let nanos = now.as_nanos().saturating_sub(core::mem::replace(&mut self.since, now).as_nanos());
+        self.worked = self.worked.saturating_add(nanos);
+        nanos
+    }
+
+    /// At the end of a period, tells whether it was a busy one.
+    fn is_busy(&mut self, now: Instant) -> bool {
+        let elapsed = now.as_nanos().saturating_sub(self.begun.as_nanos());
+        if u128::from(elapsed) < PERIOD.as_nanos() {
+            return false;
+        }
+        self.begun = now;
+        core::mem::take(&mut self.worked) > elapsed / 10 * 9
     }
 }
 
@@ -276,6 +323,28 @@ fn help(
         }
         if crew.may_sleep() {
             rest.wait(&mut poller, &mut events, None)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_is_busy_if_nine_tenths_of_it_were_worked() {
+        let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
+        let mut meter = Meter::new(at(0));
+        assert_eq!(meter.worked(at(49)), 49_000_000);
+        assert!(!meter.is_busy(at(49)), "it is not over");
+        meter.worked(at(50));
+        assert!(meter.is_busy(at(50)));
+        for (slept, expected) in [(4, true), (6, false)] {
+            let start = meter.since.as_nanos() / 1_000_000;
+            meter.worked(at(start + 50 - slept));
+            meter.since = at(start + 50);
+            meter.worked(at(start + 50));
+            assert_eq!(meter.is_busy(at(start + 50)), expected, "{slept} ms");
         }
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod balance;
 pub mod cli;
 pub mod conf;
 pub mod ctl;

@@ -10,20 +10,23 @@ use std::collections::BTreeMap;
 use std::io;
 
 use wg_datapath::Exposure;
+use wg_datapath::slab::SlabClass;
 use wg_proto::Instant;
 use wg_sched::Homes as CrewHomes;
 use wg_sys_linux::topology::probe;
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
-    clock,
+    clock, heap,
 };
 
+use crate::balance::Balance;
+use crate::cli::NoSuchKernel;
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
 use crate::offloads::tried;
 use crate::setup::Setup;
-use crate::tunnel::{Tunnel, make_homes, make_shared_home};
+use crate::tunnel::{Tunnel, TunnelAead, make_homes, make_shared_home};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
 // Beside those of the home that may be polled here, too.
@@ -49,12 +52,22 @@ const CONFIG_LINES: usize = 64;
 ///
 /// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
-    let Setup { interface, queues, socket, threads, strategy, standing, offloads, configuration, host_bits } =
-        setup;
+    let Setup { interface, queues, socket, threads, strategy, standing, offloads, .. } = setup;
+    let Setup { aead, queue, configuration, host_bits, .. } = setup;
+    if let Some(kernel) = aead
+        && !TunnelAead::take_kernel(kernel.name())
+    {
+        return Err(Error::new("choose the AEAD", io::Error::other(NoSuchKernel)));
+    }
     let link = queues
         .first()
         .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
         .events()?;
+    if strategy.splits_counters() {
+        let message =
+            format!("strategy {strategy} needs sockets that are steered by counters, which there are not");
+        return Err(Error::new("spread the work", io::Error::other(message)));
+    }
     // There may be fewer queues than were wanted, and then no more helpers.
     let threads = threads.max(queues.len());
     let shares = strategy.shares_home() && threads > 1;
@@ -67,11 +80,14 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     }
     let placement = Placement::new(strategy, &probe()?, queues.len(), threads, standing);
     let bells = (0..threads).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
+    // Buffers for packets are most of the memory, and most of them no packet reaches.
+    heap::map_blocks_from(SlabClass::Large.bytes());
     let crew = placement.crew(if shares { CrewHomes::Shared } else { CrewHomes::OfLanes }, &bells);
     let made = if shares {
-        make_shared_home(queues, crew, tried(offloads)).map(|(tunnel, homes)| (tunnel, homes, Vec::new()))
+        make_shared_home(queues, crew, tried(offloads), queue)
+            .map(|(tunnel, homes)| (tunnel, homes, Vec::new()))
     } else {
-        make_homes(queues, &bells, crew, tried(offloads))
+        make_homes(queues, &bells, crew, tried(offloads), queue)
     };
     let (mut tunnel, homes, helpers) =
         made.map_err(|error| Error::new("draw from the entropy source", error))?;
@@ -85,12 +101,14 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     configure(&mut tunnel, &homes, configuration, &host_bits)?;
 
     let bell = Waker::new()?;
-    let control = Control::new(tunnel, &homes, link, socket, bell.clone())?;
+    let balance = Balance::new(placement.nodes());
+    let control = Control::new(tunnel, &homes, link, socket, bell.clone(), balance)?;
     tracing::debug!(
         "{interface}: strategy {strategy}, lanes {}, threads {threads}, configuration at {}",
         homes.count(),
         control.socket.path().display()
     );
+    tracing::debug!("AEAD {}, queue {queue}", TunnelAead::kernel());
     if threads > 1 {
         let end = run_beside(&homes, &placement, helpers, &bell, || {
             ready();
@@ -133,6 +151,7 @@ struct Control<'a> {
     signals: Signals,
     routes: RouteWatch,
     bell: Waker,
+    balance: Balance,
     server: Server<wg_datapath::PeerId>,
     poller: Poller,
     /// The interface may have news.
@@ -151,6 +170,7 @@ impl<'a> Control<'a> {
         link: TunEvents,
         socket: UapiSocket,
         bell: Waker,
+        balance: Balance,
     ) -> Result<Self, Error> {
         let signals = Signals::catch_termination()?;
         let routes = RouteWatch::open()?;
@@ -171,6 +191,7 @@ impl<'a> Control<'a> {
             signals,
             routes,
             bell,
+            balance,
             server,
             poller,
             link_changed: true,
@@ -181,7 +202,15 @@ impl<'a> Control<'a> {
     }
 
     /// Runs until the end, and takes the turns of the first home if they are to be taken here.
-    fn run(mut self, mut turns: Option<Turns>) -> Result<(), Error> {
+    fn run(mut self, turns: Option<Turns>) -> Result<(), Error> {
+        let end = self.run_until_end(turns);
+        if self.tunnel.moves() > 0 {
+            tracing::debug!("peers that moved to another lane: {}", self.tunnel.moves());
+        }
+        end
+    }
+
+    fn run_until_end(&mut self, mut turns: Option<Turns>) -> Result<(), Error> {
         let mut events = Events::with_capacity(16);
         loop {
             if !self.configure() {
@@ -189,7 +218,7 @@ impl<'a> Control<'a> {
                 return Ok(());
             }
             let mut busy = self.requested;
-            let mut deadline = self.look_at_routes;
+            let mut deadline = [self.look_at_routes, self.balance.due()].into_iter().flatten().min();
             if let Some(turns) = &mut turns
                 && let Some(mut home) = self.homes.enter(0)
             {
@@ -247,10 +276,14 @@ impl<'a> Control<'a> {
     fn configure(&mut self) -> bool {
         let now = clock::now();
         let looks_at_routes = self.look_at_routes.take_if(|at| *at <= now).is_some();
-        if !(self.link_changed || looks_at_routes || self.requested) {
+        let is_uneven = self.balance.look(self.homes, now);
+        if !(self.link_changed || looks_at_routes || self.requested || is_uneven) {
             return true;
         }
         let mut tunnel = self.tunnel.configure(self.homes);
+        if is_uneven {
+            self.balance.level(&mut tunnel, now);
+        }
         while self.link_changed
             && let Some(event) = self.link.next_event()
         {

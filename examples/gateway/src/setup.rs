@@ -13,11 +13,12 @@ use core::time::Duration;
 use std::io;
 use std::path::Path;
 
+use wg_datapath::Discipline;
 use wg_sched::StrategyKind;
 use wg_sys_linux::daemon::inherited_fd;
 use wg_sys_linux::{Error, Offloads, Tun, UapiSocket};
 
-use crate::cli::{self, Cli};
+use crate::cli::{self, Cli, Kernel};
 use crate::conf::{self, Conf, ConfError, SystemResolver};
 use crate::uapi::Op;
 
@@ -52,6 +53,10 @@ pub struct Setup {
     pub standing: Standing,
     /// The offloads to use where the kernel has them.
     pub offloads: Offloads,
+    /// The backend of the AEAD, if it is not to be the best one.
+    pub aead: Option<Kernel>,
+    /// How packets wait for the tunnel.
+    pub queue: Discipline,
     /// What the interface is configured with before anyone hears of it; nothing without a file.
     pub configuration: Vec<Op>,
     /// The lines of the file with allowed IPs whose host bits are dropped.
@@ -98,6 +103,8 @@ impl Setup {
             strategy: cli.spread.strategy,
             standing: Standing { pin: cli.pin, nice: cli.nice, real_time: cli.real_time },
             offloads: cli.offload,
+            aead: cli.aead,
+            queue: cli.queue,
             configuration,
             host_bits,
         })

@@ -1,6 +1,7 @@
 //! Which core does what: the plan of a strategy for a machine, and the table that `wg-gateway topology` prints of it.
 
 use core::fmt::Write;
+use std::collections::HashSet;
 
 use wg_sched::{Core, CoreId, Helper, LaneId, Limits, Plan, Strategy, StrategyKind, Topology};
 
@@ -9,11 +10,30 @@ mod tests;
 
 const HEADS: [&str; 6] = ["core", "node", "cache", "siblings", "does", "why"];
 
-/// Plans so many lanes.
+/// Plans so many lanes, and who helps them of so many threads.
 #[must_use]
-pub fn plan(strategy: StrategyKind, topology: &Topology, lanes: usize) -> Plan {
-    let limits = Limits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX), cores: 0 };
-    strategy.build().plan(topology, &limits)
+pub fn plan(strategy: StrategyKind, machine: &Topology, lanes: usize, threads: usize) -> Plan {
+    let used = processors(strategy, machine, lanes, threads);
+    let cores = machine.cores.iter().filter(|core| used.contains(&core.id)).copied().collect();
+    let planned = strategy.build().plan(machine, &limits(lanes)).lanes;
+    let helpers = strategy.build().help(&Topology { cores }, &planned, &limits(lanes));
+    Plan { lanes: planned, helpers }
+}
+
+/// Returns the processor of each thread, where there are more threads than those in turn; the first of them have lanes.
+#[must_use]
+pub fn processors(strategy: StrategyKind, machine: &Topology, lanes: usize, threads: usize) -> Vec<CoreId> {
+    let plan = strategy.build().plan(machine, &limits(lanes));
+    let planned = plan.lanes.iter().map(|lane| lane.core).take(lanes);
+    let mut order: Vec<_> = planned.chain(plan.helpers.iter().map(|helper| helper.core)).collect();
+    order.extend(machine.cores.iter().map(|core| core.id));
+    let mut seen = HashSet::new();
+    order.retain(|core| seen.insert(*core));
+    order.into_iter().cycle().take(threads).collect()
+}
+
+fn limits(lanes: usize) -> Limits {
+    Limits { lanes: u32::try_from(lanes).unwrap_or(u32::MAX), cores: 0 }
 }
 
 /// Returns the core of each lane; where there are more lanes than were planned, they go round.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{
-    Batch, Config, ConfigError, Device, Exchange, HomeId, HomeState, IpPrefix, Lane, Now, PeerId, SharedHome,
-    Worker,
+    Batch, Config, ConfigError, Device, Discipline, Exchange, HomeId, HomeState, IpPrefix, Lane, LaneIo, Now,
+    PeerId, PeerStatus, RehomeError, SharedHome, Worker, rehome,
 };
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
 use wg_sched::handoff::Doorbell;
@@ -43,6 +43,8 @@ pub(crate) struct Tunnel {
     egresses: Egresses,
     /// The interface is up. The devices are too, unless their port could not be had.
     interface_up: bool,
+    /// How many peers changed their home.
+    moves: u64,
 }
 
 /// The part of a thread in the crew.
@@ -68,6 +70,7 @@ pub(crate) fn make_homes(
     bells: &[Waker],
     members: Vec<Part>,
     offloads: Offloads,
+    discipline: Discipline,
 ) -> Result<(Tunnel, Vec<Home>, Vec<Part>), getrandom::Error> {
     let count = queues.len();
     let steering = steering(count)?;
@@ -77,7 +80,8 @@ pub(crate) fn make_homes(
         let home = exchange.home();
         let mut device = device()?;
         device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
-        let mut lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
+        let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
+        let mut lane = lane.with_discipline(discipline);
         if let Some(member) = members.next() {
             lane.join(member);
         }
@@ -93,12 +97,14 @@ pub(crate) fn make_shared_home(
     queues: Vec<Tun>,
     members: Vec<Part>,
     offloads: Offloads,
+    discipline: Discipline,
 ) -> Result<(Tunnel, Vec<Home>), getrandom::Error> {
     // Whichever sockets a session comes to, its peer is at home there.
     let steering = steering(queues.len())?;
     let mut device = device()?;
     device.set_home(HomeId::default(), 1, |_| true);
-    let home = Arc::new(SharedHome::new(Box::new(HomeState { device, lane: Lane::new() })));
+    let lane = Lane::new().with_discipline(discipline);
+    let home = Arc::new(SharedHome::new(Box::new(HomeState { device, lane })));
     let share = |member| Box::new(Share::new(Worker::new(member), Arc::clone(&home)));
     let homes = queues.into_iter().zip(members).map(|(tun, member)| Home {
         seat: Seat::Shared(share(member)),
@@ -119,12 +125,18 @@ fn device() -> Result<TunnelDevice, getrandom::Error> {
 
 impl Tunnel {
     const fn new(offloads: Offloads, steering: Steering) -> Self {
-        Self { port: Port::new(offloads, steering), egresses: Egresses::new(offloads), interface_up: false }
+        let egresses = Egresses::new(offloads);
+        Self { port: Port::new(offloads, steering), egresses, interface_up: false, moves: 0 }
     }
 
     /// Waits until no home takes a turn, and configures them then.
     pub(crate) fn configure<'a>(&'a mut self, homes: &'a Homes) -> Configuring<'a> {
         Configuring { tunnel: self, all: homes.all() }
+    }
+
+    /// How many peers changed their home.
+    pub(crate) const fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// Says which devices the endpoints configured since are behind. The homes take their turns meanwhile.
@@ -153,6 +165,36 @@ impl Configuring<'_> {
     fn with_sockets<T>(&mut self, work: impl FnOnce(&mut Port, &mut [&mut Sockets]) -> T) -> T {
         let mut sockets: Vec<_> = self.all.homes.iter_mut().map(|home| &mut home.sockets).collect();
         work(&mut self.tunnel.port, &mut sockets)
+    }
+
+    /// All peers, and where each is at home.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (usize, PeerStatus<'_>)> {
+        let homes = self.all.homes.iter().enumerate();
+        homes.flat_map(|(at, home)| {
+            home.device().into_iter().flat_map(TunnelDevice::peers).map(move |peer| (at, peer))
+        })
+    }
+
+    /// The public key of a peer.
+    pub(crate) fn key_of(&self, peer: PeerId) -> Option<PublicKey> {
+        let mut devices = self.all.homes.iter().filter_map(|home| home.device());
+        devices.find_map(|device| device.status(peer)).map(|peer| peer.public_key)
+    }
+
+    /// Gives a peer another home. There is none where all threads share one.
+    pub(crate) fn rehome(&mut self, peer: PeerId, to: usize) -> Result<(), RehomeError> {
+        let now = read_clocks();
+        let to = HomeId::new(u8::try_from(to).map_err(|_| RehomeError::NoSuchHome)?);
+        let lanes = self.all.homes.iter_mut().filter_map(|home| match &mut **home {
+            Home { seat: Seat::Own(state), tun, sockets } => {
+                let HomeState { device, lane } = &mut **state;
+                Some(LaneIo { device, lane, tun, udp: sockets, now })
+            }
+            Home { seat: Seat::Shared(_), .. } => None,
+        });
+        rehome(&mut lanes.collect::<Vec<_>>(), peer, to)?;
+        self.tunnel.moves += 1;
+        Ok(())
     }
 
     /// Follows the interface up.
@@ -236,6 +278,12 @@ impl Configure for Configuring<'_> {
     }
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
+        if kind.splits_counters() {
+            tracing::error!(
+                "strategy {kind} needs sockets that are steered by counters, which there are not"
+            );
+            return Err(Errno::INVALID);
+        }
         // One thread is all there is: it shares its home with nobody.
         let several = self.all.homes.len() > 1 || self.all.threads() > 1;
         let shares = self.all.homes.first().is_some_and(|home| home.is_shared());
@@ -340,6 +388,7 @@ impl Configure for Configuring<'_> {
             private_key: any.and_then(TunnelDevice::private_key).map(|key| Box::new(key.duplicate())),
             listen_port: self.tunnel.port.number(),
             firewall_mark: self.tunnel.port.mark(),
+            lane_moves: self.tunnel.moves,
             peers: peers.collect(),
         }
     }

@@ -25,6 +25,7 @@ mod op;
 mod parse;
 mod reply;
 mod server;
+mod trouble;
 
 pub use apply::Transaction;
 pub use configure::{Configure, PeerSnapshot, Snapshot};

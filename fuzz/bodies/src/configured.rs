@@ -182,6 +182,7 @@ impl Configure for Configured {
             private_key: self.private_key.map(|key| Box::new(PrivateKey::from_bytes(key))),
             listen_port: self.listen_port,
             firewall_mark: self.firewall_mark,
+            lane_moves: 0,
             peers: self.peers.iter().map(peer).collect(),
         }
     }

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Signal, kill_process};
 use wg_netns::key::{Key, KeyPair};
+use wg_netns::launch::with_environment;
 use wg_netns::node::PORT;
 use wg_netns::ping::Ping;
 use wg_netns::requirements::can_run;
@@ -172,7 +173,12 @@ impl Host {
 
     fn command(&self, file: &Path) -> Command {
         let mut command = self.namespace.command(Program::Gateway.path());
-        command.arg("--config").arg(file).arg(&self.interface).stdin(Stdio::null());
+        command
+            .args(with_environment(&[]))
+            .arg("--config")
+            .arg(file)
+            .arg(&self.interface)
+            .stdin(Stdio::null());
         command
     }
 

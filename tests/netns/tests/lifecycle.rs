@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Signal, kill_process};
 use wg_netns::key::KeyPair;
+use wg_netns::launch::with_environment;
 use wg_netns::node::PORT;
 use wg_netns::requirements::{Requirements, can_run};
 use wg_netns::tun_fd::{self, PacketInformation};
@@ -69,6 +70,33 @@ fn offloads_are_reported() {
     namespace.ip("link set lo down");
     let tunnel = Tunnel::start(launch("all=on"), &namespace);
     assert!(tunnel.log().contains("UDP segmentation untried"), "{}", tunnel.log());
+}
+
+/// The backend and the queue that are asked for are those in use; a backend that the machine does not have is refused.
+#[test]
+fn backend_and_queue_are_as_they_are_asked_for() {
+    if !can_run() {
+        return;
+    }
+    let launch = |arguments: &[&str]| Launch {
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        log_level: Some("verbose"),
+        ..Launch::from(PROGRAM)
+    };
+    let pair = Pair::new([launch(&["--aead", "portable", "--queue", "fifo"]), launch(&["--aead", "ring"])]);
+    pair.acquaint(Family::V4);
+    assert!(pair.a.reaches(&pair.b, Family::V4));
+    for (node, words) in [(&pair.a, "AEAD portable, queue fifo"), (&pair.b, "AEAD ring, queue fq-codel")] {
+        assert!(node.tunnel.log().contains(words), "{}", node.tunnel.log());
+    }
+
+    let namespace = Namespace::new();
+    let mut command = namespace.command(PROGRAM.path());
+    let output =
+        command.args(["-f", "--aead", "rot13", "wg0"]).stdin(Stdio::null()).output().expect("starting it");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("this machine has") && message.contains("portable"), "{message}");
 }
 
 /// U2: the variable does what `-f` does.
@@ -343,7 +371,11 @@ fn start_with(namespace: &Namespace, interface: &str, device: OwnedFd, listener:
     // A shell moves them there: descriptors of ours close on exec, but standard input and output are handed on.
     let script = "exec 3<&0 4<&1 0</dev/null 1>&2; WG_TUN_FD=3 WG_UAPI_FD=4 exec \"$@\"";
     let mut command = namespace.command("sh");
-    command.args(["-c", script, "sh"]).arg(PROGRAM.path()).args(["-f", interface]);
+    command
+        .args(["-c", script, "sh"])
+        .arg(PROGRAM.path())
+        .args(with_environment(&[]))
+        .args(["-f", interface]);
     Tunnel::spawn_with(PROGRAM, interface, command, device, listener)
 }
 
@@ -352,7 +384,12 @@ fn start_daemon(namespace: &Namespace, interface: &str) -> Output {
     // wireguard-go, when it stands in for the gateway, may lose its race.
     for _ in 0..if PROGRAM.path().ends_with("wireguard-go") { 5 } else { 1 } {
         let mut start = namespace.command(PROGRAM.path());
-        let output = start.arg(interface).stdin(Stdio::null()).output().expect("starting it");
+        let output = start
+            .args(with_environment(&[]))
+            .arg(interface)
+            .stdin(Stdio::null())
+            .output()
+            .expect("starting it");
         if output.status.success() {
             return output;
         }
@@ -364,7 +401,7 @@ fn start_daemon(namespace: &Namespace, interface: &str) -> Output {
 fn start_until_up(namespace: &Namespace, interface: &str, arguments: impl Fn(&mut Command)) -> Tunnel {
     for _ in 0..if PROGRAM.path().ends_with("wireguard-go") { 5 } else { 1 } {
         let mut command = namespace.command(PROGRAM.path());
-        command.stdin(Stdio::null());
+        command.args(with_environment(&[])).stdin(Stdio::null());
         arguments(&mut command);
         let mut tunnel = Tunnel::spawn(PROGRAM, interface, command);
         if tunnel.comes_up(namespace) {

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use wg_datapath::{Config, Lane, MultiBufferAead};
 use wg_netns::tcp::{self, Limit};
-use wg_netns::{Family, Pair, Program, process, requirements};
+use wg_netns::{Family, Launch, Namespace, Pair, Program, Tunnel, process, requirements};
 
 /// What a process has beside devices and lanes: the program and its libraries, stacks, what the clients of the UAPI ask for.
 const PROGRAM_KIB: u64 = 12 << 10;
@@ -32,4 +32,25 @@ fn a_gateway_in_bulk_stays_under_its_bound() {
         println!("at most {peak} KiB were resident, of {bound}");
         assert!(peak <= bound, "{peak} KiB of {bound}");
     }
+}
+
+/// Lanes through which nothing went take little of the system, although most of what they are is buffers.
+#[test]
+fn buffers_that_no_packet_reached_are_not_resident() {
+    // Other C libraries than glibc are not asked for it.
+    if !requirements::can_run() || cfg!(not(target_env = "gnu")) {
+        return;
+    }
+    const MORE: u64 = 4;
+    let namespace = Namespace::new();
+    let resident = |threads: u64| {
+        let arguments = vec!["--threads".to_owned(), threads.to_string()];
+        let tunnel = Tunnel::start(Launch { arguments, ..Launch::from(Program::Gateway) }, &namespace);
+        process::resident_kib(tunnel.pid()).unwrap()
+    };
+    let (one, several) = (resident(1), resident(1 + MORE));
+    let each = several.saturating_sub(one) / MORE;
+    println!("{one} KiB with one lane, {each} more for each other");
+    // The buffers that are there from the start alone are ten times a mebibyte.
+    assert!(each < 5 << 10, "{each} KiB");
 }

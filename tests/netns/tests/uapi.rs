@@ -2,11 +2,14 @@
 //! nothing. Good requests are in every other test.
 
 use core::fmt::Write as _;
+use core::time::Duration;
 use std::io::Write as _;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use wg_netns::key::{Key, KeyPair};
 use wg_netns::requirements::can_run;
-use wg_netns::{Namespace, Program, Tunnel, uapi};
+use wg_netns::tunnel::PATIENCE;
+use wg_netns::{Namespace, Program, Tunnel, uapi, wait};
 
 const INVALID: i64 = -22;
 const PROTOCOL: i64 = -71;
@@ -151,4 +154,29 @@ fn excess_is_survived() {
         assert!(uapi::get(tunnel.interface()).is_ok(), "after {start:?}");
     }
     assert!(tunnel.is_running());
+}
+
+/// A gateway without a free descriptor says once that it cannot accept, tries on, and says when it can again.
+#[test]
+fn lack_of_descriptors_is_said_once_and_passes() {
+    if !can_run() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let tunnel = Tunnel::start(Program::Gateway, &namespace);
+    let pid = i32::try_from(tunnel.pid()).ok().and_then(Pid::from_raw);
+    let inherited = getrlimit(Resource::Nofile);
+    // Those that are open stay open.
+    let none = Rlimit { current: Some(0), ..inherited };
+    prlimit(pid, Resource::Nofile, none).expect("a limit");
+    let says = |words: &str| tunnel.log().matches(words).count();
+    let stream = uapi::connect(tunnel.interface()).expect("a place in the backlog");
+    assert!(wait::until(PATIENCE, || says("accept failed") > 0), "{}", tunnel.log());
+    // Time for some tries more.
+    std::thread::sleep(Duration::from_secs(1));
+    prlimit(pid, Resource::Nofile, inherited).expect("no limit");
+    assert!(wait::until(PATIENCE, || uapi::get(tunnel.interface()).is_ok()), "{}", tunnel.log());
+    drop(stream);
+    assert!(says("no longer: accept failed (the failure before came ") > 0, "{}", tunnel.log());
+    assert_eq!(says("UAPI: accept failed"), 1, "{}", tunnel.log());
 }

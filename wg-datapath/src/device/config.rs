@@ -78,6 +78,8 @@ pub struct PeerStatus<'a> {
     pub rx_bytes: u64,
     /// UDP payload bytes sent (C73).
     pub tx_bytes: u64,
+    /// Messages in them, received and sent.
+    pub messages: u64,
 }
 
 impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
@@ -273,13 +275,17 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         // stack is clean first, and the shared secret is computed when the peer is in its place.
         wipe_stack();
         let id = with_wiped_stack(|| self.insert_peer(key, seed))?;
-        // Room for everything the peer may need, so that traffic allocates nothing.
+        self.make_room();
+        Ok(id)
+    }
+
+    /// Makes room for everything the peers may need, so that traffic allocates nothing.
+    pub(super) fn make_room(&mut self) {
         self.indices.reserve(self.peers.len());
         self.staged.reserve(self.peers.slots());
         self.deadlines.reserve(self.peers.slots());
         self.work.reserve(self.peers.slots().saturating_sub(self.work.len()));
         self.flush.reserve(self.peers.slots().saturating_sub(self.flush.len()));
-        Ok(id)
     }
 
     fn insert_peer(&mut self, key: PublicKey, seed: u64) -> Result<PeerId, ConfigError> {
@@ -302,6 +308,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             return;
         }
         self.stop_peer(slot, DropReason::StagedRemoved);
+        self.stop_forwarding(slot);
         self.allowed_ips.remove_peer(slot);
         // A later peer in the same slot must not find itself queued already.
         self.work.retain(|queued| *queued != slot);
@@ -312,6 +319,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Removes all peers.
     pub fn remove_all_peers(&mut self) {
         // Emptied once, so that no removal searches them.
+        self.keep_forwarded(|_, _| false);
         self.work.clear();
         self.flush.clear();
         for (id, _) in self.peers.all().collect::<Vec<_>>() {
@@ -450,5 +458,6 @@ fn status<A: 'static>(peer: &Peer<A>) -> PeerStatus<'_> {
         last_handshake: peer.control.last_handshake(),
         rx_bytes: peer.stats.rx_bytes,
         tx_bytes: peer.stats.tx_bytes,
+        messages: peer.stats.rx_packets.wrapping_add(peer.stats.tx_packets),
     }
 }

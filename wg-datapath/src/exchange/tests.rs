@@ -14,6 +14,9 @@ use crate::peer_table::PeerTable;
 use crate::segment::Segmenter;
 use crate::slab::SlabPool;
 
+/// A lane that takes in whatever there is.
+const ROOM: Room = Room { frames: true, trains: true };
+
 /// How many frames to send: a tenth on a machine that is emulated (`cargo xtask test --only portable`).
 fn frames(all: u32) -> u32 {
     if std::env::var_os("WG_FEWER_CASES").is_some() { all / 10 } else { all }
@@ -57,7 +60,7 @@ fn number(frame: &OutFrame) -> u32 {
 fn a_lane_alone_has_nobody_to_lend_to() {
     let (mut parts, _) = parts(1);
     assert_eq!((parts[0].max_lent(), parts[0].max_borrowed()), ((0, 0), 0));
-    assert!(parts[0].may_sleep(true));
+    assert!(parts[0].may_sleep(ROOM));
     let mut pool = SlabPool::new(1, 0);
     let frame = frame(pool.take(SlabClass::Small).unwrap(), 0);
     assert!(parts[0].lend(HomeId::new(1), frame).is_err());
@@ -103,10 +106,10 @@ fn what_is_not_published_is_not_there_and_what_has_no_room_stays() {
         let slab = pools[0].take(SlabClass::Small).unwrap();
         assert!(parts[0].lend(HomeId::new(1), frame(slab, number)).is_ok());
     }
-    assert!(parts[1].may_sleep(true));
+    assert!(parts[1].may_sleep(ROOM));
     parts[0].publish();
-    assert!(!parts[1].may_sleep(true));
-    assert!(parts[1].may_sleep(false), "it has no room for them");
+    assert!(!parts[1].may_sleep(ROOM));
+    assert!(parts[1].may_sleep(Room { frames: false, ..ROOM }), "it has no room for them");
     parts[1].awake();
     let mut taken = vec![];
     assert!(parts[1].take_frames(|frame| {
@@ -114,14 +117,40 @@ fn what_is_not_published_is_not_there_and_what_has_no_room_stays() {
         taken.len() < 2
     }));
     assert_eq!(taken, [0, 1]);
-    assert!(!parts[1].may_sleep(true));
+    assert!(!parts[1].may_sleep(ROOM));
+}
+
+#[test]
+fn datagrams_wait_for_room_of_their_own_and_count_as_lent() {
+    let (mut parts, _) = parts(2);
+    let mut pools: Vec<_> = parts.iter().map(pool).collect();
+    let mut lent = 0;
+    while let Some(slab) = pools[0].take(SlabClass::Large) {
+        let train = RecvSlot { len: lent, ..RecvSlot::new(slab) };
+        if parts[0].lend_train(HomeId::new(1), train).is_err() {
+            break;
+        }
+        lent += 1;
+    }
+    assert_eq!(lent, 63, "as many as of frames");
+    let small = frame(pools[0].take(SlabClass::Small).unwrap(), 0);
+    assert!(parts[0].lend(HomeId::new(1), small).is_ok(), "that much is left");
+    assert!(!parts[1].may_sleep(ROOM));
+    assert!(parts[1].may_sleep(Room { trains: false, ..ROOM }), "the frame was not published");
+    parts[1].awake();
+    for number in 0..63 {
+        let train = parts[1].next_train().unwrap();
+        assert_eq!(train.len, number);
+        pools[1].put(train.slab);
+    }
+    assert!(parts[1].next_train().is_none() && !parts[1].has_trains());
 }
 
 /// Sleeps until the bell rings. What is waited for is a bell that was not rung, not a duration.
 fn sleep(exchange: &Exchange, ear: &Receiver<()>) {
     // What comes between the last look and the sleep is what matters.
     thread::yield_now();
-    if exchange.may_sleep(true) {
+    if exchange.may_sleep(ROOM) {
         ear.recv_timeout(Duration::from_secs(120)).expect("a bell that should have been rung was not");
     }
     exchange.awake();

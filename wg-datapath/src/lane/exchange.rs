@@ -1,12 +1,17 @@
 //! What the lane does for others, and others for it; see `exchange`.
 
+use core::ops::Range;
+
 use rand_core::TryCryptoRng;
 use wg_proto::dh::Dh;
 
 use super::LaneIo;
 use crate::batch_aead::BatchAead;
+use crate::drop::DropReason;
 use crate::exchange::Note;
-use crate::io::{TunIo, UdpIo};
+use crate::home::HomeId;
+use crate::io::{RecvSlot, TunIo, UdpIo};
+use crate::slab::SlabClass;
 
 impl<A, R, T, U, D> LaneIo<'_, A, R, T, U, D>
 where
@@ -40,6 +45,58 @@ where
         }
         self.lane.exchange = Some(exchange);
         any
+    }
+
+    /// Takes in datagrams that came to other lanes for peers whose home is here now, while there are batches for them. Tells whether
+    /// there were any.
+    pub(super) fn take_trains(&mut self) -> bool {
+        let mut any = false;
+        while self.lane.has_room_for_trains()
+            && let Some(mut train) = self.lane.exchange.as_mut().and_then(|exchange| exchange.next_train())
+        {
+            any = true;
+            self.sort(&mut train);
+            // Where nothing of it went to a batch.
+            self.lane.slabs.put(train.slab);
+        }
+        any
+    }
+
+    /// Takes all that is in a slot to the home of its peer.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn forward(&mut self, slot: &mut RecvSlot, home: HomeId) {
+        if slot.len <= SlabClass::Small.bytes() {
+            return self.forward_copy(slot, 0..slot.len, home);
+        }
+        let slab = core::mem::take(&mut slot.slab);
+        self.lend_train(RecvSlot { slab, ..*slot }, home);
+    }
+
+    /// Takes a copy of a part of a slot there, which does not hold a large slab for the time it is away.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn forward_copy(&mut self, slot: &RecvSlot, part: Range<usize>, home: HomeId) {
+        let len = part.len();
+        let class = if len <= SlabClass::Small.bytes() { SlabClass::Small } else { SlabClass::Large };
+        let mut slab = self.lane.slabs.take(class).unwrap_or_default();
+        if let (Some(copy), Some(part)) = (slab.get_mut(..len), slot.slab.get(part)) {
+            copy.copy_from_slice(part);
+        }
+        self.lend_train(RecvSlot { slab, len, ..*slot }, home);
+    }
+
+    fn lend_train(&mut self, train: RecvSlot, home: HomeId) {
+        let lent = match &mut self.lane.exchange {
+            Some(exchange) if train.len <= train.slab.len() => exchange.lend_train(home, train),
+            _ => Err(train),
+        };
+        if let Err(train) = lent {
+            let count = train.len.div_ceil(train.segment_size.clamp(1, train.len.max(1)));
+            let count = if train.segment_size == 0 { 1 } else { count };
+            self.device.drops.count_many(DropReason::HomeBehind, count as u64);
+            self.lane.slabs.put(train.slab);
+        }
     }
 
     /// Gives others what is theirs.

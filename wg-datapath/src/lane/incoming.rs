@@ -60,10 +60,14 @@ where
             }
         };
         let received = received.min(self.lane.slots.len());
+        self.lane.pieces = self.lane.pieces.wrapping_add(u32::try_from(received).unwrap_or(0));
         self.take_handshakes(received);
-        for at in 0..received {
-            self.sort(at);
+        // Out of the lane for the moment.
+        let mut slots = core::mem::take(&mut self.lane.slots);
+        for slot in slots.iter_mut().take(received) {
+            self.sort(slot);
         }
+        self.lane.slots = slots;
         received > 0
     }
 
@@ -109,8 +113,7 @@ where
     }
 
     /// Sorts the data of one slot into batches, and counts what is neither that nor a handshake message.
-    fn sort(&mut self, at: usize) {
-        let Some(slot) = self.lane.slots.get(at) else { return };
+    pub(super) fn sort(&mut self, slot: &mut RecvSlot) {
         let count = datagrams(slot).len().max(1);
         let reason = match slot.endpoint {
             _ if slot.truncated || slot.len > slot.slab.len() => Some(DropReason::Truncated),
@@ -126,7 +129,7 @@ where
         let Some(endpoint) = slot.endpoint else { return };
         let ecn = slot.ecn;
         // The slab goes to the batch of the first datagram. All of a train are of one keypair as a rule; what is not is copied.
-        let mut home = None::<Home>;
+        let (mut home, mut elsewhere) = (None::<Home>, None);
         let mut offset = 0;
         for datagram in datagrams(slot) {
             let start = offset;
@@ -143,7 +146,14 @@ where
             let (peer, key) = match self.device.begin_in(index, counter, self.now) {
                 Ok(begun) => begun,
                 Err(reason) => {
-                    self.device.drops.count(reason);
+                    match self.device.elsewhere(index) {
+                        Some(there) if start == 0 && is_all_of(slot, index) => {
+                            elsewhere = Some(there);
+                            break;
+                        }
+                        Some(there) => self.forward_copy(slot, start..offset, there),
+                        None => self.device.drops.count(reason),
+                    }
                     continue;
                 }
             };
@@ -186,8 +196,9 @@ where
                 self.device.drops.count(DropReason::NoBuffer);
             }
         }
-        if let Some(Home { batch, train, .. }) = home
-            && let Some(slot) = self.lane.slots.get_mut(at)
+        if let Some(home) = elsewhere {
+            self.forward(slot, home);
+        } else if let Some(Home { batch, train, .. }) = home
             && let Some(train) =
                 self.lane.ready_in.get_mut(batch).and_then(|batch| batch.trains.get_mut(usize::from(train)))
         {
@@ -338,6 +349,13 @@ fn parse(datagram: &[u8]) -> Result<Option<TransportData<'_>>, DropReason> {
         Err(ParseError::TooShort) => Err(DropReason::MessageTooShort),
         Err(_) => Err(DropReason::UnknownMessageType),
     }
+}
+
+/// Tells whether all datagrams in a slot are data of one session.
+fn is_all_of(slot: &RecvSlot, index: SessionIndex) -> bool {
+    datagrams(slot).all(|datagram| {
+        parse(datagram).is_ok_and(|message| message.is_some_and(|data| data.receiver_index() == index))
+    })
 }
 
 fn is_handshake(datagram: &[u8]) -> bool {

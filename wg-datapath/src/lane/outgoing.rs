@@ -45,6 +45,7 @@ where
             any |= read.is_ok();
             match read {
                 Ok(frame) => {
+                    self.lane.pieces = self.lane.pieces.wrapping_add(1);
                     if let Err(reason) = self.enqueue(frame, &mut route) {
                         self.device.drops.count(reason);
                     }
@@ -163,7 +164,7 @@ where
     }
 
     /// Puts a frame into the queue.
-    fn push(&mut self, frame: OutFrame) {
+    pub(super) fn push(&mut self, frame: OutFrame) {
         let (slot, flow) = (frame.peer.slot(), self.device.flow_hash.flow(frame.bytes()));
         self.lane.queued_large += usize::from(frame.is_large());
         let Lane { queue, slabs, queued_large, .. } = &mut *self.lane;

@@ -86,11 +86,14 @@ impl<S> Class<S> {
 
 /// All classes of one kind, by number and by name.
 pub(super) struct Classes<S> {
+    /// Those that were ever needed: the memory of the others is not touched.
     classes: Vec<Class<S>>,
+    places: usize,
     /// By the hash of a name.
     buckets: Vec<u32>,
-    /// Everything that takes no turns; the first has not for longest.
+    /// Everything that takes no turns; the first has not for longest. Those that were never needed have not for longer.
     idle: List,
+    /// How many that are, with those.
     idle_len: usize,
     spare: usize,
     quantum: i64,
@@ -100,30 +103,16 @@ pub(super) struct Classes<S> {
 impl<S: Copy> Classes<S> {
     /// `places` classes, a power of two and at least `spare`, the most that hold frames at a time.
     pub(super) fn new(places: usize, spare: usize, quantum: i64, fresh: S) -> Self {
-        let blank = Class {
-            name: NAMELESS,
-            frames: 0,
-            bytes: 0,
-            deficit: 0,
-            before: NIL,
-            after: NIL,
-            chain: NIL,
-            place: Place::Idle,
-            state: fresh,
-        };
-        let mut classes = Self {
-            classes: vec![blank; places],
+        Self {
+            classes: Vec::with_capacity(places),
+            places,
             buckets: vec![NIL; places],
             idle: List::EMPTY,
             idle_len: places,
             spare,
             quantum,
             fresh,
-        };
-        for id in 0..places {
-            classes.idle = classes.appended(classes.idle, number(id));
         }
-        classes
     }
 
     pub(super) fn at(&self, id: u32) -> &Class<S> {
@@ -228,6 +217,12 @@ impl<S: Copy> Classes<S> {
         self.classes.capacity() * size_of::<Class<S>>() + self.buckets.capacity() * size_of::<u32>()
     }
 
+    /// How many were ever needed.
+    #[cfg(test)]
+    pub(super) fn touched(&self) -> usize {
+        self.classes.len()
+    }
+
     /// Asserts that every place is found by its name and that idle ones and the `used` are never fewer than `spare`.
     #[cfg(test)]
     pub(super) fn check(&self, used: usize) {
@@ -236,7 +231,7 @@ impl<S: Copy> Classes<S> {
         assert!(named.clone().all(|id| self.find(self.at(id).name).is_some_and(|(found, _)| found == id)));
         let idle = ids.filter(|&id| self.at(id).place == Place::Idle);
         assert!(idle.clone().all(|id| self.at(id).frames == 0));
-        assert_eq!(idle.count(), self.idle_len);
+        assert_eq!(idle.count() + self.places - self.classes.len(), self.idle_len);
         assert!(self.idle_len + used >= self.spare, "{} idle, {used} used", self.idle_len);
     }
 
@@ -258,9 +253,30 @@ impl<S: Copy> Classes<S> {
         }
     }
 
+    /// One that was never needed.
+    fn unused(&mut self) -> Option<u32> {
+        if self.classes.len() >= self.places {
+            return None;
+        }
+        let id = number(self.classes.len());
+        self.classes.push(Class {
+            name: NAMELESS,
+            frames: 0,
+            bytes: 0,
+            deficit: 0,
+            before: NIL,
+            after: NIL,
+            chain: NIL,
+            place: Place::Idle,
+            state: self.fresh,
+        });
+        self.idle = self.appended(self.idle, id);
+        Some(id)
+    }
+
     /// The class that has been idle longest forgets what it was.
     fn rename(&mut self, name: u64) -> u32 {
-        let id = self.idle.first;
+        let id = self.unused().unwrap_or(self.idle.first);
         let Class { name: old, chain, .. } = *self.at(id);
         if old != NAMELESS {
             let bucket = self.bucket(old);

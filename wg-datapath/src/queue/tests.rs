@@ -77,6 +77,18 @@ fn frames_of_a_flow_leave_in_order_and_as_they_came() {
 }
 
 #[test]
+fn memory_that_was_never_needed_is_not_touched() {
+    let mut queue = small(64, 1 << 20);
+    for id in 0..1000 {
+        queue.push(Frame::new(id, 100), peer(id % 2), id % 3, at(0), &mut none);
+        queue.push(Frame::new(id, 100), peer(id % 2), id % 3, at(0), &mut none);
+        assert_eq!(ids(&mut queue), [id; 2]);
+    }
+    assert_eq!((queue.entries.len(), queue.peers.touched(), queue.flows.touched()), (2, 2, 6));
+    assert_eq!((queue.entries.capacity(), queue.memory_bytes()), (64, small(64, 1 << 20).memory_bytes()));
+}
+
+#[test]
 fn it_is_full_while_the_largest_frame_might_not_fit() {
     let mut queue = small(3, 200_000);
     queue.push(Frame::new(0, 200_000 - 65_536), peer(0), 0, at(0), &mut none);

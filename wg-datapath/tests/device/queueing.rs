@@ -1,7 +1,7 @@
 //! The queue in front of a tunnel that is full: who has little to say need not wait, nobody takes the place of another, and who
 //! waits for long is told.
 
-use wg_datapath::DropReason;
+use wg_datapath::{Discipline, DropReason, Lane};
 
 use crate::example::{Example, Ip, Transport, split};
 use crate::rig::{A, B, C, Rig, inner, millis, packet};
@@ -49,6 +49,23 @@ fn a_flow_with_one_packet_does_not_wait_for_one_with_hundreds() {
     let ahead = lengths.iter().position(|len| *len < 200).unwrap();
     // The batches that were sealed already, and one turn.
     assert!(ahead < 2 * 47 + 2, "{ahead} of {}", lengths.len());
+}
+
+#[test]
+fn a_plain_queue_keeps_the_order_of_all_and_makes_nobody_lose_for_a_long_wait() {
+    let mut rig = three();
+    rig[A].lane = Lane::new().with_discipline(Discipline::Fifo);
+    let bulk = Example::new(Ip::V4, Transport::Udp, 1300);
+    rig[A].udp.inner.capacity = 0;
+    rig[A].tun.inner.outgoing.extend(bulk.run(400).iter().map(Example::packet));
+    rig.send(A, C, 84);
+    rig.run(A);
+    rig.advance(millis(500));
+    rig[A].udp.inner.capacity = usize::MAX;
+    rig.run(A);
+    let left = left(&mut rig);
+    assert_eq!((left.len(), left.last()), (401, Some(&C)), "what came last leaves last");
+    assert_eq!(rig.drops(A), 0);
 }
 
 #[test]

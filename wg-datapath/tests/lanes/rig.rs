@@ -12,7 +12,9 @@ use wg_datapath::proto::aead::RingAead;
 use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
 use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
-use wg_datapath::{Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId};
+use wg_datapath::{
+    Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId, RehomeError, rehome,
+};
 
 use crate::edges::{Socket, Wire, member_of};
 
@@ -34,6 +36,9 @@ pub(crate) fn inner(number: usize) -> [u8; 4] {
     [10, 0, 0, u8::try_from(number).unwrap()]
 }
 
+/// A lane at work.
+pub(crate) type Io<'a> = LaneIo<'a, RingAead, ChaCha20Rng, MemoryTun, Socket>;
+
 /// One lane with its device and edges.
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -45,17 +50,21 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    pub(crate) fn io(&mut self, now: Now) -> Io<'_> {
+        let Self { device, lane, tun, socket, .. } = self;
+        LaneIo { device, lane, tun, udp: socket, now }
+    }
+
     /// Takes a turn, and tells whether there was anything to do.
     pub(crate) fn step(&mut self, now: Now) -> bool {
+        self.step_within(now, Budget::default())
+    }
+
+    /// Takes a turn of no more than so much.
+    pub(crate) fn step_within(&mut self, now: Now, budget: Budget) -> bool {
         self.lane.readable(true, true);
-        let mut io = LaneIo {
-            device: &mut self.device,
-            lane: &mut self.lane,
-            tun: &mut self.tun,
-            udp: &mut self.socket,
-            now,
-        };
-        let outcome = self.strategy.step(CoreId(0), Budget::default(), &mut io);
+        let Self { device, lane, tun, socket, strategy } = self;
+        let outcome = strategy.step(CoreId(0), budget, &mut LaneIo { device, lane, tun, udp: socket, now });
         self.device.check_invariants();
         !outcome.idle()
     }
@@ -113,6 +122,15 @@ impl Gateway {
     /// Does the same to all devices.
     pub(crate) fn configure(&mut self, mut apply: impl FnMut(&mut Device<RingAead, ChaCha20Rng>)) {
         self.members.iter_mut().for_each(|member| apply(&mut member.device));
+    }
+
+    /// Gives a peer another home.
+    pub(crate) fn rehome(&mut self, other: usize, to: usize, now: Now) -> Result<(), RehomeError> {
+        let id = self.members[0].device.peer(&public(other)).unwrap();
+        let mut lanes: Vec<_> = self.members.iter_mut().map(|member| member.io(now)).collect();
+        let moved = rehome(&mut lanes, id, HomeId::new(u8::try_from(to).unwrap()));
+        self.members.iter().for_each(|member| member.device.check_invariants());
+        moved
     }
 
     /// Where a peer is at home.

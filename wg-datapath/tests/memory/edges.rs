@@ -90,6 +90,7 @@ impl Wire {
             number,
             address,
             sent: 0,
+            received: 0,
             bytes: 0,
             last: [0; PLACE],
             last_len: 0,
@@ -121,7 +122,8 @@ pub(crate) struct Socket {
     number: usize,
     address: SocketAddr,
     pub(crate) sent: usize,
-    /// Bytes in them.
+    pub(crate) received: usize,
+    /// Bytes in what was sent.
     pub(crate) bytes: usize,
     /// The datagram sent last.
     last: [u8; PLACE],
@@ -148,6 +150,7 @@ impl UdpIo for Socket {
             mailbox.first = (mailbox.first + 1) % mailbox.places.len();
             mailbox.len -= 1;
         }
+        self.received += received;
         if received == 0 { Err(IoError::WouldBlock) } else { Ok(received) }
     }
 

@@ -11,7 +11,7 @@ pub struct Tag {
     pub peer: u32,
     /// The direction.
     pub direction: Direction,
-    /// Its number among all that were polled of this peer and direction.
+    /// Its number among all that came of this peer and direction.
     pub number: u64,
     crypted: bool,
 }
@@ -37,6 +37,7 @@ impl Tag {
 /// Of one peer and direction.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stream {
+    come: u64,
     polled: u64,
     sent: u64,
     dropped: u64,
@@ -61,11 +62,17 @@ impl Account {
         &mut self.streams[peer as usize * 2 + usize::from(direction == Direction::Out)]
     }
 
-    /// Notes a poll.
-    pub fn polled(&mut self, peer: u32, direction: Direction) -> Tag {
+    /// Notes that a batch has come, and gives its number. It may be lost before it is polled.
+    pub fn come(&mut self, peer: u32, direction: Direction) -> u64 {
         let stream = self.stream(peer, direction);
-        stream.polled += 1;
-        Tag { peer, direction, number: stream.polled - 1, crypted: false }
+        stream.come += 1;
+        stream.come - 1
+    }
+
+    /// Notes a poll.
+    pub fn polled(&mut self, peer: u32, direction: Direction, number: u64) -> Tag {
+        self.stream(peer, direction).polled += 1;
+        Tag { peer, direction, number, crypted: false }
     }
 
     /// Notes a send.
@@ -81,6 +88,22 @@ impl Account {
         assert!(tag.number >= stream.next, "{tag:?} is sent after number {}", stream.next - 1);
         stream.next = tag.number + 1;
         stream.sent += 1;
+    }
+
+    /// Tells whether a later batch of the stream was sent.
+    pub fn is_late(&mut self, tag: &Tag) -> bool {
+        tag.number < self.stream(tag.peer, tag.direction).next
+    }
+
+    /// Notes the send of a batch that was waited for as long as one may be. Its order is not looked at.
+    ///
+    /// # Panics
+    ///
+    /// If it was not crypted.
+    #[expect(clippy::needless_pass_by_value, reason = "a batch is sent once")]
+    pub fn sent_late(&mut self, tag: Tag) {
+        assert!(tag.crypted, "{tag:?} is sent without its crypt phase");
+        self.stream(tag.peer, tag.direction).sent += 1;
     }
 
     /// Notes a drop that is counted.

@@ -2,14 +2,16 @@
 //! cores take whole steps of theirs, so that every effect can meet every other. Sleep, bells and readiness are as on a
 //! machine: who sleeps without having been promised a bell never wakes, and its batches are found stranded.
 
+mod split;
 mod view;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
+use self::split::Split;
 use super::account::{Account, Tag};
-use super::home::{Home, QUEUE};
+use super::home::{Come, Home, QUEUE};
 use super::{Case, Event, Sizes};
 use crate::any::AnyStrategy;
 use crate::io::{Direction, Ticket};
@@ -27,6 +29,10 @@ pub(super) struct Batch {
     pub(super) tag: Tag,
     packets: u32,
     bytes: u32,
+    /// The turn in which it came.
+    came: u32,
+    /// The lane it came to, if counters were split.
+    lane: Option<usize>,
 }
 
 /// What a core is at.
@@ -72,6 +78,7 @@ struct State {
     seats: Vec<Seat>,
     present: Vec<bool>,
     account: Account,
+    split: Split,
 }
 
 impl State {
@@ -118,6 +125,10 @@ impl Interleaved {
             helpers: kind.build().help(&topology, &lanes, &limits),
         };
         let plans: Vec<_> = StrategyKind::ALL.iter().map(plan).collect();
+        let splitting = &plans[at(StrategyKind::CounterSplit)];
+        let receivers: Vec<Vec<usize>> = (0..count)
+            .map(|lane| splitting.receivers_of(LaneId(lane)).map(|lane| lane.0 as usize).collect())
+            .collect();
         let seat = |_| Seat {
             ring: VecDeque::with_capacity(case.ring as usize),
             crypting: Vec::with_capacity(32),
@@ -141,6 +152,7 @@ impl Interleaved {
             seats: topology.cores.iter().map(seat).collect(),
             present: (0..case.peers).map(|_| true).collect(),
             account: Account::new(case.peers),
+            split: Split::new(case, receivers),
         };
         let machine = Self {
             case: case.clone(),
@@ -157,8 +169,7 @@ impl Interleaved {
     }
 
     fn plan(&self, kind: StrategyKind) -> &Plan {
-        let at = StrategyKind::ALL.iter().position(|other| *other == kind);
-        &self.plans[at.expect("ALL has all")]
+        &self.plans[at(kind)]
     }
 
     /// Runs the case to its end.
@@ -212,6 +223,18 @@ impl Interleaved {
         self.state.borrow().helped
     }
 
+    /// The batches that came to other cores than their home, and were put together there.
+    #[must_use]
+    pub fn merged(&self) -> u64 {
+        self.state.borrow().split.merged
+    }
+
+    /// The batches that were overtaken, as nobody waits for ever.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.state.borrow().split.late
+    }
+
     /// Gives one core its turn. False when there is nothing more to do.
     fn turn(&self) -> bool {
         self.arrive();
@@ -244,7 +267,7 @@ impl Interleaved {
                 .iter()
                 .any(|seat| (seat.stalled > 0 && !seat.dead) || (seat.dead && seat.since.is_some()));
             let events = state.next_event < self.case.events.len() && comes;
-            return depth > 0 || comes || waits || events;
+            return depth > 0 || comes || waits || events || self.waits_for_gap(&state);
         };
         self.depth.set(depth + 1);
         self.step(core);
@@ -259,7 +282,22 @@ impl Interleaved {
         }
         let home = self.home_of(core, seat.kind);
         let comes = home.is_some_and(|home| state.homes[home].queues.iter().any(|queue| !queue.is_empty()));
-        !seat.asleep || seat.bell || seat.wanted.is_some() || (comes && !seat.pressure && !state.stopped)
+        let gap = home.is_some_and(|home| state.split.deadline(home).is_some_and(|turn| turn <= state.turn));
+        !seat.asleep
+            || seat.bell
+            || seat.wanted.is_some()
+            || gap
+            || (comes && !seat.pressure && !state.stopped)
+    }
+
+    /// Tells whether a core that can will wake because a wait for a gap is over.
+    fn waits_for_gap(&self, state: &State) -> bool {
+        (0..state.seats.len()).any(|core| {
+            let seat = &state.seats[core];
+            let able = !seat.dead && seat.stalled == 0 && self.strategies[core].try_borrow_mut().is_ok();
+            let home = self.home_of(core, seat.kind);
+            able && home.is_some_and(|home| state.split.deadline(home).is_some())
+        })
     }
 
     /// The home a core may work on: its own, or the one it shares.
@@ -276,7 +314,10 @@ impl Interleaved {
     fn step(&self, core: usize) {
         let id = CoreId(u32::try_from(core).unwrap_or(0));
         let mut strategy = self.strategies[core].borrow_mut();
-        let come = self.state.borrow().come;
+        let (come, split) = {
+            let mut state = self.state.borrow_mut();
+            (state.come, state.split_phase())
+        };
         let wanted = {
             let mut state = self.state.borrow_mut();
             let seat = &mut state.seats[core];
@@ -306,9 +347,11 @@ impl Interleaved {
         let waits = |home: &Home| home.queues.iter().any(|queue| !queue.is_empty());
         let waiting =
             !state.stopped && state.come == come && home.is_some_and(|home| waits(&state.homes[home]));
-        let seen = !outcome.idle() || outcome.more || outcome.pressure;
+        // It may have looked where nothing is polled any more, or not yet; its sockets wake it again.
+        let turned = state.split_phase() != split;
+        let seen = !outcome.idle() || outcome.more || outcome.pressure || turned;
         assert!(seen || !waiting, "core {core} leaves its queue alone and does not say why: {:?}", self.case);
-        let ready = home.is_some_and(|home| state.homes[home].is_ready());
+        let ready = home.is_some_and(|home| state.homes[home].is_ready() || state.split.may_have_more(home));
         if left || ready {
             state.ring(core);
         }
@@ -318,6 +361,7 @@ impl Interleaved {
     /// Brings what comes with this turn.
     fn arrive(&self) {
         let mut state = self.state.borrow_mut();
+        let state = &mut *state;
         let mut eighths = self.case.rate;
         while state.come < self.case.batches && !state.stopped && !state.calm {
             let some = eighths >= 8 || state.below(8) < eighths;
@@ -334,10 +378,15 @@ impl Interleaved {
             };
             let packets = 1 + if small { state.below(3) } else { 31 + state.below(32) };
             let bytes = packets * if state.below(2) == 0 { 64 } else { 1420 };
-            let direction = state.below(2) as usize;
+            let direction = if state.below(2) == 0 { Direction::In } else { Direction::Out };
+            let number = state.account.come(peer, direction);
             let home = peer as usize % state.homes.len();
-            if state.present[peer as usize] && state.homes[home].queues[direction].len() < QUEUE {
-                state.homes[home].queues[direction].push_back((peer, packets, bytes));
+            let lane = if direction == Direction::In { state.split.lane(home, peer, number) } else { home };
+            let turn = state.turn;
+            let queue = &mut state.homes[lane].queues[usize::from(direction == Direction::Out)];
+            if state.present[peer as usize] && queue.len() < QUEUE {
+                queue.push_back(Come { peer, number, packets, bytes, turn });
+                state.split.queued(lane, home, 1);
             } else {
                 state.refused += 1;
             }
@@ -360,6 +409,7 @@ impl Interleaved {
                     if shared {
                         state.barrier = Some(kind);
                     } else {
+                        state.split.steer(kind);
                         state.seats.iter_mut().for_each(|seat| seat.wanted = Some(kind));
                     }
                 }
@@ -382,6 +432,7 @@ impl Interleaved {
         let between = self.strategies.iter().all(|strategy| strategy.try_borrow_mut().is_ok());
         if let Some(kind) = state.barrier.filter(|_| between) {
             state.barrier = None;
+            state.split.steer(kind);
             for (core, seat) in (0..).zip(&mut state.seats) {
                 (seat.kind, seat.wanted, seat.asleep) = (kind, None, false);
                 let mut strategy = self.strategies[core as usize].borrow_mut();
@@ -455,7 +506,10 @@ impl Interleaved {
         // What is not kept back comes to rest.
         self.state.borrow_mut().calm = true;
         let mut turns = 0;
-        while (0..self.strategies.len()).any(|core| self.is_runnable(&self.state.borrow(), core)) {
+        let goes_on = |state: &State| {
+            (0..self.strategies.len()).any(|core| self.is_runnable(state, core)) || self.waits_for_gap(state)
+        };
+        while goes_on(&self.state.borrow()) {
             self.turn();
             turns += 1;
             assert!(
@@ -498,4 +552,9 @@ impl Interleaved {
             }
         }
     }
+}
+
+/// Where a strategy is among all.
+fn at(kind: StrategyKind) -> usize {
+    StrategyKind::ALL.iter().position(|other| *other == kind).expect("ALL has all")
 }

@@ -38,6 +38,12 @@ impl<T> Offers<T> {
         Self { full: CachePadded::new(AtomicU64::new(0)), next: AtomicU32::new(0), slots }
     }
 
+    /// The memory that the slots take; what batches own is not in it.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.slots.len() * size_of::<CachePadded<Slot<T>>>()
+    }
+
     /// Offers a batch. Only the home does.
     ///
     /// # Errors

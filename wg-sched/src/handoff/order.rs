@@ -177,6 +177,19 @@ impl<T> OrderTable<T> {
         }
     }
 
+    /// The memory it takes, all of it from the start; what batches own is not in it.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let count = self.places.len();
+        size_of::<Self>()
+            // Behind its two counts, which stand apart as far as it is aligned.
+            + size_of::<Completions<T>>()
+            + align_of::<Completions<T>>()
+            + count * (size_of::<CachePadded<Slot<T>>>() + size_of::<Place>())
+            + (self.free.capacity() + self.ready.capacity()) * size_of::<u16>()
+            + size_of::<FnvIndexMap<Stream, Queue, BUCKETS>>()
+    }
+
     /// Returns what others complete into.
     #[must_use]
     pub const fn completions(&self) -> &Arc<Completions<T>> {

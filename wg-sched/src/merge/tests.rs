@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn span(first: u64, last: u64) -> Span {
-    Span { first, last }
+    Span { keypair: 0, first, last }
 }
 
 /// Runs of 64 counters, dealt out as the kernel does.
@@ -63,6 +63,34 @@ fn what_is_late_is_passed_on_at_once_and_moves_nothing_back() {
     assert_eq!(merge.pop(0, |_| true), Some(1));
     merge.push(0, run(5), 5).unwrap();
     assert_eq!(merge.pop(0, |_| true), Some(5), "the next is still that after 4");
+}
+
+#[test]
+fn what_was_sent_by_another_way_leaves_no_gap() {
+    let mut merge = CounterMerge::new(2, 4);
+    merge.passed(run(0));
+    merge.push(1, run(1), 1).unwrap();
+    assert_eq!(merge.pop(0, |_| true), Some(1));
+    merge.passed(span(0, 10));
+    merge.push(0, run(2), 2).unwrap();
+    assert_eq!(merge.pop(0, |_| true), Some(2), "an older one moves nothing back");
+}
+
+#[test]
+fn a_newer_keypair_waits_for_what_may_come_of_the_older() {
+    let of = |keypair, number: u64| Span { keypair, ..run(number) };
+    let mut merge = CounterMerge::new(2, 4);
+    merge.push(0, of(1, 0), 10).unwrap();
+    assert_eq!(merge.pop(0, |lane| lane == 1), None);
+    merge.push(1, of(0, 7), 7).unwrap();
+    merge.push(1, of(1, 1), 11).unwrap();
+    let all: Vec<_> = core::iter::from_fn(|| merge.pop(0, |_| false)).collect();
+    assert_eq!(all, [7, 10, 11]);
+    // The last one of the older, too late.
+    merge.push(1, of(0, 8), 8).unwrap();
+    assert_eq!(merge.pop(0, |_| true), Some(8));
+    merge.push(0, of(1, 2), 12).unwrap();
+    assert_eq!(merge.pop(0, |_| true), Some(12), "that moved nothing back");
 }
 
 #[test]

@@ -141,6 +141,22 @@ fn helpers_prefer_lanes_that_share_their_cache_then_their_node() {
 }
 
 #[test]
+fn the_other_lanes_of_a_node_receive_for_a_home() {
+    let receivers = |topology: &Topology, lanes, lane| {
+        let plan = StrategyKind::CounterSplit.build().plan(topology, &Limits { lanes, cores: 0 });
+        plan.receivers_of(LaneId(lane)).map(|lane| lane.0).collect::<Vec<_>>()
+    };
+    let server = machine(2, 4, 2, 4);
+    // Lanes 0 to 3 and 8 to 11 are on the first node, and 8 is on the other thread of 0.
+    assert_eq!(receivers(&server, 16, 0), [1, 2, 3, 9, 10, 11]);
+    assert_eq!(receivers(&server, 16, 13), [4, 6, 7, 12, 14, 15]);
+    assert_eq!(receivers(&server, 3, 1), [0, 2]);
+    assert_eq!(receivers(&machine(1, 1, 2, 1), 2, 0), [1], "a sibling where there is nobody else");
+    assert_eq!(receivers(&machine(2, 1, 1, 1), 2, 0), [1], "and then the other node");
+    assert_eq!(receivers(&machine(2, 4, 1, 4), 1, 0), []);
+}
+
+#[test]
 fn locked_workers_share_one_home() {
     let plan = StrategyKind::LockedSpin.build().plan(&machine(1, 4, 1, 4), &Limits { lanes: 4, cores: 0 });
     assert_eq!(lane_numbers(&plan), [0]);

@@ -24,8 +24,10 @@ impl StageCost {
 /// How far two cores are from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locality {
-    /// The same core.
+    /// The same core, or threads of one: they have all caches in common.
     Same,
+    /// With a last-level cache in common.
+    Cache,
     /// On one node.
     Node,
     /// On two nodes.
@@ -36,12 +38,25 @@ impl Locality {
     /// Of two cores.
     #[must_use]
     pub fn of(one: &Core, other: &Core) -> Self {
-        if one.id == other.id {
+        if one.is_sibling(other) {
             Self::Same
-        } else if one.node == other.node {
-            Self::Node
-        } else {
+        } else if one.node != other.node {
             Self::Remote
+        } else if one.cache == other.cache {
+            Self::Cache
+        } else {
+            Self::Node
+        }
+    }
+
+    /// What it costs, of the costs from cache to cache.
+    #[must_use]
+    pub const fn of_three(self, [cache, node, remote]: [u64; 3]) -> u64 {
+        match self {
+            Self::Same => 0,
+            Self::Cache => cache,
+            Self::Node => node,
+            Self::Remote => remote,
         }
     }
 }
@@ -63,22 +78,30 @@ pub struct Costs {
     pub drain: StageCost,
     /// What a push, a take and a drain cost more across nodes, for each packet.
     pub remote: [u64; 3],
-    /// The line with a ticket, from cache to cache on a node, and across.
-    pub line: [u64; 2],
-    /// The payload, from cache to cache on a node, and across, in picoseconds for each byte.
-    pub migrate_ps: [u64; 2],
-    /// What it costs to change from the duties of a home to those of a worker, on one core.
+    /// A line with a ticket, from cache to cache: behind one last-level cache, behind two of a node, across nodes.
+    pub line: [u64; 3],
+    /// The payload, the same ways, in picoseconds for each byte.
+    pub migrate_ps: [u64; 3],
+    /// The time that work takes while the other thread of the physical core works, in percent of what it takes alone.
+    pub sibling: u64,
+    /// What a core pays to change from one context of the kernel to another.
     pub switch: u64,
+    /// How long a packet of the kernel's ring waits for its worker, before another that runs takes it.
+    pub patience: u64,
+    /// From the end of a poll of the NIC to its next interrupt.
+    pub moderation: u64,
     /// For who wakes a core.
     pub ipi: u64,
     /// Until a core that was woken runs.
     pub wake: u64,
     /// To get a lock that nobody has.
     pub lock: u64,
-    /// To get it from another, for each that waits.
+    /// To get it from another, for each that spins: they all take the line, to look and then to try.
     pub handoff: u64,
-    /// To sleep for a lock, and be woken.
+    /// The line of the lock is that of what it guards: what a write to it costs the holder, for each packet and each that spins.
+    pub guarded: u64,
+    /// To go to sleep for a lock, to be woken by who gives it back, and for that one to wake: on the way from one to the other.
     pub futex: u64,
-    /// Work under the lock, for each batch that is taken.
-    pub locked: u64,
+    /// What each further sleeper adds to that: it has to be queued, and was woken in vain.
+    pub sleeper: u64,
 }

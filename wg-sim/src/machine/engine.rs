@@ -4,14 +4,18 @@ use core::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use wg_sched::{
-    AnyStrategy, Budget, Core, CoreId, LaneId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket,
-    rebalance,
+    AnyStrategy, Budget, Core, CoreId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket, rebalance,
 };
 
 use super::home::Home;
 use super::io::{Batch, View};
-use super::setup::{Egress, Load, Measured, Setup};
+use super::kernel::{Context, Kernel};
+use super::lock::Lock;
+use super::setup::{Load, Measured, Setup};
 use super::source::Flow;
+use super::split::Split;
+
+mod contexts;
 
 /// From the sender to the machine, and from delivery back to the sender.
 const WAY: u64 = 25_000;
@@ -29,8 +33,8 @@ pub(super) const OFFERS: usize = 32;
 enum Event {
     /// A core takes a step.
     Run(usize),
-    /// Packets of a flow reach the NIC.
-    Arrive(usize, u32),
+    /// Packets of a flow reach the NIC, the first with this counter.
+    Arrive(usize, u32, u64),
     /// Packets of a flow are known to be delivered.
     Acknowledged(usize, u32),
     /// Packets of a flow are known to be lost.
@@ -49,8 +53,12 @@ pub(super) struct Seat {
     pub(super) asleep: bool,
     scheduled: Option<u64>,
     pressure: bool,
-    /// Whether it did the duties of a home last.
-    pub(super) receives: bool,
+    /// What of its step it does, under the kernel.
+    pub(super) context: Option<Context>,
+    /// Before this its NIC queue raises no interrupt.
+    quiet: u64,
+    /// Packets that it polled.
+    pub(super) polled: u32,
     pub(super) ring: VecDeque<(u64, Ticket, Batch)>,
     busy: u64,
     looked: u64,
@@ -64,10 +72,13 @@ pub(super) struct Seat {
 /// A peer.
 #[derive(Debug)]
 pub(super) struct Peer {
-    home: usize,
+    pub(super) home: usize,
     /// Where it goes when nothing of it is left here.
     next: Option<usize>,
-    parked: VecDeque<(usize, u32)>,
+    /// What waits for a move: the flow, the packets, their first counter.
+    parked: VecDeque<(usize, u32, u64)>,
+    /// The counter that its sender gives next.
+    counter: u64,
     /// Packets of it that are in the machine, but for the parked ones.
     pub(super) inside: u32,
     arrived: u64,
@@ -77,61 +88,16 @@ pub(super) struct Peer {
     pub(super) period: u64,
 }
 
-/// A lock: from when to when it was held, and until when who waited did.
-///
-/// A step is over before the next is taken, so it may have held the lock in what is another core's future. That core goes
-/// into a gap that is long enough for any hold of late.
-#[derive(Debug, Default)]
-pub(super) struct Lock {
-    held: VecDeque<(u64, u64)>,
-    waits: VecDeque<(u64, u64)>,
-    begun: u64,
-}
-
-impl Lock {
-    /// When one who comes now may have it, and how many wait beside it.
-    pub(super) fn free(&mut self, now: u64) -> (u64, u64) {
-        while self.held.front().is_some_and(|(_, end)| end + FORGET < now) {
-            self.held.pop_front();
-        }
-        self.waits.retain(|(_, end)| *end + FORGET > now);
-        let hold = self.held.iter().map(|(begin, end)| end - begin).max().unwrap_or(0);
-        let mut at = now;
-        for (begin, end) in &self.held {
-            if at + hold > *begin && at < *end {
-                at = *end;
-            }
-        }
-        let beside = self.waits.iter().filter(|(begin, end)| *begin <= at && at <= *end).count();
-        if at > now {
-            self.waits.push_back((now, at));
-        }
-        (at, beside as u64)
-    }
-
-    /// It is had from now on.
-    pub(super) const fn acquired(&mut self, now: u64) {
-        self.begun = now;
-    }
-
-    /// It is given back.
-    pub(super) fn released(&mut self, now: u64) {
-        let held = (self.begun, now);
-        let place = self.held.partition_point(|other| *other <= held);
-        self.held.insert(place, held);
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) setup: Setup,
-    pub(super) plan: Plan,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
     random: u64,
     pub(super) seats: Vec<Seat>,
     pub(super) homes: Vec<Home>,
     pub(super) locks: Vec<Lock>,
+    pub(super) kernel: Option<Kernel>,
     pub(super) peers: Vec<Peer>,
     flows: Vec<Flow>,
     lanes: Vec<LaneLoad>,
@@ -139,6 +105,7 @@ pub(super) struct State {
     /// The end of the time that was run.
     end: u64,
     pub(super) count: Measured,
+    pub(super) split: Split,
 }
 
 impl Seat {
@@ -167,7 +134,8 @@ impl Machine {
         assert!(!cores.is_empty(), "a machine has a core");
         let kind = setup.contender.kind;
         let lanes = u32::try_from(cores.len()).unwrap_or(u32::MAX);
-        let plan = kind.build().plan(&setup.topology, &Limits { lanes, cores: 0 });
+        let believed = setup.believed.as_ref().unwrap_or(&setup.topology);
+        let plan = kind.build().plan(believed, &Limits { lanes, cores: 0 });
         let at = |id: CoreId| cores.iter().position(|core| core.id == id).expect("planned cores exist");
         let seat = |core: &Core| {
             let own = plan.lane_on(core.id).map(|lane| lane.0 as usize);
@@ -185,7 +153,9 @@ impl Machine {
                 asleep: true,
                 scheduled: None,
                 pressure: false,
-                receives: false,
+                context: None,
+                quiet: 0,
+                polled: 0,
                 ring: VecDeque::new(),
                 busy: 0,
                 looked: 0,
@@ -202,6 +172,7 @@ impl Machine {
             home: if setup.converged { 0 } else { spread[number as usize % spread.len()] },
             next: None,
             parked: VecDeque::new(),
+            counter: 0,
             inside: 0,
             arrived: 0,
             left: 0,
@@ -221,7 +192,8 @@ impl Machine {
             events: BinaryHeap::new(),
             sequence: 0,
             random: setup.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            locks: homes.iter().map(|_| Lock::default()).collect(),
+            kernel: setup.contender.is_kernel().then(|| contexts::kernel(setup, &seats)),
+            locks: homes.iter().map(|_| Lock::new(FORGET)).collect(),
             peers: (0..setup.tunnels).map(peer).collect(),
             lanes: homes.iter().map(|home| LaneLoad::idle(seats[home.core].core.node)).collect(),
             flows,
@@ -241,9 +213,9 @@ impl Machine {
                 events: 0,
                 trace: 0xcbf2_9ce4_8422_2325,
             },
+            split: Split::new(&plan, kind, setup.tunnels),
             seats,
             homes,
-            plan,
             setup: setup.clone(),
         };
         let mut machine = Self { strategies, state };
@@ -271,7 +243,8 @@ impl Machine {
         let state = &mut self.state;
         state.count.duration = duration;
         state.count.inside = state.peers.iter().map(|peer| u64::from(peer.inside)).sum();
-        let parked = state.peers.iter().flat_map(|peer| &peer.parked).map(|(_, packets)| u64::from(*packets));
+        let parked =
+            state.peers.iter().flat_map(|peer| &peer.parked).map(|(_, packets, _)| u64::from(*packets));
         state.count.inside += parked.sum::<u64>();
         state.count.busy = state.seats.iter().map(|seat| seat.busy).collect();
         state.count.locking = state.seats.iter().map(|seat| seat.locking).sum();
@@ -302,12 +275,18 @@ impl Machine {
             return; // It was woken earlier.
         }
         seat.scheduled = None;
-        (seat.asleep, seat.clock) = (false, now.max(seat.clock));
+        let slept = core::mem::replace(&mut seat.asleep, false);
+        seat.clock = now.max(seat.clock);
+        if state.kernel.is_some() {
+            return self.kernel_step(core, slept);
+        }
+        let seat = &mut self.state.seats[core];
         let begun = seat.clock;
         let id = seat.core.id;
         // The least: what others see of a step they see when it is over.
         let budget = Budget { batches: 1, ..Budget::default() };
-        let outcome = self.strategies[core].step(id, budget, &mut View::new(state, core));
+        let outcome = self.strategies[core].step(id, budget, &mut View::new(&mut self.state, core));
+        let state = &mut self.state;
         let seat = &mut state.seats[core];
         seat.busy += seat.clock - begun;
         seat.pressure = outcome.pressure;
@@ -318,7 +297,8 @@ impl Machine {
         }
         state.seats[core].asleep = true;
         // It looks once more before it sleeps.
-        let next = [state.seats[core].ring.front().map(|(at, ..)| *at), state.ready(core)]
+        let merge = state.seats[core].home.and_then(|home| state.split.ready(home));
+        let next = [state.seats[core].ring.front().map(|(at, ..)| *at), state.ready(core), merge]
             .into_iter()
             .flatten()
             .min();
@@ -379,7 +359,7 @@ impl State {
     fn happen(&mut self, event: Event, now: u64) {
         match event {
             Event::Run(_) => {}
-            Event::Arrive(flow, packets) => self.arrive(flow, packets, now),
+            Event::Arrive(flow, packets, counter) => self.arrive(flow, packets, counter, now),
             Event::Acknowledged(flow, packets) => {
                 if let Load::Windowed { most } = self.setup.load {
                     self.flows[flow].acknowledged(packets, most);
@@ -421,23 +401,24 @@ impl State {
         let bits = u64::from(packets) * u64::from(self.setup.packet) * 8;
         let time = u128::from(bits) * 1_000_000_000 / u128::from(self.setup.link.max(1));
         self.link = self.link.max(now) + u64::try_from(time).unwrap_or(u64::MAX);
-        self.push(self.link + WAY, Event::Arrive(flow, packets));
+        let counter = &mut self.peers[self.flows[flow].peer as usize].counter;
+        let first = *counter;
+        *counter += u64::from(packets);
+        self.push(self.link + WAY, Event::Arrive(flow, packets, first));
     }
 
-    fn arrive(&mut self, flow: usize, packets: u32, now: u64) {
+    fn arrive(&mut self, flow: usize, packets: u32, counter: u64, now: u64) {
         let peer = self.flows[flow].peer as usize;
         if self.peers[peer].next.is_some() {
-            self.peers[peer].parked.push_back((flow, packets));
+            self.peers[peer].parked.push_back((flow, packets, counter));
             return;
         }
-        let home = self.peers[peer].home;
+        // The home's lane, or one that receives for it.
+        let home = self.split.lane(self.peers[peer].home, counter);
         let room = self.setup.ring.saturating_sub(self.homes[home].queued);
         let taken = packets.min(room);
         if taken < packets {
-            let lost = packets - taken;
-            self.count.dropped += u64::from(lost);
-            self.count.accounted += u64::from(lost);
-            self.push(now + WAY, Event::Lost(flow, lost));
+            self.lost(flow, packets - taken, now);
         }
         if taken == 0 {
             return;
@@ -445,8 +426,11 @@ impl State {
         self.peers[peer].inside += taken;
         self.homes[home].queued += taken;
         let most = self.setup.batch;
+        let split = &self.split;
         match self.homes[home].queue.back_mut() {
-            Some((_, last)) if last.flow == flow && last.packets + taken <= most => {
+            Some((_, last))
+                if last.flow == flow && split.joins(last, counter) && last.packets + taken <= most =>
+            {
                 last.packets += taken;
                 last.bytes += taken * self.setup.packet;
             }
@@ -456,6 +440,8 @@ impl State {
                     peer: self.flows[flow].peer,
                     flow,
                     number: self.peers[peer].arrived,
+                    counter,
+                    lane: home,
                     packets: taken,
                     bytes: taken * self.setup.packet,
                     core: self.homes[home].core,
@@ -466,8 +452,31 @@ impl State {
         for core in 0..self.seats.len() {
             let seat = &self.seats[core];
             if seat.home == Some(home) && seat.asleep && !seat.pressure {
-                self.wake(core, now + self.setup.costs.wake);
+                let at = now + self.setup.costs.wake;
+                self.wake(core, at.max(seat.quiet));
             }
+        }
+    }
+
+    /// Packets of a flow are dropped.
+    fn lost(&mut self, flow: usize, packets: u32, now: u64) {
+        self.count.dropped += u64::from(packets);
+        self.count.accounted += u64::from(packets);
+        self.push(now + WAY, Event::Lost(flow, packets));
+    }
+
+    /// A batch found no place on the way to its home.
+    pub(super) fn refused(&mut self, batch: &Batch, now: u64) {
+        self.lost(batch.flow, batch.packets, now);
+        self.gone(batch, now);
+    }
+
+    /// A batch is no longer in the machine.
+    fn gone(&mut self, batch: &Batch, now: u64) {
+        let peer = batch.peer as usize;
+        self.peers[peer].inside -= batch.packets;
+        if self.peers[peer].inside == 0 {
+            self.settle(peer, now);
         }
     }
 
@@ -481,24 +490,29 @@ impl State {
         let peer = &mut self.peers[batch.peer as usize];
         self.count.reordered += u64::from(batch.number <= peer.left);
         peer.left = batch.number;
-        peer.inside -= batch.packets;
         peer.period += packets;
         for value in [now, core as u64, u64::from(batch.peer), batch.number, packets] {
             self.count.trace = (self.count.trace ^ value).wrapping_mul(0x0100_0000_01b3);
         }
-        let settled = peer.inside == 0;
         self.push(now + WAY, Event::Acknowledged(batch.flow, batch.packets));
-        if settled {
-            self.settle(batch.peer as usize, now);
-        }
+        self.gone(batch, now);
+    }
+
+    /// A batch is dropped by a core that received it.
+    pub(super) fn dropped(&mut self, core: usize, batch: &Batch) {
+        let now = self.seats[core].clock;
+        self.count.dropped += u64::from(batch.packets);
+        self.count.accounted += u64::from(batch.packets);
+        self.peers[batch.peer as usize].inside -= batch.packets;
+        self.push(now + WAY, Event::Lost(batch.flow, batch.packets));
     }
 
     /// Lets a peer that is to move do so, once nothing of it is left.
     fn settle(&mut self, peer: usize, now: u64) {
         if let Some(next) = self.peers[peer].next.take() {
             self.peers[peer].home = next;
-            for (flow, packets) in core::mem::take(&mut self.peers[peer].parked) {
-                self.arrive(flow, packets, now);
+            for (flow, packets, counter) in core::mem::take(&mut self.peers[peer].parked) {
+                self.arrive(flow, packets, counter, now);
             }
         }
     }
@@ -545,38 +559,6 @@ impl State {
 
     /// When something that a core drains is done.
     fn ready(&self, core: usize) -> Option<u64> {
-        let drains = |home: &&Home| {
-            matches!(self.setup.contender.egress, Egress::Softirq | Egress::Threaded)
-                || self.homes_core(core, home)
-        };
-        self.homes.iter().filter(drains).filter_map(|home| home.ready(self.drain_as(core, home))).min()
-    }
-
-    /// Tells whether a home is that of a core.
-    fn homes_core(&self, core: usize, home: &Home) -> bool {
-        self.seats[core].home.is_some_and(|own| core::ptr::eq(&raw const self.homes[own], home))
-    }
-
-    /// As which core a core drains a home: those that share it do so for its own.
-    pub(super) fn drain_as(&self, core: usize, home: &Home) -> usize {
-        if self.setup.contender.kind.shares_home() { home.core } else { core }
-    }
-
-    /// The core that is to drain a stream whose head was completed, and was not drained by any.
-    pub(super) fn choose_drainer(&self, completer: usize, home: usize) -> Option<usize> {
-        match self.setup.contender.egress {
-            Egress::Home | Egress::Worker => None,
-            Egress::Softirq => Some(completer),
-            Egress::Threaded => {
-                let lane = LaneId(u32::try_from(home).unwrap_or(0));
-                let pool: Vec<CoreId> = self.plan.helpers_of(lane).collect();
-                let drains = |core: usize| {
-                    let streams = self.homes.iter().flat_map(|home| &home.streams);
-                    streams.filter(|stream| stream.drainer == Some(core)).count()
-                };
-                let may = |core: &usize| pool.contains(&self.seats[*core].core.id);
-                (0..self.seats.len()).filter(may).min_by_key(|core| (drains(*core), self.seats[*core].busy))
-            }
-        }
+        self.homes[self.seats[core].home?].ready()
     }
 }

@@ -3,7 +3,8 @@
 use wg_sched::{CoreId, CoreIo, Direction, Ticket};
 
 use super::cost::Locality;
-use super::engine::{OFFERS, State};
+use super::engine::{OFFERS, RING, State};
+use super::kernel::{Context, QUEUE};
 use super::setup::Egress;
 
 /// A batch: lengths without bytes.
@@ -12,22 +13,46 @@ pub(super) struct Batch {
     pub(super) peer: u32,
     pub(super) flow: usize,
     pub(super) number: u64,
+    /// The counter of its first packet.
+    pub(super) counter: u64,
+    /// The lane it came to.
+    pub(super) lane: usize,
     pub(super) packets: u32,
     pub(super) bytes: u32,
     /// The core whose cache has it.
     pub(super) core: usize,
 }
 
+impl Batch {
+    /// The counter behind its last packet.
+    pub(super) const fn next(&self) -> u64 {
+        self.counter + self.packets as u64
+    }
+}
+
 pub(super) struct View<'a> {
     state: &'a mut State,
     core: usize,
     begun: u64,
+    /// Whether the other thread of the physical core works at the same time.
+    beside: bool,
+    /// Packets that were polled before this step.
+    from: u32,
+    /// Batches that this step popped or drained, under the kernel.
+    taken: u32,
 }
+
+/// Batches that one step drains under the kernel.
+const DRAINED: u32 = 4;
 
 impl<'a> View<'a> {
     pub(super) fn new(state: &'a mut State, core: usize) -> Self {
         let begun = state.seats[core].clock;
-        Self { state, core, begun }
+        let sibling =
+            |other: &usize| *other != core && state.seats[*other].core.is_sibling(&state.seats[core].core);
+        let beside = (0..state.seats.len()).filter(sibling).any(|other| !state.seats[other].asleep);
+        let from = state.seats[core].polled;
+        Self { state, core, begun, beside, from, taken: 0 }
     }
 
     fn clock(&self) -> u64 {
@@ -35,7 +60,8 @@ impl<'a> View<'a> {
     }
 
     fn charge_ns(&mut self, time: u64) {
-        self.state.seats[self.core].clock += time;
+        let percent = if self.beside { self.state.setup.costs.sibling } else { 100 };
+        self.state.seats[self.core].clock += time * percent / 100;
     }
 
     fn locality(&self, other: usize) -> Locality {
@@ -44,34 +70,105 @@ impl<'a> View<'a> {
 
     /// A line goes from another core's cache to this one's, or to it.
     fn line(&self, other: usize) -> u64 {
-        let [near, far] = self.state.setup.costs.line;
-        match self.locality(other) {
-            Locality::Same => 0,
-            Locality::Node => near,
-            Locality::Remote => far,
-        }
+        self.locality(other).of_three(self.state.setup.costs.line)
     }
 
     /// Brings a batch into this core's cache; `stage` says which of the dearer ways it is.
     fn migrate(&mut self, batch: &mut Batch, stage: usize) {
-        let costs = &self.state.setup.costs;
-        let (remote, [near, far]) = (costs.remote[stage], costs.migrate_ps);
-        let bytes = u64::from(batch.bytes);
-        let time = match self.locality(batch.core) {
-            Locality::Same => 0,
-            Locality::Node => near * bytes / 1000,
-            Locality::Remote => far * bytes / 1000 + remote * u64::from(batch.packets),
-        };
+        let (costs, way) = (&self.state.setup.costs, self.locality(batch.core));
+        let remote = if way == Locality::Remote { costs.remote[stage] } else { 0 };
+        let bytes = u64::from(batch.bytes) * way.of_three(costs.migrate_ps) / 1000;
         batch.core = self.core;
+        self.charge_ns(bytes + remote * u64::from(batch.packets));
+    }
+
+    /// Tells whether this step does the part of a context: all of it, but for the kernel's.
+    fn does(&self, context: Context) -> bool {
+        self.state.kernel.is_none() || self.state.seats[self.core].context == Some(context)
+    }
+
+    /// What writing to the home costs more while others spin for its lock.
+    fn guarded(&self, packets: u32) -> u64 {
+        if self.state.setup.contender.kind != wg_sched::StrategyKind::LockedSpin {
+            return 0;
+        }
+        let beside = self.home().map_or(0, |home| self.state.locks[home].beside);
+        beside * self.state.setup.costs.guarded * u64::from(packets)
+    }
+
+    /// Goes through one of the two locks of a ring of the kernel.
+    fn pass(&mut self, pool: usize, lock: usize) {
+        let (now, costs) = (self.clock(), self.state.setup.costs);
+        let Some(kernel) = &mut self.state.kernel else { return };
+        let lock = &mut kernel.pools[pool].locks[lock];
+        let (free, _) = lock.free(now);
+        // Waiters are in a queue: whoever is next has the line to itself.
+        let time = if free == now { costs.lock } else { free - now + costs.handoff };
+        lock.acquired(free);
+        lock.released(now + time);
+        self.state.seats[self.core].locking += time;
         self.charge_ns(time);
     }
 
-    /// Changes to the duties of a home, or of a worker.
-    fn turn_to(&mut self, receives: bool) {
-        let was = core::mem::replace(&mut self.state.seats[self.core].receives, receives);
-        if was && !receives {
-            self.charge_ns(self.state.setup.costs.switch);
+    /// Puts a batch into the ring of the kernel, and wakes the next worker.
+    fn enqueue(&mut self, ticket: Ticket, batch: Batch) -> Result<(), (Ticket, Batch)> {
+        let own = self.core;
+        let Some(kernel) = &mut self.state.kernel else { return Err((ticket, batch)) };
+        let pool = kernel.pool_of(own);
+        let (seats, home) = (&self.state.seats, ticket.home as usize);
+        let Some(worker) = kernel.pools[pool].worker(|core| seats[core].helps.contains(&home)) else {
+            return Err((ticket, batch));
+        };
+        kernel.wake_worker(worker);
+        let costs = &self.state.setup.costs;
+        let far = self.locality(worker) == Locality::Remote;
+        let remote = if far { costs.remote[0] * u64::from(batch.packets) } else { 0 };
+        let time = costs.push.of(batch.packets, batch.bytes) + remote;
+        self.charge_ns(time);
+        self.pass(pool, 0);
+        let at = self.clock();
+        if let Some(kernel) = &mut self.state.kernel {
+            kernel.pools[pool].packets += batch.packets;
         }
+        self.state.seats[worker].ring.push_back((at, ticket, batch));
+        self.ring(worker, at);
+        Ok(())
+    }
+
+    /// Takes a batch out of the ring of the kernel, if one is there for this core.
+    fn dequeue(&mut self) -> Option<(Ticket, Batch)> {
+        let (now, own) = (self.clock(), self.core);
+        if self.taken > 0 {
+            return None;
+        }
+        let there =
+            |core: usize, now: u64| self.state.seats[core].ring.front().is_some_and(|(at, ..)| *at <= now);
+        let whose = if there(own, now) {
+            own
+        } else {
+            let kernel = self.state.kernel.as_ref()?;
+            let before = now.saturating_sub(self.state.setup.costs.patience);
+            *kernel.pools[kernel.pool_of(own)].cores.iter().find(|core| there(**core, before))?
+        };
+        let (_, ticket, mut batch) = self.state.seats[whose].ring.pop_front()?;
+        let kernel = self.state.kernel.as_mut()?;
+        let pool = kernel.pool_of(own);
+        kernel.pools[pool].packets -= batch.packets;
+        self.taken += 1;
+        self.pass(pool, 1);
+        let time = self.state.setup.costs.take.of(batch.packets, batch.bytes);
+        self.charge_ns(time);
+        self.migrate(&mut batch, 1);
+        Some((ticket, batch))
+    }
+
+    /// Tells whether the kernel drops what this home received.
+    fn drops(&self, home: usize, batch: &Batch) -> bool {
+        let Some(kernel) = &self.state.kernel else { return false };
+        let order = &self.state.homes[home].order;
+        kernel.pools[kernel.pool_of(self.core)].packets >= QUEUE
+            || order.room() == 0
+            || order.pending_of(batch.peer as usize) >= QUEUE as usize
     }
 
     /// Has another core look, and pays for that if it sleeps.
@@ -104,6 +201,36 @@ impl<'a> View<'a> {
         Some((ticket, batch))
     }
 
+    /// Takes the next batch from the NIC ring of a lane.
+    /// The next batch of a lane's queue, but for what its ring has no place for.
+    fn poll(&mut self, lane: usize) -> Option<Batch> {
+        loop {
+            let now = self.clock();
+            if self.state.homes[lane].came().is_none_or(|at| at > now) {
+                return None;
+            }
+            let (_, mut batch) = self.state.homes[lane].queue.pop_front()?;
+            self.state.homes[lane].queued -= batch.packets;
+            let time = self.state.setup.costs.receive.of(batch.packets, batch.bytes);
+            let time = time + self.guarded(batch.packets);
+            self.charge_ns(time);
+            let seat = &mut self.state.seats[self.core];
+            seat.polled = seat.polled.wrapping_add(batch.packets);
+            // The NIC brought it to memory, not to a cache.
+            batch.core = self.core;
+            if !self.drops(lane, &batch) {
+                return Some(batch);
+            }
+            // It was worth the work of the sender's side of the ring, too, before it was dropped.
+            let pool = self.state.kernel.as_ref().map_or(0, |kernel| kernel.pool_of(self.core));
+            self.pass(pool, 0);
+            self.state.dropped(self.core, &batch);
+            if self.polled().wrapping_sub(self.from) >= 4 {
+                return None;
+            }
+        }
+    }
+
     fn home(&self) -> Option<usize> {
         self.state.seats[self.core].home
     }
@@ -113,21 +240,12 @@ impl CoreIo for View<'_> {
     type Batch = Batch;
 
     fn poll_udp(&mut self) -> Option<Batch> {
-        let home = self.home()?;
-        let now = self.clock();
-        if self.state.homes[home].queue.front().is_none_or(|(at, _)| *at > now) {
-            return None;
-        }
-        let (_, mut batch) = self.state.homes[home].queue.pop_front()?;
-        self.state.homes[home].queued -= batch.packets;
-        self.turn_to(true);
-        let costs = &self.state.setup.costs;
-        let shared = if self.state.setup.contender.kind.shares_home() { costs.locked } else { 0 };
-        let time = costs.receive.of(batch.packets, batch.bytes) + shared;
-        self.charge_ns(time);
-        // The NIC brought it to memory, not to a cache.
-        batch.core = self.core;
-        Some(batch)
+        let home = self.home().filter(|_| !self.state.split.is_on() && self.does(Context::Receive))?;
+        self.poll(home)
+    }
+
+    fn polled(&self) -> u32 {
+        self.state.seats[self.core].polled
     }
 
     fn poll_tun(&mut self) -> Option<Batch> {
@@ -167,27 +285,32 @@ impl CoreIo for View<'_> {
 
     fn begin(&mut self, batch: &Batch, _direction: Direction) -> Option<Ticket> {
         let home = self.home()?;
-        let place = self.state.homes[home].begin(batch.peer)?;
+        let place = self.state.homes[home].order.begin(batch.peer as usize)?;
         Some(Ticket { home: u32::try_from(home).ok()?, place })
     }
 
     fn room(&self) -> u32 {
-        self.home().map_or(0, |home| self.state.homes[home].room())
+        let room = self.home().map_or(0, |home| self.state.homes[home].order.room());
+        // The kernel looks for room when it has received, and drops.
+        if self.state.kernel.is_some() { room.max(1) } else { room }
     }
 
     fn is_head(&self, ticket: Ticket) -> bool {
-        self.state.homes[ticket.home as usize].is_head(ticket.place)
+        self.state.homes[ticket.home as usize].order.is_head(ticket.place)
     }
 
     fn pending(&self) -> u32 {
-        self.home().map_or(0, |home| self.state.homes[home].pending())
+        self.home().map_or(0, |home| self.state.homes[home].order.pending())
     }
 
     fn push(&mut self, to: CoreId, ticket: Ticket, batch: Batch) -> Result<(), (Ticket, Batch)> {
+        if self.state.kernel.is_some() {
+            return self.enqueue(ticket, batch);
+        }
         let Some(to) = self.state.seats.iter().position(|seat| seat.core.id == to) else {
             return Err((ticket, batch));
         };
-        if self.state.seats[to].ring.len() >= super::engine::RING {
+        if self.state.seats[to].ring.len() >= RING {
             return Err((ticket, batch));
         }
         let costs = &self.state.setup.costs;
@@ -202,12 +325,14 @@ impl CoreIo for View<'_> {
     }
 
     fn pop(&mut self) -> Option<(Ticket, Batch)> {
+        if self.state.kernel.is_some() {
+            return if self.does(Context::Crypt) { self.dequeue() } else { None };
+        }
         let now = self.clock();
         if self.state.seats[self.core].ring.front().is_none_or(|(at, ..)| *at > now) {
             return None;
         }
         let (_, ticket, mut batch) = self.state.seats[self.core].ring.pop_front()?;
-        self.turn_to(false);
         let time = self.state.setup.costs.take.of(batch.packets, batch.bytes);
         self.charge_ns(time);
         self.migrate(&mut batch, 1);
@@ -260,12 +385,12 @@ impl CoreIo for View<'_> {
 
     fn complete(&mut self, ticket: Ticket, batch: Batch) {
         let home = ticket.home as usize;
-        let time = self.line(self.state.homes[home].core);
+        let own = self.state.homes[home].core;
+        let time = self.line(own);
         self.charge_ns(time);
         if self.state.setup.contender.egress == Egress::Worker {
-            self.state.homes[home].leave(ticket.place, batch.peer);
+            self.state.homes[home].order.leave(ticket.place);
             self.send(&batch);
-            let own = self.state.homes[home].core;
             let at = self.clock();
             self.ring(own, at);
             return;
@@ -274,34 +399,72 @@ impl CoreIo for View<'_> {
         if !self.state.homes[home].complete(ticket.place, batch, at) {
             return;
         }
-        if self.state.homes[home].streams[peer].drainer.is_none() {
-            self.state.homes[home].streams[peer].drainer = self.state.choose_drainer(self.core, home);
+        let drains = if self.state.kernel.is_some() { self.state.raise(peer, self.core) } else { Some(own) };
+        if let Some(drains) = drains {
+            self.ring(drains, at);
         }
-        let drainer = self.state.homes[home].streams[peer].drainer;
-        self.ring(drainer.unwrap_or(self.state.homes[home].core), at);
     }
 
     fn drain(&mut self) -> Option<(Direction, Batch)> {
         let now = self.clock();
-        let homes = match self.state.setup.contender.egress {
-            Egress::Home | Egress::Worker => self.home().map_or(0..0, |home| home..home + 1),
-            Egress::Softirq | Egress::Threaded => 0..self.state.homes.len(),
-        };
-        for home in homes {
-            let core = self.state.drain_as(self.core, &self.state.homes[home]);
-            let Some(mut batch) = self.state.homes[home].drain(core, now) else { continue };
-            let time = self.state.setup.costs.drain.of(batch.packets, batch.bytes);
-            self.charge_ns(time);
-            self.migrate(&mut batch, 2);
-            // The home may have waited for the place.
-            let own = self.state.homes[home].core;
-            if own != self.core && self.state.seats[own].asleep {
-                let at = self.clock();
-                self.state.wake(own, at);
+        let mut batch = match self.state.seats[self.core].context {
+            Some(Context::Drain(peer)) if self.taken < DRAINED => {
+                self.taken += 1;
+                let home = self.state.peers[peer].home;
+                self.state.homes[home].order.take(peer, |done| done.at <= now)?.batch
             }
-            return Some((Direction::In, batch));
+            Some(_) => return None,
+            None => {
+                let home = self.home()?;
+                self.state.homes[home].drain(now)?
+            }
+        };
+        let time = self.state.setup.costs.drain.of(batch.packets, batch.bytes) + self.guarded(batch.packets);
+        self.charge_ns(time);
+        self.migrate(&mut batch, 2);
+        // The home may have waited for the place.
+        let own = self.state.homes[self.state.peers[batch.peer as usize].home].core;
+        if own != self.core && self.state.kernel.is_none() && self.state.seats[own].asleep {
+            let at = self.clock();
+            self.state.wake(own, at);
         }
-        None
+        Some((Direction::In, batch))
+    }
+
+    fn poll_split(&mut self) -> Option<Batch> {
+        let lane = self.home().filter(|_| self.state.split.is_on())?;
+        loop {
+            let batch = self.poll(lane)?;
+            let home = self.state.peers[batch.peer as usize].home;
+            if self.state.split.take(lane, home) {
+                return Some(batch);
+            }
+            let now = self.clock();
+            self.state.refused(&batch, now);
+        }
+    }
+
+    /// It pays for the ring as who pushes does, and the home as for a batch that is brought back done.
+    fn send_home(&mut self, batch: Batch) {
+        let home = self.state.peers[batch.peer as usize].home;
+        let own = self.state.homes[home].core;
+        let costs = &self.state.setup.costs;
+        let far = self.locality(own) == Locality::Remote;
+        let remote = if far { costs.remote[0] * u64::from(batch.packets) } else { 0 };
+        let time = if own == self.core { 0 } else { costs.push.of(batch.packets, batch.bytes) + remote };
+        self.charge_ns(time);
+        let at = self.clock() + self.line(own);
+        self.state.split.bring(at, home, batch);
+        self.ring(own, at);
+    }
+
+    fn merge(&mut self) -> Option<Batch> {
+        let (home, now) = (self.home().filter(|_| self.state.split.is_on())?, self.clock());
+        let mut batch = self.state.merge(home, now)?;
+        let time = self.state.setup.costs.drain.of(batch.packets, batch.bytes);
+        self.charge_ns(time);
+        self.migrate(&mut batch, 2);
+        Some(batch)
     }
 
     /// The lock is always had in the end: who finds it taken waits, and pays for that in its own way.
@@ -317,7 +480,8 @@ impl CoreIo for View<'_> {
         } else {
             let sleeps = self.state.setup.contender.kind == wg_sched::StrategyKind::LockedMutex;
             // Waiters that spin take the line from whoever has it; sleepers do not, but have to be woken.
-            let handoff = if sleeps { costs.futex } else { costs.handoff * (beside + 1) };
+            let handoff =
+                if sleeps { costs.futex + costs.sleeper * beside } else { costs.handoff * (beside + 1) };
             free - begun + handoff
         };
         self.state.locks[home].acquired(begun + time);

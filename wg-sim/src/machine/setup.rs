@@ -12,6 +12,14 @@ pub fn topology(cores: u32, nodes: u32) -> Topology {
     Topology { cores: (0..cores).map(core).collect() }
 }
 
+/// The same with two threads on each core, numbered as Linux does: first threads first.
+#[must_use]
+pub fn threads(cores: u32, nodes: u32) -> Topology {
+    let first = topology(cores, nodes).cores;
+    let second = first.iter().map(|core| Core { id: CoreId(core.id.0 + cores), ..*core });
+    Topology { cores: first.iter().copied().chain(second).collect() }
+}
+
 /// Where what is done is sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
@@ -19,9 +27,10 @@ pub enum Egress {
     Home,
     /// From the core that crypted it, at once and in no order: MoonWire's variant 3.
     Worker,
-    /// From the core that completed what the drain began with, until the drain finds nothing left: the kernel's softirq.
+    /// The kernel's: rings that drop, contexts that share a core, and drains in the softirq of the core on which the head of
+    /// the peer was done.
     Softirq,
-    /// From the least busy core of those that may, chosen anew each time the drain begins: the kernel's threaded NAPI.
+    /// The same, with drains in threads that the scheduler places (threaded NAPI).
     Threaded,
 }
 
@@ -35,6 +44,12 @@ pub struct Contender {
 }
 
 impl Contender {
+    /// Tells whether it is the kernel's, see [`Egress`].
+    #[must_use]
+    pub const fn is_kernel(self) -> bool {
+        matches!(self.egress, Egress::Softirq | Egress::Threaded)
+    }
+
     /// A strategy as it is shipped.
     #[must_use]
     pub const fn shipped(kind: StrategyKind) -> Self {
@@ -73,6 +88,8 @@ pub enum Load {
 pub struct Setup {
     /// The machine.
     pub topology: Topology,
+    /// What the plan is made for, if that is not the machine as it is.
+    pub believed: Option<Topology>,
     /// What its work costs.
     pub costs: Costs,
     /// What runs on it.
@@ -106,21 +123,22 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A contender with tunnels of one flow each, under full load.
+    /// A contender with tunnels of one flow each, under full load. The kernel's have no GRO for datagrams.
     #[must_use]
     pub fn new(topology: Topology, costs: Costs, contender: Contender, tunnels: u32) -> Self {
         Self {
             topology,
+            believed: None,
             costs,
             contender,
             tunnels,
             flows: 1,
             packet: 1420,
-            batch: 16,
+            batch: if contender.is_kernel() { 1 } else { 16 },
             load: Load::Windowed { most: 2048 },
             link: 400_000_000_000,
             ring: 4096,
-            tickets: 128,
+            tickets: if contender.is_kernel() { 1024 } else { 128 },
             shared_queues: false,
             converged: false,
             warmup: 5_000_000,

@@ -1,5 +1,6 @@
 //! The tests in namespaces. They mostly wait, so several of their programs run at once, the longest first.
 
+use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -33,7 +34,8 @@ pub(super) fn run() -> Result<Outcome, String> {
         // Nobody looks at what was skipped there.
         return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
     }
-    Suite::build()?.run("", &|said| println!("\n{said}")).map(|()| Outcome::Passed)
+    let tell = |ended: &Ended<'_>| println!("\n{ended}");
+    Suite::build()?.run("", &|_| true, &tell).map(|()| Outcome::Passed)
 }
 
 /// What the suite needs and this machine lacks; nothing if it can run.
@@ -44,6 +46,23 @@ pub(crate) fn missing() -> String {
         .and_program("wireguard-go", "wireguard-go")
         .and_program("tshark", wg_netns::tshark::PACKAGE);
     requirements.missing().join("; ")
+}
+
+/// A program that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended<'a> {
+    pub(crate) name: &'a str,
+    /// Its output.
+    pub(crate) said: &'a str,
+    pub(crate) time: Duration,
+    /// Why it failed, if it did.
+    pub(crate) failure: Option<&'a str>,
+}
+
+impl fmt::Display for Ended<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {:.1} s{}", self.name, self.time.as_secs_f64(), self.said)
+    }
 }
 
 /// The programs of the tests, and the gateways that they start.
@@ -73,9 +92,18 @@ impl Suite {
         Ok(Self { tests, gateways })
     }
 
-    /// Runs all tests, with arguments for every gateway that gets none of its test. What each program said is told when it
-    /// has ended.
-    pub(crate) fn run(&self, arguments: &str, tell: &(dyn Fn(&str) + Sync)) -> Result<(), String> {
+    /// The names of the programs.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
+        self.tests.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Runs the programs that are wanted when it is their turn, with arguments for every gateway, and tells of each that has ended.
+    pub(crate) fn run(
+        &self,
+        arguments: &str,
+        is_wanted: &(dyn Fn(&str) -> bool + Sync),
+        tell: &(dyn Fn(&Ended<'_>) + Sync),
+    ) -> Result<(), String> {
         let queue = Mutex::new(VecDeque::from_iter(&self.tests));
         let failed = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
@@ -84,8 +112,13 @@ impl Suite {
                     loop {
                         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                         let Some((name, path)) = next else { return };
+                        if !is_wanted(name) {
+                            continue;
+                        }
+                        let start = Instant::now();
                         let (verdict, said) = self.run_one(path, arguments);
-                        tell(&format!("{name}, {said}"));
+                        let failure = verdict.as_ref().err().map(String::as_str);
+                        tell(&Ended { name, said: &said, time: start.elapsed(), failure });
                         if let Err(error) = verdict {
                             let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                             failed.push(format!("{name}: {error}"));
@@ -102,14 +135,13 @@ impl Suite {
     fn run_one(&self, path: &PathBuf, arguments: &str) -> (Result<(), String>, String) {
         let directory = cleanup::unique_directory();
         let log = directory.join("log");
-        let start = Instant::now();
         let mut test = Command::new(path);
         test.env(REQUIRED_VARIABLE, "1").envs(self.gateways.iter().cloned());
         test.env("RUST_TEST_THREADS", THREADS).env(GATEWAY_ARGUMENTS_VARIABLE, arguments);
         let verdict = run_logged(test, &log);
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         std::fs::remove_dir_all(directory).ok();
-        (verdict, format!("{:.1} s{said}", start.elapsed().as_secs_f64()))
+        (verdict, said)
     }
 }
 

@@ -74,7 +74,7 @@ core  node  cache  siblings  does               why
 #[test]
 fn more_lanes_than_cores_go_round_as_the_gateway_places_them() {
     let topology = Tree::read(VIRTUAL).topology();
-    let plan = plan(StrategyKind::Inline, &topology, 5);
+    let plan = plan(StrategyKind::Inline, &topology, 5, 5);
     assert_eq!(cores(&plan, 5), [0, 1, 0, 1, 0].map(CoreId));
     let expected = "\
 2 cores: 2 physical cores, 1 last-level cache, 1 node
@@ -88,11 +88,34 @@ core  node  cache  siblings  does        why
 }
 
 #[test]
+fn only_threads_that_there_are_help() {
+    let mut tree = Tree::read(LAPTOP);
+    tree.allowed = vec![0, 1, 2, 3, 8];
+    let topology = tree.topology();
+    let kind = StrategyKind::default();
+    let expected = "\
+5 cores: 3 physical cores, 1 last-level cache, 1 node
+adaptive: 2 lanes, 2 helpers
+
+core  node  cache  siblings  does             why
+   0     0      0  1         lane 0, helps 1  home of its peers; 1 of the same cache
+   1     0      0  0         -                left alone: a sibling has lane 0
+   2     0      0  3         lane 1, helps 0  home of its peers; 0 of the same cache
+   3     0      0  2         -                left alone: a sibling has lane 1
+   8     0      0  -         -                not needed
+";
+    assert_eq!(table(kind, &topology, &plan(kind, &topology, 2, 2), 2), expected);
+    assert_eq!(plan(kind, &topology, 1, 1).helpers, []);
+    let helpers = plan(kind, &topology, 1, 3).helpers;
+    assert_eq!(helpers.iter().map(|helper| helper.core.0).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
 fn every_strategy_has_a_table_with_every_core_and_every_lane() {
     for kind in StrategyKind::ALL.iter().copied() {
         for (tree, lanes) in [(LAPTOP, 4), (TWO_SOCKETS, 8), (VIRTUAL, 1), (VIRTUAL, 256)] {
             let topology = Tree::read(tree).topology();
-            let plan = plan(kind, &topology, lanes);
+            let plan = plan(kind, &topology, lanes, lanes);
             assert_eq!(cores(&plan, lanes).len(), lanes);
             let table = table(kind, &topology, &plan, lanes);
             assert_eq!(table.lines().count(), 4 + topology.cores.len(), "{kind}");

@@ -106,6 +106,8 @@ pub struct Snapshot {
     pub listen_port: u16,
     /// The firewall mark; 0 is left out of the reply.
     pub firewall_mark: u32,
+    /// How many peers moved to another lane so far; 0 is left out of the reply.
+    pub lane_moves: u64,
     /// The peers, in the order they are to be printed.
     pub peers: Vec<PeerSnapshot>,
 }

@@ -24,10 +24,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 use wg_proto::with_wiped_stack;
 use zeroize::Zeroizing;
 
+use super::trouble::Trouble;
 use super::{Configure, Errno, Op, Parsed, Parser, Request, Snapshot, Step, Transaction, reply};
 
 /// Read from a client at once.
@@ -276,26 +277,31 @@ struct Link {
 }
 
 fn accept_loop(listener: &UnixListener, link: &Link) {
+    let mut trouble = Trouble::default();
+    let say = |said: Option<String>| said.into_iter().for_each(|words| error!("UAPI: {words}"));
     loop {
         let accepted = listener.accept();
         if link.shared.clients().closing {
             return;
         }
         match accepted {
-            Ok((stream, _)) => start_client(stream, link),
+            Ok((stream, _)) => match start_client(stream, link) {
+                Ok(()) => trouble.over().into_iter().for_each(|words| warn!("UAPI: {words}")),
+                Err(err) => say(trouble.failed("no thread for a client", &err)),
+            },
             Err(err) if err.kind() == ErrorKind::Interrupted => {}
             Err(err) => {
-                error!("UAPI: accept failed: {err}");
+                say(trouble.failed("accept failed", &err));
                 thread::sleep(ACCEPT_PAUSE);
             }
         }
     }
 }
 
-fn start_client(stream: UnixStream, link: &Link) {
+fn start_client(stream: UnixStream, link: &Link) -> io::Result<()> {
     let Some((id, stream)) = link.shared.admit(stream) else {
         debug!("UAPI: all clients are being served, refusing one more");
-        return;
+        return Ok(());
     };
     let client_link = link.clone();
     let spawned =
@@ -306,10 +312,13 @@ fn start_client(stream: UnixStream, link: &Link) {
             client_link.shared.leave(id);
         });
     match spawned {
-        Ok(worker) => link.shared.keep_worker(id, worker),
+        Ok(worker) => {
+            link.shared.keep_worker(id, worker);
+            Ok(())
+        }
         Err(err) => {
-            error!("UAPI: no thread for a client: {err}");
             link.shared.leave(id);
+            Err(err)
         }
     }
 }

@@ -100,7 +100,7 @@ impl Configure for Model {
     type Peer = PublicKey;
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
-        if kind.shares_home() {
+        if kind.shares_home() || kind.splits_counters() {
             return Err(Errno::INVALID);
         }
         self.strategy = kind;
@@ -222,6 +222,7 @@ impl Configure for Model {
             private_key: self.private_key.as_ref().map(|key| Box::new(key.duplicate())),
             listen_port: self.listen_port,
             firewall_mark: self.firewall_mark,
+            lane_moves: 0,
             peers: self.peers.iter().map(ModelPeer::snapshot).collect(),
         }
     }

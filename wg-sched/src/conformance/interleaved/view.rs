@@ -1,6 +1,7 @@
 //! What a core sees of the interleaved machine. Nearly every effect first lets other cores come in between.
 
-use super::{Batch, Interleaved, State};
+use super::split::Room;
+use super::{Batch, Come, Interleaved, State};
 use crate::io::{CoreIo, Direction, Ticket};
 use crate::topology::{CoreId, LaneId};
 
@@ -36,28 +37,42 @@ impl View<'_> {
         self.machine.mesh();
         let mut state = self.machine.state.borrow_mut();
         let home = self.home(&state)?;
+        if direction == Direction::In && state.is_splitting() {
+            return None;
+        }
         while !state.stopped {
-            let (peer, packets, bytes) =
-                state.homes[home].queues[usize::from(direction == Direction::Out)].pop_front()?;
-            if !state.present[peer as usize] {
+            let come = state.homes[home].queues[usize::from(direction == Direction::Out)].pop_front()?;
+            if !state.present[come.peer as usize] {
                 state.refused += 1;
                 continue;
             }
-            let tag = state.account.polled(peer, direction);
-            self.hold(&mut state, 1);
-            return Some(Batch { tag, packets, bytes });
+            return Some(self.polled(&mut state, come, direction, None));
         }
         None
+    }
+
+    /// Has a batch in its hands from now on.
+    fn polled(&self, state: &mut State, come: Come, direction: Direction, lane: Option<usize>) -> Batch {
+        self.hold(state, 1);
+        let tag = state.account.polled(come.peer, direction, come.number);
+        Batch { tag, packets: come.packets, bytes: come.bytes, came: come.turn, lane }
     }
 
     fn send(&self, batch: Batch, direction: Direction) {
         self.machine.mesh();
         let mut state = self.machine.state.borrow_mut();
-        self.hold(&mut state, -1);
-        if state.present[batch.tag.peer as usize] {
-            state.account.sent(batch.tag, direction);
-        } else {
+        let state = &mut *state;
+        self.hold(state, -1);
+        if direction == Direction::In {
+            state.split.passed(batch.tag.peer, batch.tag.number);
+        }
+        if !state.present[batch.tag.peer as usize] {
             state.account.dropped(batch.tag);
+        } else if state.account.is_late(&batch.tag) && state.split.may_be_late(&batch, state.turn) {
+            state.split.late += 1;
+            state.account.sent_late(batch.tag);
+        } else {
+            state.account.sent(batch.tag, direction);
         }
     }
 
@@ -228,6 +243,48 @@ impl CoreIo for View<'_> {
         let batch = state.homes[home].drain()?;
         self.hold(&mut state, 1);
         Some((batch.tag.direction, batch))
+    }
+
+    fn poll_split(&mut self) -> Option<Batch> {
+        self.machine.mesh();
+        let mut state = self.machine.state.borrow_mut();
+        let lane = self.home(&state)?;
+        while !state.stopped && state.is_splitting() {
+            let peer = state.homes[lane].queues[0].front()?.peer;
+            let home = peer as usize % state.homes.len();
+            let room = state.split.room(lane, home);
+            if room == Room::InHand {
+                return None;
+            }
+            let come = state.homes[lane].queues[0].pop_front()?;
+            state.split.queued(lane, home, -1);
+            if room == Room::Full || !state.present[peer as usize] {
+                state.refused += 1;
+                continue;
+            }
+            state.split.taken(lane, home);
+            return Some(self.polled(&mut state, come, Direction::In, Some(lane)));
+        }
+        None
+    }
+
+    fn send_home(&mut self, batch: Batch) {
+        self.machine.mesh();
+        let mut state = self.machine.state.borrow_mut();
+        assert!(batch.tag.is_crypted(), "{:?} is brought home without its crypt phase", batch.tag);
+        self.hold(&mut state, -1);
+        let home = batch.tag.peer as usize % state.homes.len();
+        state.split.brought(home, batch);
+        self.machine.wake_home(&mut state, home);
+    }
+
+    fn merge(&mut self) -> Option<Batch> {
+        self.machine.mesh();
+        let mut state = self.machine.state.borrow_mut();
+        let home = self.home(&state)?;
+        let batch = state.merge(home)?;
+        self.hold(&mut state, 1);
+        Some(batch)
     }
 
     fn try_acquire(&mut self) -> bool {

@@ -10,8 +10,8 @@ use super::load::{Load, Mode, Outcome};
 use super::route::Route;
 use super::search;
 
-/// Bytes of the inner packets.
-const SIZES: [usize; 3] = [64, 512, 1400];
+/// Bytes of the inner packets, unless something is said.
+pub(super) const SIZES: [usize; 3] = [64, 512, 1400];
 /// The size that is sent beyond what a gateway can take.
 const OVERLOAD_SIZE: usize = 64;
 /// The share of all processors that both gateways have together then: little enough for the generator to do twice their peak
@@ -19,6 +19,9 @@ const OVERLOAD_SIZE: usize = 64;
 const OVERLOAD_SHARE: f64 = 0.25;
 /// The time between two echo requests.
 const ECHO_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The share of the time from which on a thread is taken for one that has no time left.
+const BUSY: f64 = 0.95;
 
 /// Whether a figure is better when it is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,15 @@ pub(super) struct Figure {
     pub(super) metric: &'static str,
     pub(super) unit: &'static str,
     pub(super) better: Better,
+}
+
+/// How much of everything is measured.
+#[derive(Clone, Debug)]
+pub(super) struct Extent {
+    /// How long a stream lasts, or the like.
+    pub(super) seconds: u64,
+    /// Bytes of inner packets.
+    pub(super) sizes: Vec<usize>,
 }
 
 /// A group of figures that are measured together.
@@ -60,11 +72,12 @@ impl Case {
     }
 
     /// Measures it. The figures that could be had, and the reasons for those that could not.
-    pub(super) fn measure(self, route: &Route, load: &Load, seconds: u64) -> Measured {
+    pub(super) fn measure(self, route: &Route, load: &Load, extent: &Extent) -> Measured {
+        let seconds = extent.seconds;
         let mut measured = Measured::default();
         let result = match self {
             Self::Tcp => tcp(route, seconds, &mut measured),
-            Self::Udp => udp(route, load, seconds, &mut measured),
+            Self::Udp => udp(route, load, extent, &mut measured),
             Self::Overload => overload(route, load, seconds, &mut measured),
             Self::Ping => ping(route, seconds, &mut measured),
             Self::Handshakes => handshakes(route, load, seconds, &mut measured),
@@ -95,6 +108,13 @@ impl Measured {
     }
 }
 
+/// What the gateways take before there is any traffic but the first echo.
+pub(super) fn idle(route: &Route, measured: &mut Measured) {
+    if let Some(resident) = route.pids().into_iter().filter_map(process::resident_kib).max() {
+        measured.less("idle", "resident memory", "MiB", resident as f64 / 1024.0);
+    }
+}
+
 fn tcp(route: &Route, seconds: u64, measured: &mut Measured) -> Result<(), String> {
     let used = || route.pids().iter().filter_map(|pid| process::cpu_time(*pid)).sum::<Duration>();
     let cases = [
@@ -119,11 +139,11 @@ fn tcp(route: &Route, seconds: u64, measured: &mut Measured) -> Result<(), Strin
     Ok(())
 }
 
-fn udp(route: &Route, load: &Load, seconds: u64, measured: &mut Measured) -> Result<(), String> {
-    for size in SIZES {
+fn udp(route: &Route, load: &Load, extent: &Extent, measured: &mut Measured) -> Result<(), String> {
+    for &size in &extent.sizes {
         for mode in Mode::BOTH {
             let case = format!("udp-{size}-{}", mode.name());
-            match peak(route, load, seconds, size, mode) {
+            match peak(route, load, extent.seconds, size, mode) {
                 Ok(best) => {
                     measured.more(&case, "rate at 1 % loss", "kpackets/s", best.outcome.arrived() / 1e3);
                     let reordered = best.outcome.reordered / best.outcome.received.max(1.0);
@@ -212,7 +232,11 @@ fn handshakes(route: &Route, load: &Load, seconds: u64, measured: &mut Measured)
         .handshakes(pair, Duration::from_secs(seconds))
         .map_err(|error| format!("handshakes: {error}"))?;
     measured.more("handshakes", "completed as responder", "1/s", account.completed);
+    measured.less("handshakes", "processor time of the responder", "us each", account.cost);
     measured.less("handshakes", "given up", "1/s", account.failed);
     measured.less("handshakes", "cookies asked for", "1/s", account.cookies);
+    if account.initiators > BUSY {
+        measured.notes.push("handshakes: the initiators do no more than this".into());
+    }
     Ok(())
 }

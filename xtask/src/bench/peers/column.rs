@@ -55,9 +55,9 @@ impl Name {
         [Self::NoTunnel, Self::Ours, Self::WireguardGo, Self::Boringtun, Self::Gotatun];
 }
 
-/// Makes the columns, the variants of the gateway behind the gateway; builds and installs what they need. What cannot be had is
-/// told, and left out.
-pub(super) fn columns(names: &[Name], variants: &[String]) -> Result<Vec<Column>, String> {
+/// Makes the columns, the variants of the gateway behind the gateway, each with its name and its arguments; builds and installs what
+/// they need. What cannot be had is told, and left out.
+pub(super) fn columns(names: &[Name], variants: &[(String, String)]) -> Result<Vec<Column>, String> {
     let mut columns = Vec::new();
     for name in names {
         match name {
@@ -75,7 +75,7 @@ pub(super) fn columns(names: &[Name], variants: &[String]) -> Result<Vec<Column>
     Ok(columns)
 }
 
-fn ours(variants: &[String]) -> Result<Vec<Column>, String> {
+fn ours(variants: &[(String, String)]) -> Result<Vec<Column>, String> {
     // A gateway that is built already, as the tests take it.
     let path = match std::env::var_os(wg_netns::program::GATEWAY_VARIABLE) {
         Some(path) => path.into(),
@@ -83,11 +83,10 @@ fn ours(variants: &[String]) -> Result<Vec<Column>, String> {
     };
     let plain = column(Program::Gateway, path);
     let mut columns = vec![plain.clone()];
-    for variant in variants {
-        let mut column = plain.clone();
-        column.name = format!("{} {variant}", plain.name);
+    for (name, arguments) in variants {
+        let mut column = Column { name: name.clone(), version: String::new(), ..plain.clone() };
         if let Some(launch) = &mut column.launch {
-            launch.arguments = variant.split_whitespace().map(str::to_owned).collect();
+            launch.arguments = arguments.split_whitespace().map(str::to_owned).collect();
         }
         columns.push(column);
     }

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use wg_netns::command::try_run_with_input;
 use wg_netns::key::KeyPair;
-use wg_netns::{Family, Namespace, Pair, newcomers, uapi};
+use wg_netns::{Family, Namespace, Pair, newcomers, process, uapi};
 
 use super::route::Route;
 use crate::cargo;
@@ -78,6 +78,10 @@ pub(super) struct Handshakes {
     pub(super) completed: f64,
     pub(super) failed: f64,
     pub(super) cookies: f64,
+    /// Processor time of the responder for each that was completed, in microseconds.
+    pub(super) cost: f64,
+    /// The share of a processor that the initiators, which are one thread, were busy.
+    pub(super) initiators: f64,
 }
 
 /// The generator, built.
@@ -140,12 +144,17 @@ impl Load {
         command.args(["handshakes", "--to", &pair.b.endpoint(Family::V4).to_string(), "--from", "10.78.0.1"]);
         command.args(["--responder", &pair.b.keys.public.hex()]);
         command.args(["--seconds", &time.as_secs_f64().to_string()]);
+        let used = || process::cpu_time(pair.b.tunnel.pid()).unwrap_or_default();
+        let before = used();
         let account = run_json(&mut command, &private)?;
+        let cost = used().saturating_sub(before).as_secs_f64() * 1e6;
         let seconds = number(&account, "seconds")?.max(1e-9);
         Ok(Handshakes {
             completed: number(&account, "completed")? / seconds,
             failed: number(&account, "failed")? / seconds,
             cookies: number(&account, "cookies")? / seconds,
+            cost: cost / number(&account, "completed")?.max(1.0),
+            initiators: number(&account, "processor")? / seconds,
         })
     }
 }

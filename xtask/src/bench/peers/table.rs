@@ -6,14 +6,13 @@ use super::case::{Better, Figure, Measured};
 use super::column::Column;
 use crate::report::{self, Row, figure};
 
-const BENCH: &str = "peers";
 /// What stands in the place of a figure that could not be had.
-const NONE: &str = "-";
+pub(super) const NONE: &str = "-";
 
 /// One line of the table: a figure, and for each column one sample of each round that gave one.
 #[derive(Debug)]
-struct Line {
-    figure: Figure,
+pub(super) struct Line {
+    pub(super) figure: Figure,
     /// Of each column, by round.
     samples: Vec<Vec<(u32, f64)>>,
 }
@@ -21,14 +20,21 @@ struct Line {
 /// Everything that was measured.
 #[derive(Debug)]
 pub(super) struct Results {
-    columns: Vec<Column>,
+    /// The bench, as its rows have it.
+    bench: &'static str,
+    pub(super) columns: Vec<Column>,
     lines: Vec<Line>,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Results {
-    pub(super) const fn new(columns: Vec<Column>) -> Self {
-        Self { columns, lines: Vec::new(), notes: Vec::new() }
+    pub(super) const fn new(bench: &'static str, columns: Vec<Column>) -> Self {
+        Self { bench, columns, lines: Vec::new(), notes: Vec::new() }
+    }
+
+    /// The lines that are for people.
+    pub(super) fn told(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| line.is_told())
     }
 
     /// Takes what one turn of a column gave.
@@ -54,7 +60,7 @@ impl Results {
         let mut rows = Vec::new();
         for line in &self.lines {
             for (at, column) in self.columns.iter().enumerate().filter(|(at, _)| line.has(*at)) {
-                rows.push(row(
+                rows.push(self.row(
                     &column.name,
                     &line.figure,
                     line.figure.metric,
@@ -77,7 +83,7 @@ impl Results {
                     let ratios = line.ratios(at, other);
                     if !ratios.is_empty() {
                         let metric = format!("{} / {name}", line.figure.metric);
-                        rows.push(row(&column.name, &line.figure, &metric, "ratio", &ratios));
+                        rows.push(self.row(&column.name, &line.figure, &metric, "ratio", &ratios));
                     }
                 };
                 if let Some(best) = self.best_peer(line) {
@@ -100,7 +106,7 @@ impl Results {
         lines[0].extend(self.columns.iter().map(|column| column.name.clone()));
         lines[0].extend(["ours / best peer".to_owned(), String::new()]);
         let ours = self.columns.iter().position(Column::is_ours);
-        for line in self.lines.iter().filter(|line| line.is_told()) {
+        for line in self.told() {
             let mut cells = vec![line.title()];
             cells.extend(
                 (0..self.columns.len()).map(|at| line.median(at).map_or_else(|| NONE.into(), figure)),
@@ -128,7 +134,7 @@ impl Results {
         };
         let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
         head(&mut text, "figure", &names);
-        for line in self.lines.iter().filter(|line| line.is_told()) {
+        for line in self.told() {
             let cells: Vec<String> = (0..self.columns.len()).map(|at| line.spread(at)).collect();
             writeln!(text, "| {} | {} |", line.title(), cells.join(" | ")).ok();
         }
@@ -143,7 +149,7 @@ impl Results {
             let names = others.iter().map(|other| self.columns[*other].name.as_str());
             let names: Vec<&str> = names.chain(["best peer"]).collect();
             head(&mut text, "figure", &names);
-            for line in self.lines.iter().filter(|line| line.is_told() && line.has(at)) {
+            for line in self.told().filter(|line| line.has(at)) {
                 let ratio =
                     |other: usize| median(&line.ratios(at, other)).map_or_else(|| NONE.into(), figure);
                 let mut cells: Vec<String> = others.iter().map(|other| ratio(*other)).collect();
@@ -152,13 +158,22 @@ impl Results {
                 writeln!(text, "| {}{less} | {} |", line.title(), cells.join(" | ")).ok();
             }
         }
+        self.append_notes(&mut text);
+        text
+    }
+
+    /// What could not be measured, and why.
+    pub(super) fn append_notes(&self, text: &mut String) {
         if !self.notes.is_empty() {
-            text += "\n## Notes\n\n";
+            *text += "\n## Notes\n\n";
             for note in &self.notes {
                 writeln!(text, "- {note}").ok();
             }
         }
-        text
+    }
+
+    fn row(&self, subject: &str, figure: &Figure, metric: &str, unit: &str, samples: &[f64]) -> Row {
+        Row::new(self.bench, subject, &figure.case, metric, unit, samples)
     }
 
     /// Whether this column is the gateway without arguments: the first of ours.
@@ -183,7 +198,7 @@ impl Results {
 }
 
 impl Line {
-    fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         let Figure { case, metric, unit, .. } = &self.figure;
         format!("{case}: {metric}, {unit}")
     }
@@ -205,7 +220,7 @@ impl Line {
         median(&self.values(at))
     }
 
-    fn spread(&self, at: usize) -> String {
+    pub(super) fn spread(&self, at: usize) -> String {
         let values = self.values(at);
         let Some(median) = median(&values) else { return NONE.into() };
         let least = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -214,18 +229,14 @@ impl Line {
     }
 
     /// The ratios of two columns in those rounds that have a sample of both.
-    fn ratios(&self, ours: usize, other: usize) -> Vec<f64> {
+    pub(super) fn ratios(&self, ours: usize, other: usize) -> Vec<f64> {
         let of_round = |round: u32| self.samples[other].iter().find(|(at, _)| *at == round);
         let pairs = self.samples[ours].iter().filter_map(|(round, value)| Some((value, of_round(*round)?.1)));
         pairs.filter(|(_, other)| *other > 0.0).map(|(value, other)| value / other).collect()
     }
 }
 
-fn row(subject: &str, figure: &Figure, metric: &str, unit: &str, samples: &[f64]) -> Row {
-    Row::new(BENCH, subject, &figure.case, metric, unit, samples)
-}
-
-fn median(values: &[f64]) -> Option<f64> {
+pub(super) fn median(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| Row::new("", "", "", "", "", values).median)
 }
 
@@ -240,13 +251,16 @@ mod tests {
     }
 
     fn results() -> Results {
-        let mut results = Results::new(vec![
-            column("no tunnel", None),
-            column("ours", Some(Program::Gateway)),
-            column("ours --slow", Some(Program::Gateway)),
-            column("boringtun", Some(Program::Boringtun)),
-            column("gotatun", Some(Program::Gotatun)),
-        ]);
+        let mut results = Results::new(
+            "peers",
+            vec![
+                column("no tunnel", None),
+                column("ours", Some(Program::Gateway)),
+                column("ours --slow", Some(Program::Gateway)),
+                column("boringtun", Some(Program::Boringtun)),
+                column("gotatun", Some(Program::Gotatun)),
+            ],
+        );
         // Round by round: the machine is slower in the second.
         for (round, speed) in [(1, 1.0), (2, 0.5), (3, 1.0)] {
             for (at, (rate, trip)) in

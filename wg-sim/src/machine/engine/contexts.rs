@@ -1,0 +1,113 @@
+//! The turn of a core under the kernel: which context is due, what it did, and where a drain is raised.
+
+use wg_sched::{Budget, NodeId, Strategy as _, StrategyKind};
+
+use super::super::io::View;
+use super::super::kernel::{Context, Kernel, Pool};
+use super::super::setup::{Egress, Setup};
+use super::{Machine, Seat, State};
+
+/// The kernel's workers: one for the machine, or one for each node.
+pub(super) fn kernel(setup: &Setup, seats: &[Seat]) -> Kernel {
+    let pools = match setup.contender.kind {
+        StrategyKind::NumaPools | StrategyKind::NumaPoolsNoOverlap => {
+            let mut nodes: Vec<NodeId> = seats.iter().map(|seat| seat.core.node).collect();
+            nodes.dedup();
+            let of_node = |node| (0..seats.len()).filter(|seat| seats[*seat].core.node == node).collect();
+            nodes.into_iter().map(|node| Pool::new(of_node(node))).collect()
+        }
+        _ => vec![Pool::new((0..seats.len()).collect())],
+    };
+    Kernel::new(setup.contender.egress == Egress::Threaded, pools, seats.len(), setup.tunnels)
+}
+
+impl Machine {
+    /// A step of the context that is due.
+    pub(super) fn kernel_step(&mut self, core: usize, slept: bool) {
+        let state = &mut self.state;
+        let begun = state.seats[core].clock;
+        let last = state.kernel.as_ref().and_then(|kernel| kernel.last(core));
+        if let Some(context) = state.choose(core) {
+            let switches = state.kernel.as_ref().is_some_and(|kernel| kernel.switches(core, last, context));
+            let seat = &mut state.seats[core];
+            if switches && !slept {
+                seat.clock += state.setup.costs.switch;
+            }
+            seat.context = Some(context);
+            let (id, polled) = (seat.core.id, seat.polled);
+            let delivered = state.count.packets;
+            let budget = Budget { batches: 1, ..Budget::default() };
+            let outcome = self.strategies[core].step(id, budget, &mut View::new(state, core));
+            let seat = &mut state.seats[core];
+            let time = seat.clock - begun;
+            seat.busy += time;
+            let emptied = seat.home.is_none_or(|home| state.homes[home].queue.is_empty());
+            if context == Context::Receive && emptied {
+                seat.quiet = seat.clock + state.setup.costs.moderation;
+            }
+            let packets = seat
+                .polled
+                .wrapping_sub(polled)
+                .max(u32::try_from(state.count.packets - delivered).unwrap_or(u32::MAX));
+            if let Some(kernel) = &mut state.kernel {
+                kernel.ran(core, context, time, packets, !outcome.idle());
+            }
+            state.wake(core, state.seats[core].clock.max(begun + 1));
+            return;
+        }
+        state.seats[core].asleep = true;
+        if let Some(next) = state.awaited(core) {
+            state.wake(core, next.max(begun + 1));
+        }
+    }
+}
+
+impl State {
+    /// What a core does next, under the kernel.
+    fn choose(&mut self, core: usize) -> Option<Context> {
+        let (now, came) = (self.seats[core].clock, self.came(core));
+        let (peers, homes) = (&self.peers, &self.homes);
+        let done = |peer: usize| homes[peers[peer].home].order.head(peer).map(|done| done.at);
+        let kernel = self.kernel.as_mut()?;
+        let crypts = self.seats[core].ring.front().map(|(at, ..)| *at);
+        kernel.choose(core, now, came.is_some_and(|came| came <= now), crypts, done)
+    }
+
+    /// When a core is told of what the NIC brought.
+    fn came(&self, core: usize) -> Option<u64> {
+        let came = self.homes[self.seats[core].home?].came()?;
+        Some(came.max(self.seats[core].quiet))
+    }
+
+    /// When a core that has nothing to do now will have, under the kernel.
+    fn awaited(&self, core: usize) -> Option<u64> {
+        let kernel = self.kernel.as_ref()?;
+        let ring = self.seats[core].ring.front().map(|(at, ..)| *at);
+        let done = |peer: usize| self.homes[self.peers[peer].home].order.head(peer).map(|done| done.at);
+        kernel.drains_of(core).filter_map(done).chain(ring).chain(self.came(core)).min()
+    }
+
+    /// Has the drain of a peer run, the head of which was completed by a core, and tells where that is.
+    pub(in super::super) fn raise(&mut self, peer: usize, completer: usize) -> Option<usize> {
+        let threaded = self.setup.contender.egress == Egress::Threaded;
+        let kernel = self.kernel.as_mut().filter(|kernel| kernel.drains[peer].core.is_none())?;
+        let mut core = completer;
+        if threaded {
+            // Where it ran last if that is idle, else on an idle core, else where the fewest others are.
+            let last = kernel.drains[peer].last;
+            let pool = &kernel.pools[kernel.pool_of(completer)].cores;
+            let seats = &self.seats;
+            let idle = |core: usize| seats[core].asleep && !seats[core].called();
+            let near = |core: usize| seats[core].core.node == seats[completer].core.node;
+            core = if idle(last) && pool.contains(&last) {
+                last
+            } else {
+                let all = || pool.iter().copied();
+                let free = all().filter(|core| idle(*core)).min_by_key(|core| !near(*core));
+                free.or_else(|| all().min_by_key(|core| (kernel.load(*core), *core != last)))?
+            };
+        }
+        kernel.raise(peer, core);
+        Some(core)
+    }
+}

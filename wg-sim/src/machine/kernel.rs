@@ -1,0 +1,295 @@
+//! The kernel's WireGuard on the machine: what it does otherwise than the shipped pipeline, whose steps it runs.
+//!
+//! ```text
+//!   softirq: NIC --> rings of the workers, in turn --> a kworker on each core
+//!                                                        | the head of a peer is done
+//!            softirq on the core it was done on, or a thread that the scheduler places <--'
+//! ```
+//!
+//! * Rings push back on nobody: what finds the device's queue or the peer's full is dropped, after it was received.
+//! * A core has several contexts and runs one at a time, and a step of the pipeline does the part of that context alone. Each
+//!   packet goes to the next worker in turn, so a core that receives has its share of the crypt phase of all tunnels.
+//! * Softirqs run on the back of whatever runs. What goes on for longer than they may take is left to `ksoftirqd`, a thread
+//!   like the workers and the drain threads: they share the core by virtual run time, in slices, and one that
+//!   slept may go first. A poll is not interrupted.
+//! * The drain of a peer ends when it finds the head of its peer not done, and is raised anew where that head is done: as a
+//!   softirq on that core, while a thread goes where it was last if that core is idle, else to an idle one, else to the
+//!   one with the fewest others.
+
+use std::collections::VecDeque;
+
+use super::lock::Lock;
+
+/// Packets of a ring, and of the queue of a peer (`MAX_QUEUED_PACKETS`).
+pub(super) const QUEUE: u32 = 1024;
+/// Packets of one poll (`NAPI_POLL_WEIGHT`).
+const WEIGHT: u32 = 64;
+/// How long softirqs go before threads (`MAX_SOFTIRQ_TIME`).
+const SOFTIRQ: u64 = 2_000_000;
+/// The slice of a thread, on eight cores and more.
+const SLICE: u64 = 3_000_000;
+/// How much a thread that slept is ahead at most: half the period of the scheduler.
+const SLEEPER: u64 = 12_000_000;
+/// How long the lock of a ring remembers.
+const MEMORY: u64 = 20_000;
+
+/// What a core runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// The softirq of the NIC's queue, or `ksoftirqd`.
+    Receive,
+    /// The worker.
+    Crypt,
+    /// The drain of a peer.
+    Drain(usize),
+}
+
+/// The contexts of a core.
+#[derive(Debug, Default)]
+struct Tasks {
+    /// The softirqs that have something to do, in turn: the NIC's queue, and drains.
+    raised: VecDeque<Context>,
+    /// Drain threads that run or want to.
+    threads: Vec<usize>,
+    /// Whether the worker was woken and did not come to an end.
+    crypts: bool,
+    /// Virtual run times of `ksoftirqd` and of the worker.
+    times: [u64; 2],
+    /// The least of those who ran, ever.
+    least: u64,
+    current: Option<Context>,
+    slice: u64,
+    polled: u32,
+    /// The time of softirqs since there was none to do: past their share they are those of `ksoftirqd`.
+    softirq: u64,
+}
+
+/// The drain of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drain {
+    /// Where it runs, if it does.
+    pub(super) core: Option<usize>,
+    /// Where it ran last.
+    pub(super) last: usize,
+    time: u64,
+}
+
+/// The workers that a device has, and what they were given.
+#[derive(Debug)]
+pub(super) struct Pool {
+    pub(super) packets: u32,
+    pub(super) cores: Vec<usize>,
+    next: usize,
+    /// The locks of those who put and of those who take.
+    pub(super) locks: [Lock; 2],
+}
+
+impl Pool {
+    pub(super) fn new(cores: Vec<usize>) -> Self {
+        let locks = [Lock::new(MEMORY), Lock::new(MEMORY)];
+        Self { packets: 0, cores, next: 0, locks }
+    }
+
+    /// The worker whose turn it is, of those who may.
+    pub(super) fn worker(&mut self, may: impl Fn(usize) -> bool) -> Option<usize> {
+        let count = self.cores.len();
+        let at = (self.next..count).chain(0..self.next).find(|at| may(self.cores[*at]))?;
+        self.next = if at + 1 < count { at + 1 } else { 0 };
+        Some(self.cores[at])
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Kernel {
+    threaded: bool,
+    pub(super) pools: Vec<Pool>,
+    tasks: Vec<Tasks>,
+    pub(super) drains: Vec<Drain>,
+}
+
+impl Kernel {
+    pub(super) fn new(threaded: bool, pools: Vec<Pool>, cores: usize, peers: u32) -> Self {
+        Self {
+            threaded,
+            pools,
+            tasks: (0..cores).map(|_| Tasks::default()).collect(),
+            drains: (0..peers).map(|_| Drain::default()).collect(),
+        }
+    }
+
+    /// The pool of a core.
+    pub(super) fn pool_of(&self, core: usize) -> usize {
+        self.pools.iter().position(|pool| pool.cores.contains(&core)).unwrap_or(0)
+    }
+
+    /// Wakes the worker of a core.
+    pub(super) fn wake_worker(&mut self, core: usize) {
+        let tasks = &mut self.tasks[core];
+        if !tasks.crypts {
+            tasks.crypts = true;
+            tasks.times[1] = tasks.times[1].max(tasks.least.saturating_sub(SLEEPER));
+        }
+    }
+
+    /// Has the drain of a peer run on a core.
+    pub(super) fn raise(&mut self, peer: usize, core: usize) {
+        let tasks = &mut self.tasks[core];
+        let drain = &mut self.drains[peer];
+        (drain.core, drain.last) = (Some(core), core);
+        if self.threaded {
+            drain.time = tasks.least.saturating_sub(SLEEPER);
+            tasks.threads.push(peer);
+        } else {
+            self.raise_softirq(core, Context::Drain(peer));
+        }
+    }
+
+    fn raise_softirq(&mut self, core: usize, context: Context) {
+        let tasks = &mut self.tasks[core];
+        if tasks.raised.is_empty() {
+            tasks.times[0] = tasks.times[0].max(tasks.least.saturating_sub(SLEEPER));
+            tasks.softirq = 0;
+        }
+        tasks.raised.push_back(context);
+    }
+
+    /// The threads that want a core.
+    pub(super) fn load(&self, core: usize) -> usize {
+        let tasks = &self.tasks[core];
+        tasks.threads.len() + usize::from(tasks.crypts) + usize::from(!tasks.raised.is_empty())
+    }
+
+    /// Ends the drain of a peer.
+    fn end(&mut self, peer: usize) {
+        if let Some(core) = self.drains[peer].core.take() {
+            self.tasks[core].raised.retain(|raised| *raised != Context::Drain(peer));
+            self.tasks[core].threads.retain(|thread| *thread != peer);
+        }
+    }
+
+    /// What a core runs next. `receives` says whether its NIC queue has something, `crypts` when what its worker's ring has was
+    /// put there, `done` when the head of a peer was done: a drain that finds it not done ends.
+    pub(super) fn choose(
+        &mut self,
+        core: usize,
+        now: u64,
+        receives: bool,
+        crypts: Option<u64>,
+        done: impl Fn(usize) -> Option<u64>,
+    ) -> Option<Context> {
+        let ended: Vec<usize> = self.drains_of(core).filter(|peer| done(*peer).is_none()).collect();
+        ended.into_iter().for_each(|peer| self.end(peer));
+        let was = self.tasks[core].raised.contains(&Context::Receive);
+        if receives && !was {
+            self.raise_softirq(core, Context::Receive);
+        } else if was && !receives {
+            self.tasks[core].raised.retain(|raised| *raised != Context::Receive);
+        }
+        let tasks = &mut self.tasks[core];
+        let crypts = tasks.crypts && crypts.is_none_or(|at| at <= now);
+        let runs = |context: &Context| match *context {
+            Context::Receive => receives,
+            Context::Crypt => crypts,
+            Context::Drain(peer) => done(peer).is_some_and(|at| at <= now),
+        };
+        // Between two polls another softirq has its turn.
+        let mut raised = tasks.raised.iter().position(runs);
+        if tasks.polled >= WEIGHT && raised == Some(0) && tasks.current == tasks.raised.front().copied() {
+            tasks.raised.rotate_left(1);
+            raised = tasks.raised.iter().position(runs);
+        }
+        let raised = raised.map(|at| {
+            tasks.raised.rotate_left(at);
+            tasks.raised[0]
+        });
+        let next = if tasks.softirq < SOFTIRQ { raised } else { None };
+        let next = next.or_else(|| self.fair(core, raised, runs))?;
+        let tasks = &mut self.tasks[core];
+        if tasks.current != Some(next) {
+            (tasks.slice, tasks.polled) = (0, 0);
+        } else if tasks.polled >= WEIGHT {
+            tasks.polled = 0;
+        }
+        tasks.current = Some(next);
+        Some(next)
+    }
+
+    /// The thread that is due: that of the least virtual run time, if the one that runs may be stopped for it.
+    fn fair(&self, core: usize, raised: Option<Context>, runs: impl Fn(&Context) -> bool) -> Option<Context> {
+        let tasks = &self.tasks[core];
+        let threads = tasks.threads.iter().map(|peer| Context::Drain(*peer));
+        let all = threads.chain([Context::Crypt]).filter(|context| runs(context)).chain(raised);
+        let least = all.min_by_key(|context| self.time(core, *context))?;
+        let Some(current) = tasks.current.filter(&runs) else { return Some(least) };
+        let current = if self.is_softirq(core, current) { raised? } else { current };
+        let (mine, other) = (self.time(core, current), self.time(core, least));
+        let polls = tasks.current == Some(current) && self.is_softirq(core, current) && tasks.polled < WEIGHT;
+        let stopped = other + SLICE < mine || (tasks.slice >= SLICE && other < mine);
+        Some(if stopped && !polls { least } else { current })
+    }
+
+    fn is_softirq(&self, core: usize, context: Context) -> bool {
+        self.tasks[core].raised.contains(&context)
+    }
+
+    fn time(&self, core: usize, context: Context) -> u64 {
+        match context {
+            Context::Crypt => self.tasks[core].times[1],
+            Context::Drain(peer) if self.threaded => self.drains[peer].time,
+            Context::Receive | Context::Drain(_) => self.tasks[core].times[0],
+        }
+    }
+
+    /// Tells whether the chosen context takes the core from another thread.
+    pub(super) fn switches(&self, core: usize, from: Option<Context>, to: Context) -> bool {
+        let thread = |context: Context| match context {
+            Context::Drain(_) if !self.threaded => Context::Receive,
+            other => other,
+        };
+        let on_the_back = self.is_softirq(core, to) && self.tasks[core].softirq < SOFTIRQ;
+        !on_the_back && from.is_some_and(|from| thread(from) != thread(to))
+    }
+
+    /// Accounts for what the chosen context did.
+    pub(super) fn ran(&mut self, core: usize, context: Context, time: u64, packets: u32, took: bool) {
+        if context == Context::Crypt && !took {
+            self.tasks[core].crypts = false;
+        }
+        let softirq = self.is_softirq(core, context);
+        let tasks = &mut self.tasks[core];
+        tasks.slice += time;
+        tasks.polled += packets;
+        match context {
+            Context::Crypt => tasks.times[1] += time,
+            Context::Drain(peer) if !softirq => self.drains[peer].time += time,
+            // On the back of others it is not accounted for.
+            Context::Receive | Context::Drain(_) => {
+                let share = tasks.softirq >= SOFTIRQ;
+                tasks.times[0] += if share { time } else { 0 };
+                tasks.softirq += time;
+            }
+        }
+        let tasks = &self.tasks[core];
+        let threads = tasks.threads.iter().map(|peer| self.drains[*peer].time);
+        let worker = tasks.crypts.then_some(tasks.times[1]);
+        let softirqs = (!tasks.raised.is_empty() && tasks.softirq >= SOFTIRQ).then_some(tasks.times[0]);
+        if let Some(least) = threads.chain(worker).chain(softirqs).min() {
+            let tasks = &mut self.tasks[core];
+            tasks.least = tasks.least.max(least);
+        }
+    }
+
+    /// What a core ran last.
+    pub(super) fn last(&self, core: usize) -> Option<Context> {
+        self.tasks[core].current
+    }
+
+    /// The drains of a core.
+    pub(super) fn drains_of(&self, core: usize) -> impl Iterator<Item = usize> {
+        let raised = self.tasks[core].raised.iter().filter_map(|raised| match raised {
+            Context::Drain(peer) => Some(*peer),
+            _ => None,
+        });
+        raised.chain(self.tasks[core].threads.iter().copied())
+    }
+}

@@ -6,4 +6,5 @@ pub mod load;
 pub mod micro;
 pub mod report;
 pub mod stages;
+pub mod strategies;
 pub mod traffic;

@@ -122,7 +122,7 @@ pub struct Spread {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
     pub threads: Option<u16>,
     /// Gives queue and sockets only to so many of these threads [default: all of them]; the others help with the cipher, if the
-    /// strategy has use for them.
+    /// strategy has use for them. By strategies with a lock every thread needs them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES))]
     pub lanes: Option<u16>,
 }

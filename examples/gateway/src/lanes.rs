@@ -1,4 +1,5 @@
-//! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets.
+//! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets. By
+//! strategies that share homes all of them have one.
 
 use core::time::Duration;
 use std::panic::resume_unwind;
@@ -48,6 +49,8 @@ impl Placement {
         threads: usize,
         standing: Standing,
     ) -> Self {
+        // Who has the lock must not wait for those who spin for it.
+        let standing = Standing { real_time: standing.real_time && !strategy.shares_home(), ..standing };
         let processors = topology::processors(strategy, machine, lanes, threads);
         let core = |(number, processor): (u32, &CoreId)| {
             let found = machine.cores.iter().find(|core| core.id == *processor);
@@ -76,10 +79,11 @@ impl Placement {
         Plan { lanes: self.lanes.clone(), helpers: kind.build().help(&self.threads, &self.lanes, &limits) }
     }
 
-    /// Makes the crew, in which anybody can help anybody: the strategies say who does. None if there is one thread.
-    pub(crate) fn crew(&self, bells: &[Waker]) -> Option<Crew<Batch<TunnelAead>>> {
+    /// Makes the crew, in which anybody can help anybody: the strategies say who does. Its parts, in the order of the threads; none if
+    /// there is one thread.
+    pub(crate) fn crew(&self, homes: CrewHomes, bells: &[Waker]) -> Vec<Member<Batch<TunnelAead>>> {
         if self.threads() < 2 {
-            return None;
+            return Vec::new();
         }
         let ids: Vec<_> = self.lanes.iter().map(|lane| lane.id).collect();
         let helpers = self.threads.cores.iter().map(|core| Helper { core: core.id, lanes: ids.clone() });
@@ -88,7 +92,8 @@ impl Placement {
             let bell = bells.get(thread as usize).cloned();
             Arc::new(Doorbell::new(move || bell.iter().for_each(Waker::wake)))
         };
-        Some(Crew::new(&plan, CrewHomes::OfLanes, Capacity { places: PLACES, ..Capacity::default() }, bell))
+        let capacity = Capacity { places: PLACES, ..Capacity::default() };
+        Crew::new(&plan, homes, capacity, bell).into_members().collect()
     }
 
     /// Lets the calling thread move packets: soon when there are some, before ordinary programs, and on its processor if that is
@@ -161,7 +166,8 @@ pub(crate) fn run_beside<T>(
                 let _end = EndOnDrop { homes, bell };
                 run(homes, placement, lane, bell)
             };
-            let started = thread::Builder::new().name(format!("lane{lane}")).spawn_scoped(scope, run);
+            let name = if homes.strategy().shares_home() { "worker" } else { "lane" };
+            let started = thread::Builder::new().name(format!("{name}{lane}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
         }
         for crew in helpers {
@@ -200,6 +206,9 @@ fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Re
     let mut events = Events::with_capacity(8);
     let Some(bell) = homes.bell(lane) else { return Ok(()) };
     poller.add(bell, BELL, Interest::Readable)?;
+    // For who waits for a lock, and has no use for anything else.
+    let mut bell_alone = Poller::new()?;
+    bell_alone.add(bell, BELL, Interest::Readable)?;
     let Some(mut turns) =
         homes.enter(lane).map(|home| Turns::new(placement, lane, &home, &poller)).transpose()?
     else {
@@ -228,10 +237,15 @@ fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Re
         let deadline = match next {
             Next::Now => Some(now),
             Next::At(deadline) => deadline,
+            Next::Rung => {
+                turns.rest.wait(&mut bell_alone, &mut events, None)?;
+                meter.since = clock::now();
+                continue;
+            }
             Next::Gone => return Ok(()),
         };
         homes.add_work(lane, meter.worked(now));
-        if meter.is_busy(now) && homes.count() > 1 && homes.watch() {
+        if meter.is_busy(now) && homes.are_several() && homes.watch() {
             control.wake();
         }
         turns.rest.wait(&mut poller, &mut events, deadline)?;

@@ -51,7 +51,7 @@ where
                     }
                 }
                 Err(IoError::WouldBlock) => {
-                    self.lane.tun_drained = true;
+                    self.lane.edge.tun_drained = true;
                     break;
                 }
                 Err(IoError::Transient(_)) => break,

@@ -90,8 +90,7 @@ pub fn run(choice: &Choice, rounds: usize, mut progress: impl FnMut(usize)) -> S
         let time = Row::new(BENCH, kind.name(), case, "time", "ns/packet", samples);
         rows.push(time.derive("rate", "packets/s", |time| 1e9 / time));
         rows.push(time);
-        let inline =
-            measured.iter().find(|(other, kind, ..)| other == case && *kind == StrategyKind::Inline);
+        let inline = measured.iter().find(|(other, kind, ..)| other == case && *kind == StrategyKind::Inline);
         if let Some((.., inline)) = inline {
             // By rounds, so that what slows both of them down is in neither.
             let ratios: Vec<_> = samples.iter().zip(inline).map(|(time, inline)| time / inline).collect();

@@ -137,6 +137,8 @@ struct Scene {
     held: u64,
     /// A peer was removed.
     removed: bool,
+    /// Time passed while something was under way.
+    aged: bool,
 }
 
 impl Scene {
@@ -196,6 +198,7 @@ impl Scene {
             delivered: 0,
             held: 0,
             removed: false,
+            aged: false,
         };
         for at in 0..scene.peers.len() {
             let id = scene.add(at);
@@ -227,7 +230,12 @@ impl Scene {
             14 => self.wire.borrow_mut().lose = input.below(32).into(),
             15 => self.wire.borrow_mut().double = input.below(32).into(),
             16 => self.hub[lane].socket.room = input.below(64).into(),
-            17 => self.wait(Duration::from_millis(u64::from(input.byte()) * 997)),
+            17 if input.below(2) == 0 => self.wait(Duration::from_millis(u64::from(input.byte()) * 997)),
+            17 => {
+                // While everything waits where it is.
+                self.aged = true;
+                self.set_time(self.now.instant.saturating_add(Duration::from_millis(input.byte().into())));
+            }
             18 => self.configure(peer, input),
             _ => self.settle(),
         }
@@ -400,6 +408,7 @@ impl Scene {
     fn may_drop(&self, reason: DropReason) -> bool {
         match reason {
             DropReason::StagedRemoved | DropReason::NoPeerForDestination => self.removed,
+            DropReason::SessionRetired => self.held > 0 || self.aged,
             DropReason::NoBuffer
             | DropReason::SealFailed
             | DropReason::InvalidTag

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cost;
+pub mod handoff;
 pub mod load;
 pub mod micro;
 pub mod report;

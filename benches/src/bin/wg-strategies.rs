@@ -1,6 +1,5 @@
 //! Prints what each strategy takes of a packet, from memory to memory, and what a hand-off costs.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,20 +25,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let rounds = usize::try_from(cli.rounds).unwrap_or(usize::MAX);
-    let live = io::stderr().is_terminal();
-    let measured = strategies::run(&cli.choice, rounds, |round| {
-        if live {
-            let end = if round == rounds { '\n' } else { '\r' };
-            eprint!("round {round} of {rounds}{end}");
-            io::stderr().flush().ok();
-        }
-    });
+    let measured = strategies::run(&cli.choice, rounds, report::progress(rounds));
     print!("{}", measured.table);
-    if let Some(path) = cli.json
-        && let Err(error) = report::write_json(&path, &measured.rows)
-    {
-        eprintln!("cannot write {}: {error}", path.display());
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    report::end(cli.json.as_deref(), &measured.rows)
 }

@@ -4,7 +4,6 @@
 use core::hint::{black_box, spin_loop};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -14,9 +13,7 @@ use wg_netns::process::pin_thread;
 use wg_sys_linux::{Events, Interest, Poller, Token, Waker};
 
 use super::per;
-
-/// As large as what a datapath hands on: a ticket and some pointers.
-type Batch = [u64; 8];
+use crate::handoff::{self, Batch, PLACES, across};
 
 const ONE: &str = "one thread";
 const TWO: &str = "two threads";
@@ -36,14 +33,14 @@ pub(super) fn parts() -> Vec<Part> {
     let part = |name, case, measure: fn() -> f64| Part { name, case, measure: Box::new(measure) };
     let mut parts = vec![
         part("ring: push, pop", ONE, || {
-            let (mut producer, mut consumer) = ring(32);
+            let (mut producer, mut consumer) = ring(PLACES as usize);
             alone(|| {
                 let pushed = producer.push(black_box([1; 8])).is_ok();
                 black_box((pushed, consumer.pop()));
             })
         }),
         part("offer, steal", ONE, || {
-            let offers = Offers::new(32);
+            let offers = Offers::new(PLACES);
             alone(|| {
                 let offered = offers.offer(black_box([1; 8])).is_ok();
                 black_box((offered, offers.take()));
@@ -77,20 +74,14 @@ pub(super) fn parts() -> Vec<Part> {
     ];
     if thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
         parts.extend([
-            part("ring: push, pop", TWO, || {
-                let (mut producer, mut consumer) = ring(32);
-                across(move |batch| producer.push(batch).is_ok(), move || consumer.pop().is_some())
-            }),
-            part("offer, steal", TWO, || {
-                let offers = Offers::new(32);
-                across(|batch| offers.offer(batch).is_ok(), || offers.take().is_some())
-            }),
-            part("there by a ring, back by the ticket", TWO, there_and_back),
+            part("ring: push, pop", TWO, || each(handoff::ring)),
+            part("offer, steal", TWO, || each(handoff::offers)),
+            part("there by a ring, back by the ticket", TWO, || each(handoff::there_and_back)),
             part("lock: acquire, release", TWO, || {
                 let slot = Slot::new();
                 assert!(slot.put(Box::new(0_u64)).is_ok(), "it was empty");
                 let turn = || slot.take().is_some_and(|held| slot.put(held).is_ok());
-                across(|_| turn(), turn) / 2.0
+                each(|count| across(count, |_| turn(), turn)) / 2.0
             }),
             part("a line, one way", TWO, line),
             part("wake-up of a thread that has slept for 50 us", TWO, || {
@@ -111,56 +102,9 @@ fn alone(mut work: impl FnMut()) -> f64 {
     per(start.elapsed(), COUNT)
 }
 
-/// What each of many takes, from one thread to another.
-fn across(mut push: impl FnMut(Batch) -> bool + Send, mut pop: impl FnMut() -> bool + Send) -> f64 {
-    thread::scope(|scope| {
-        let other = scope.spawn(move || {
-            pin_thread(Some(1));
-            for _ in 0..COUNT {
-                while !pop() {
-                    spin_loop();
-                }
-            }
-        });
-        let this = scope.spawn(move || {
-            pin_thread(Some(0));
-            let start = Instant::now();
-            for number in 0..COUNT {
-                while !push([number.into(); 8]) {
-                    spin_loop();
-                }
-            }
-            other.join().expect("it only counts");
-            start.elapsed()
-        });
-        per(this.join().expect("it only counts"), COUNT)
-    })
-}
-
-fn there_and_back() -> f64 {
-    let (mut table, bell) = (OrderTable::<Batch>::new(64), Doorbell::new(|| ()));
-    let (mut producer, mut consumer) = ring(64);
-    let completions = Arc::clone(table.completions());
-    let (mut begun, mut peer) = (None, 0);
-    let push = move |batch| {
-        while table.drain().is_some() {}
-        let place = begun.take().or_else(|| {
-            peer = (peer + 1) % 8;
-            table.begin(Stream { peer, direction: Direction::Out }, 0)
-        });
-        let Some(place) = place else { return false };
-        let pushed = producer.push((place, batch)).is_ok();
-        if !pushed {
-            begun = Some(place);
-        }
-        pushed
-    };
-    let pop = move || {
-        let Some((place, batch)) = consumer.pop() else { return false };
-        completions.complete(place, batch, Some(&bell));
-        true
-    };
-    across(push, pop)
+/// What each of many takes, as so many together did.
+fn each(hand_on: impl FnOnce(u64) -> Duration) -> f64 {
+    per(hand_on(COUNT.into()), COUNT)
 }
 
 /// Half of what it takes a line to go to another processor and come back.

@@ -158,23 +158,27 @@ pub(crate) fn run_beside<T>(
     bell: &Waker,
     control: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
+    // Before anybody is told that all is ready: a thread that starts later finds all it needs.
+    let beds = (0..homes.count()).map(|lane| Bed::of(homes, lane)).collect::<Result<Vec<_>, _>>()?;
+    let with_bed = |crew: Member<_>| Ok((Bed::of(homes, crew.core().0 as usize)?, crew));
+    let helpers = helpers.into_iter().map(with_bed).collect::<Result<Vec<_>, Error>>()?;
     thread::scope(|scope| {
         let _end = EndOnDrop { homes, bell };
         let mut lanes = Vec::with_capacity(homes.count());
-        for lane in 0..homes.count() {
+        for (lane, bed) in beds.into_iter().enumerate() {
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                run(homes, placement, lane, bell)
+                run(homes, placement, lane, bed, bell)
             };
             let name = if homes.strategy().shares_home() { "worker" } else { "lane" };
             let started = thread::Builder::new().name(format!("{name}{lane}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
         }
-        for crew in helpers {
+        for (bed, crew) in helpers {
             let thread = crew.core().0 as usize;
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                help(homes, placement, thread, crew)
+                help(homes, placement, thread, bed, crew)
             };
             let started = thread::Builder::new().name(format!("helper{thread}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
@@ -186,6 +190,24 @@ pub(crate) fn run_beside<T>(
         }
         result
     })
+}
+
+/// What a thread sleeps on.
+struct Bed {
+    poller: Poller,
+    /// For who waits for a lock, and has no use for anything else.
+    bell_alone: Poller,
+}
+
+impl Bed {
+    /// Makes that of a thread, which its bell wakes.
+    fn of(homes: &Homes, thread: usize) -> Result<Self, Error> {
+        let bed = Self { poller: Poller::new()?, bell_alone: Poller::new()? };
+        for poller in [&bed.poller, &bed.bell_alone] {
+            homes.bell(thread).map_or(Ok(()), |bell| poller.add(bell, BELL, Interest::Readable))?;
+        }
+        Ok(bed)
+    }
 }
 
 /// Ends everything, also when its thread panics.
@@ -201,14 +223,10 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Result<(), Error> {
-    let mut poller = Poller::new()?;
+fn run(homes: &Homes, placement: &Placement, lane: usize, bed: Bed, control: &Waker) -> Result<(), Error> {
+    let Bed { mut poller, mut bell_alone } = bed;
     let mut events = Events::with_capacity(8);
     let Some(bell) = homes.bell(lane) else { return Ok(()) };
-    poller.add(bell, BELL, Interest::Readable)?;
-    // For who waits for a lock, and has no use for anything else.
-    let mut bell_alone = Poller::new()?;
-    bell_alone.add(bell, BELL, Interest::Readable)?;
     let Some(mut turns) =
         homes.enter(lane).map(|home| Turns::new(placement, lane, &home, &poller)).transpose()?
     else {
@@ -292,12 +310,11 @@ fn help(
     homes: &Homes,
     placement: &Placement,
     thread: usize,
+    mut bed: Bed,
     mut crew: Member<Batch<TunnelAead>>,
 ) -> Result<(), Error> {
-    let mut poller = Poller::new()?;
     let mut events = Events::with_capacity(1);
     let Some(bell) = homes.bell(thread) else { return Ok(()) };
-    poller.add(bell, BELL, Interest::Readable)?;
     let mut rest = placement.settle(thread);
     let core = crew.core();
     let mut strategy = homes.strategy().build();
@@ -322,7 +339,7 @@ fn help(
             }
         }
         if crew.may_sleep() {
-            rest.wait(&mut poller, &mut events, None)?;
+            rest.wait(&mut bed.poller, &mut events, None)?;
         }
     }
 }

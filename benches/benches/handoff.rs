@@ -3,37 +3,30 @@
 //!
 //! The ring is that of `wg-sched`, which is the crate `rtrb`, beside the simplest that slots make.
 
-use core::hint::{black_box, spin_loop};
-use core::time::Duration;
-use std::thread;
-use std::time::Instant;
+use core::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use wg_benches::handoff::{self, Batch, PLACES, across};
 use wg_datapath::sched::Direction;
 use wg_datapath::sched::handoff::{Doorbell, Offers, OrderTable, Slot, Stream, ring};
-
-/// As large as what a datapath hands on: a ticket and some pointers.
-type Batch = [u64; 8];
-
-const RING: usize = 32;
 
 /// A ring of slots: each side knows where it is, and the slots say the rest.
 struct Slots(Vec<Slot<Batch>>);
 
 impl Slots {
     fn new() -> Self {
-        Self((0..RING).map(|_| Slot::new()).collect())
+        Self((0..PLACES).map(|_| Slot::new()).collect())
     }
 
     fn push(&self, at: &mut usize, batch: Batch) -> bool {
         let pushed = self.0[*at].put(batch).is_ok();
-        *at = (*at + usize::from(pushed)) % RING;
+        *at = (*at + usize::from(pushed)) % PLACES as usize;
         pushed
     }
 
     fn pop(&self, at: &mut usize) -> Option<Batch> {
         let popped = self.0[*at].take();
-        *at = (*at + usize::from(popped.is_some())) % RING;
+        *at = (*at + usize::from(popped.is_some())) % PLACES as usize;
         popped
     }
 }
@@ -47,7 +40,7 @@ fn one_thread(criterion: &mut Criterion) {
             (put, slot.take())
         });
     });
-    let (mut producer, mut consumer) = ring(RING);
+    let (mut producer, mut consumer) = ring(PLACES as usize);
     group.bench_function("ring", |bencher| {
         bencher.iter(|| {
             let pushed = producer.push(black_box([1; 8]));
@@ -58,7 +51,7 @@ fn one_thread(criterion: &mut Criterion) {
     group.bench_function("ring of slots", |bencher| {
         bencher.iter(|| (slots.push(&mut tail, black_box([1; 8])), slots.pop(&mut head)));
     });
-    let offers = Offers::new(32);
+    let offers = Offers::new(PLACES);
     group.bench_function("offer", |bencher| {
         bencher.iter(|| {
             let offered = offers.offer(black_box([1; 8]));
@@ -81,77 +74,18 @@ fn one_thread(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long it takes to hand on so many, from this thread to another.
-fn stream(
-    count: u64,
-    mut push: impl FnMut(Batch) -> bool + Send,
-    mut pop: impl FnMut() -> bool + Send,
-) -> Duration {
-    thread::scope(|scope| {
-        let start = Instant::now();
-        scope.spawn(move || {
-            for _ in 0..count {
-                while !pop() {
-                    spin_loop();
-                }
-            }
-        });
-        for number in 0..count {
-            while !push([number; 8]) {
-                spin_loop();
-            }
-        }
-        start
-    })
-    .elapsed()
-}
-
 fn two_threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("handoff two threads");
-    group.bench_function("ring", |bencher| {
-        bencher.iter_custom(|count| {
-            let (mut producer, mut consumer) = ring(RING);
-            stream(count, move |batch| producer.push(batch).is_ok(), move || consumer.pop().is_some())
-        });
-    });
+    group.bench_function("ring", |bencher| bencher.iter_custom(handoff::ring));
     group.bench_function("ring of slots", |bencher| {
         bencher.iter_custom(|count| {
             let (slots, mut head, mut tail) = (Slots::new(), 0, 0);
-            stream(count, |batch| slots.push(&mut tail, batch), || slots.pop(&mut head).is_some())
+            across(count, |batch| slots.push(&mut tail, batch), || slots.pop(&mut head).is_some())
         });
     });
-    group.bench_function("offers", |bencher| {
-        bencher.iter_custom(|count| {
-            let offers = Offers::new(32);
-            stream(count, |batch| offers.offer(batch).is_ok(), || offers.take().is_some())
-        });
-    });
+    group.bench_function("offers", |bencher| bencher.iter_custom(handoff::offers));
     group.bench_function("there by a ring, back by the order table", |bencher| {
-        bencher.iter_custom(|count| {
-            let (mut table, bell) = (OrderTable::<Batch>::new(64), Doorbell::new(|| {}));
-            let (mut producer, mut consumer) = ring(64);
-            let completions = table.completions().clone();
-            let (mut begun, mut peer) = (None, 0);
-            let push = move |batch| {
-                while table.drain().is_some() {}
-                let place = begun.take().or_else(|| {
-                    peer = (peer + 1) % 8;
-                    table.begin(Stream { peer, direction: Direction::Out }, 0)
-                });
-                let Some(place) = place else { return false };
-                let pushed = producer.push((place, batch)).is_ok();
-                if !pushed {
-                    begun = Some(place);
-                }
-                pushed
-            };
-            let pop = move || {
-                let Some((place, batch)) = consumer.pop() else { return false };
-                completions.complete(place, batch, Some(&bell));
-                true
-            };
-            stream(count, push, pop)
-        });
+        bencher.iter_custom(handoff::there_and_back);
     });
     group.finish();
 }

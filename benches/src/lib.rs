@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cost;
+pub mod handoff;
 pub mod load;
 pub mod micro;
 pub mod report;
 pub mod stages;
+pub mod strategies;
 pub mod traffic;

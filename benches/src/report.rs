@@ -1,8 +1,9 @@
 //! Results as rows: one shape for every bench, for people and for machines.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
+use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,30 @@ pub fn write_json(path: &Path, rows: &[Row]) -> io::Result<()> {
     let mut json = serde_json::to_string_pretty(rows)?;
     json.push('\n');
     fs::write(path, json)
+}
+
+/// Tells of rounds on standard error as they end, if somebody looks at it.
+pub fn progress(rounds: usize) -> impl Fn(usize) {
+    let live = io::stderr().is_terminal();
+    move |round| {
+        if live {
+            let end = if round == rounds { '\n' } else { '\r' };
+            eprint!("round {round} of {rounds}{end}");
+            io::stderr().flush().ok();
+        }
+    }
+}
+
+/// Ends a bench: with its rows in a file, if that is wanted.
+#[must_use]
+pub fn end(json: Option<&Path>, rows: &[Row]) -> ExitCode {
+    if let Some(path) = json
+        && let Err(error) = write_json(path, rows)
+    {
+        eprintln!("cannot write {}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 /// Four digits that matter.

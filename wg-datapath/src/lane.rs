@@ -125,6 +125,15 @@ pub struct Lane<A> {
     icmp: IcmpLimiter,
     /// The next time to hear of narrow paths.
     path_news_at: Instant,
+    /// What is known of the queue and the sockets.
+    edge: Edge,
+    /// The error that ended the lane.
+    fatal: Option<IoError>,
+}
+
+/// What a lane knows of its TUN queue and its sockets. Where several workers share a lane, each has its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edge {
     /// The TUN queue was read to its end since the executor last saw it readable.
     tun_drained: bool,
     udp_drained: bool,
@@ -132,8 +141,16 @@ pub struct Lane<A> {
     cookies: usize,
     /// Something was taken in of which no batch came: the turn was not idle, and there may be more behind it.
     busy: bool,
-    /// The error that ended the lane.
-    fatal: Option<IoError>,
+}
+
+impl Edge {
+    pub(crate) const NEW: Self = Self { tun_drained: false, udp_drained: false, cookies: 0, busy: false };
+
+    /// See [`Lane::readable`].
+    pub(crate) const fn readable(&mut self, tun: bool, udp: bool) {
+        self.tun_drained &= !tun;
+        self.udp_drained &= !udp;
+    }
 }
 
 impl<A> Default for Lane<A> {
@@ -168,10 +185,7 @@ impl<A> Lane<A> {
             pieces: 0,
             icmp: IcmpLimiter::new(),
             path_news_at: Instant::default(),
-            tun_drained: false,
-            udp_drained: false,
-            cookies: 0,
-            busy: false,
+            edge: Edge::NEW,
             fatal: None,
         }
     }
@@ -274,8 +288,12 @@ impl<A> Lane<A> {
     /// Tells whether the TUN device is to be read again: after the executor saw it readable. A lane that met the end of a
     /// queue does not poll it until told.
     pub const fn readable(&mut self, tun: bool, udp: bool) {
-        self.tun_drained &= !tun;
-        self.udp_drained &= !udp;
+        self.edge.readable(tun, udp);
+    }
+
+    /// Works for other edges from now on, and returns what was known of those before.
+    pub(crate) const fn change_edge(&mut self, edge: Edge) -> Edge {
+        core::mem::replace(&mut self.edge, edge)
     }
 
     /// Returns the error that ended the lane, if one did: the TUN device or the sockets are gone.
@@ -348,19 +366,19 @@ where
         if self.lane.ready_in.is_empty() {
             // Both, so that neither what others forward nor what comes here waits for the end of the other.
             let mut any = self.take_trains();
-            if !self.lane.udp_drained && self.lane.fatal.is_none() {
+            if !self.lane.edge.udp_drained && self.lane.fatal.is_none() {
                 any |= self.receive();
             }
-            self.lane.busy |= any && self.lane.ready_in.is_empty();
+            self.lane.edge.busy |= any && self.lane.ready_in.is_empty();
         }
         let batch = self.lane.ready_in.pop_front()?;
         Some(self.lane.polled(Batch::In(batch)))
     }
 
     fn poll_tun(&mut self) -> Option<Batch<A>> {
-        self.lane.busy |= self.take_from_others() && self.lane.queue.is_empty();
-        if !self.lane.tun_drained && self.lane.fatal.is_none() {
-            self.lane.busy |= self.drain_tun() && self.lane.queue.is_empty();
+        self.lane.edge.busy |= self.take_from_others() && self.lane.queue.is_empty();
+        if !self.lane.edge.tun_drained && self.lane.fatal.is_none() {
+            self.lane.edge.busy |= self.drain_tun() && self.lane.queue.is_empty();
             self.give_to_others();
         }
         if self.lane.wants_writable() && !self.resume() {
@@ -373,7 +391,7 @@ where
             match self.device.begin_out(&mut batch, self.now) {
                 Begun::Ready => return Some(self.lane.polled(Batch::Out(batch))),
                 Begun::Kept => {
-                    self.lane.busy = true;
+                    self.lane.edge.busy = true;
                     self.recycle_out(batch);
                 }
             }
@@ -476,9 +494,9 @@ where
 
     fn poll_control(&mut self) -> bool {
         self.hear_of_paths();
-        let mut busy = core::mem::take(&mut self.lane.busy);
-        let cookies = core::mem::take(&mut self.lane.cookies);
-        for _ in 0..if self.lane.udp_drained { COOKIES } else { cookies } {
+        let mut busy = core::mem::take(&mut self.lane.edge.busy);
+        let cookies = core::mem::take(&mut self.lane.edge.cookies);
+        for _ in 0..if self.lane.edge.udp_drained { COOKIES } else { cookies } {
             let Some(reply) = self.device.challenge_next(self.now) else { break };
             busy = true;
             if let Some(reply) = reply {

@@ -34,6 +34,7 @@ mod path_mtu;
 mod peer_table;
 mod queue;
 mod segment;
+mod shared;
 pub mod slab;
 mod staged;
 mod stats;
@@ -60,6 +61,7 @@ pub use queue::{
     UnknownDiscipline,
 };
 pub use segment::{MAX_HEADERS, SegmentError, Segmenter};
+pub use shared::{HomeState, SharedHome, SharedIo, Worker};
 pub use staged::{Pushed, StagedPool};
 pub use stats::{DropCounters, PeerStats};
 pub use wg_aead::Sum;

@@ -444,6 +444,20 @@ impl<B> Member<B> {
         }
     }
 
+    /// Tells whether another had the lock of a shared home when this one last tried. Then all there is to wait for is the bell.
+    #[must_use]
+    pub const fn waits_for_lock(&self) -> bool {
+        self.wants
+    }
+
+    /// Wakes all who share the home and sleep: there is something that each of them may have waited for.
+    pub fn call_workers(&self) {
+        let workers = self.homes.iter().take(1).flat_map(|home| &home.workers);
+        for worker in workers {
+            worker.bell.ring_if_asleep();
+        }
+    }
+
     /// Says that the core is about to sleep, and tells whether it may: not if there is something to pop, steal, reclaim or
     /// drain. The executor says [`Self::awake`] after the sleep.
     pub fn may_sleep(&mut self) -> bool {

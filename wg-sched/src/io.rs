@@ -203,8 +203,8 @@ pub trait CoreIo {
         None
     }
 
-    /// Takes the lock of the state that workers share, unless another has it. What is polled, begun, completed, drained and
-    /// sent between this and [`Self::release`] is that of the shared home.
+    /// Takes the lock of the state that workers share, unless another has it. What is polled, begun, completed, drained, sent and
+    /// done of control work between this and [`Self::release`] is that of the shared home.
     fn try_acquire(&mut self) -> bool {
         true
     }

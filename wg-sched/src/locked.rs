@@ -4,6 +4,8 @@
 //! Where there is a lock there is waiting, and the two kinds differ in how. A spinning worker tries for a while, and comes
 //! back at once; a worker that sleeps gives its core away until the lock's bell rings.
 //!
+//! Handshakes and timers are of the home as well: what a worker does of them, it does under the lock.
+//!
 //! Of variant 2 of MoonWire, and of the kernel's IPsec. A machine where only the lane's own core can read its sockets has
 //! one worker, and it never waits.
 
@@ -11,7 +13,7 @@ use alloc::vec::Vec;
 
 use crate::io::{CoreIo, Direction, Stage};
 use crate::placement::{self, Overlap, Reach};
-use crate::round::{Round, control, drain, own, poll, pressed, rounds, split, ticket, turn, work};
+use crate::round::{Round, drain, own, poll, pressed, rounds, split, ticket, turn, work};
 use crate::strategy::{Budget, Outcome, Strategy, StrategyKind};
 use crate::topology::{CoreId, Helper, Lane, Limits, Plan, Topology};
 
@@ -23,6 +25,27 @@ const SPINS: u32 = 64;
 enum Wait {
     Sleep,
     Spin,
+}
+
+/// What workers can ask the home for, and do, under the lock only.
+#[derive(Default)]
+struct Found {
+    /// It has no ticket left.
+    full: bool,
+    /// Pieces of control work done.
+    control: u32,
+}
+
+impl Found {
+    /// Looks, and does one piece of control work between two rounds of datagrams.
+    fn look<I: CoreIo>(&mut self, io: &mut I, direction: Direction) {
+        self.full |= pressed(io);
+        if direction == Direction::In {
+            let control = u32::from(io.poll_control());
+            io.charge(Stage::Control, control);
+            self.control += control;
+        }
+    }
 }
 
 /// The strategy.
@@ -69,9 +92,8 @@ impl Locked {
         round
     }
 
-    /// Takes one round through all phases, and tells how many batches there were; none if the lock was not to be had. Sets
-    /// `full` if the home had no ticket left: it can be asked under the lock only.
-    fn round<I: CoreIo>(&self, io: &mut I, direction: Direction, full: &mut bool) -> Option<u32> {
+    /// Takes one round through all phases, and tells how many batches there were; none if the lock was not to be had.
+    fn round<I: CoreIo>(&self, io: &mut I, direction: Direction, found: &mut Found) -> Option<u32> {
         if !self.acquire(io) {
             return None;
         }
@@ -79,11 +101,12 @@ impl Locked {
         if io.room() == 0 && io.pending() == 0 {
             // There are no tickets: nobody to share with.
             moved += own(io, direction);
+            found.look(io, direction);
             io.release();
             return Some(moved);
         }
         let round = Self::take(io, direction);
-        *full |= pressed(io);
+        found.look(io, direction);
         io.release();
         moved += round.len();
         // Whoever gets the lock next sends it; if that is not this worker, its next turn looks again.
@@ -124,16 +147,17 @@ impl Strategy for Locked {
         rounds(io, budget, |io| {
             // What another strategy left to this core.
             let mut batches = work(io, I::pop);
-            let (mut waits, mut full) = (false, false);
+            let (mut waits, mut found) = (false, Found::default());
             for direction in [Direction::In, Direction::Out] {
                 batches += turn(io, |io| {
-                    let round = self.round(io, direction, &mut full);
+                    let round = self.round(io, direction, &mut found);
                     waits |= round.is_none();
                     round.unwrap_or(0)
                 });
             }
+            let Found { full, control } = found;
             let more = waits && self.wait == Wait::Spin;
-            Outcome { batches, control: control(io), more, pressure: waits || full }
+            Outcome { batches, control, more, pressure: waits || full }
         })
     }
 }

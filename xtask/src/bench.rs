@@ -2,6 +2,7 @@
 
 mod peers;
 mod quick;
+mod strategies;
 
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ pub(crate) struct Options {
     /// Also writes the rows to this file, as a JSON array.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many rounds; the subjects take turns in each. `quick` takes 3 if nothing is said, `peers` 5.
+    /// How many rounds; the subjects take turns in each. `quick` takes 3 if nothing is said, `peers` and `strategies` 5.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// `aead` for these lengths only, as `64,1420`.
@@ -47,6 +48,8 @@ enum Name {
     Io,
     /// The datapath from memory to memory, without the kernel, on one core: nanoseconds per packet by stage, allocations.
     Stages,
+    /// All strategies of `wg-sched`: from memory to memory, what a hand-off costs, and TCP through two gateways.
+    Strategies,
     /// ChaCha20-Poly1305 by every backend of `wg-aead`, `ring`, `aws-lc-rs` and RustCrypto, by length and batch.
     Aead,
     /// Sealing and opening packets.
@@ -60,8 +63,15 @@ enum Name {
 /// Runs a bench.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     match options.name {
-        Name::Quick | Name::Peers if cfg!(debug_assertions) => return cargo::again_in_release(),
+        Name::Quick | Name::Peers | Name::Strategies if cfg!(debug_assertions) => {
+            return cargo::again_in_release();
+        }
         Name::Peers => return peers::run(&options.peers, options.rounds, options.json.as_deref()),
+        Name::Strategies => {
+            let choice = &options.peers;
+            let files = [options.json.as_deref(), choice.markdown.as_deref()];
+            return strategies::run(options.rounds, choice.seconds, files, choice.record);
+        }
         Name::Quick => {}
         _ => return micro(options),
     }

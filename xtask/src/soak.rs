@@ -10,6 +10,7 @@ mod matrix;
 mod model;
 mod offloads;
 mod progress;
+mod thread_sanitizer;
 mod timing;
 
 use clap::{Args, Subcommand};
@@ -38,6 +39,8 @@ enum What {
     Decrypt(decrypt::Options),
     /// Runs the tests of wg-aead and its fuzz inputs with AddressSanitizer, on nightly.
     Address,
+    /// Runs what has threads that share memory with ThreadSanitizer, on nightly: `wg-sched`, shared homes, gateways.
+    ThreadSanitizer,
     /// Runs the tests of `wg-proto` and `wg-datapath` on an emulated aarch64.
     Arm,
     /// Measures whether the time that wg-aead takes tells of its secrets, and asks a t-test.
@@ -57,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Offloads(options)) => offloads::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
         Some(What::Address) => address::run(),
+        Some(What::ThreadSanitizer) => thread_sanitizer::run(),
         Some(What::Timing(options)) => timing::run(options),
         Some(What::Model(options)) => model::run(options),
         Some(What::BlackHole(options)) => black_hole::run(options),

@@ -1,6 +1,5 @@
 //! Prints what the kernel and the memory of this machine cost, one line a primitive. Needs root and `/dev/net/tun`.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -33,24 +32,11 @@ fn main() -> ExitCode {
         eprintln!("{info}");
     }));
     let rounds = usize::try_from(cli.rounds).unwrap_or(usize::MAX);
-    let live = io::stderr().is_terminal();
-    let costs = cost::run(rounds, |round| {
-        if live {
-            let end = if round == rounds { '\n' } else { '\r' };
-            eprint!("round {round} of {rounds}{end}");
-            io::stderr().flush().ok();
-        }
-    });
+    let costs = cost::run(rounds, report::progress(rounds));
     cleanup::stop_if_ending();
     print!("{}", cost::format_table(&costs.rows));
     for reason in &costs.missing {
         println!("left out: {reason}");
     }
-    if let Some(path) = cli.json
-        && let Err(error) = report::write_json(&path, &costs.rows)
-    {
-        eprintln!("cannot write {}: {error}", path.display());
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    report::end(cli.json.as_deref(), &costs.rows)
 }

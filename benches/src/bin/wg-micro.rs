@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,14 +36,7 @@ fn main() -> ExitCode {
         rounds: cli.rounds.unwrap_or(usual.rounds),
         sample: cli.sample.map_or(usual.sample, Duration::from_micros),
     };
-    let live = io::stderr().is_terminal();
-    let progress = |round| {
-        if live {
-            let end = if round == plan.rounds { '\n' } else { '\r' };
-            eprint!("round {round} of {}{end}", plan.rounds);
-            let _ = io::stderr().flush();
-        }
-    };
+    let progress = report::progress(plan.rounds);
     let rows = if cli.name == Bench::Aead {
         let measured = aead::run(&cli.choice, plan, progress);
         println!("{}\n\n{}", processor(), measured.table);
@@ -54,13 +46,7 @@ fn main() -> ExitCode {
         report::print_table(&rows);
         rows
     };
-    if let Some(path) = cli.json
-        && let Err(error) = report::write_json(&path, &rows)
-    {
-        eprintln!("cannot write {}: {error}", path.display());
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    report::end(cli.json.as_deref(), &rows)
 }
 
 /// What the system calls its processor.

@@ -1,7 +1,6 @@
 //! Prints what each stage of the datapath costs, from memory to memory, on one core.
 
 use core::time::Duration;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,21 +33,13 @@ fn main() -> ExitCode {
     let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
     pin_thread(Some(last));
     let rounds = usize::try_from(cli.rounds).unwrap_or(usize::MAX);
-    let live = io::stderr().is_terminal();
-    let measured =
-        stages::run(&cli.choice, rounds, Duration::from_micros(cli.sample), allocator::calls, |round| {
-            if live {
-                let end = if round == rounds { '\n' } else { '\r' };
-                eprint!("round {round} of {rounds}{end}");
-                io::stderr().flush().ok();
-            }
-        });
+    let measured = stages::run(
+        &cli.choice,
+        rounds,
+        Duration::from_micros(cli.sample),
+        allocator::calls,
+        report::progress(rounds),
+    );
     print!("{}", measured.table);
-    if let Some(path) = cli.json
-        && let Err(error) = report::write_json(&path, &measured.rows)
-    {
-        eprintln!("cannot write {}: {error}", path.display());
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    report::end(cli.json.as_deref(), &measured.rows)
 }

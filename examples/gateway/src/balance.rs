@@ -17,7 +17,7 @@ use wg_datapath::{PeerId, PeerStatus};
 use wg_proto::Instant;
 use wg_sched::{LaneLoad, NodeId, PeerLoad, is_uneven, rebalance};
 
-use crate::homes::Homes;
+use crate::homes::{Homes, Part};
 use crate::log::PeerName;
 use crate::tunnel::Configuring;
 
@@ -66,7 +66,7 @@ impl Balance {
     }
 
     /// Looks at the lanes if it is time, and tells whether [`Self::level`] has something to do.
-    pub(crate) fn look<H>(&mut self, homes: &Homes<H>, now: Instant) -> bool {
+    pub(crate) fn look<H: Part>(&mut self, homes: &Homes<H>, now: Instant) -> bool {
         if !homes.is_watched() || self.due().is_some_and(|due| now < due) {
             return false;
         }

@@ -10,11 +10,19 @@ use wg_sys_linux::UapiSocket;
 ///
 /// # Errors
 ///
-/// There is none, or its answer: `EINVAL` if the strategy is not for threads.
+/// There is none, or its answer: `EINVAL` where it would have to put peers together, or apart.
 pub fn set_strategy(interface: &str, kind: StrategyKind) -> io::Result<()> {
     let mut stream = UnixStream::connect(UapiSocket::path_of(interface))?;
     write!(stream, "set=1\nstrategy={kind}\n\n")?;
-    answer(BufReader::new(stream))
+    answer(BufReader::new(stream)).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::new(
+            error.kind(),
+            format!(
+                "{kind} is refused: if threads have one home or each its own is chosen at the start, by --strategy"
+            ),
+        ),
+        _ => error,
+    })
 }
 
 /// Reads the answer to a set.

@@ -1,13 +1,18 @@
 //! What one core moves packets with, and its turns.
 
-use wg_datapath::{Lane, LaneIo};
+use std::sync::Arc;
+
+use getrandom::SysRng;
+use wg_datapath::io::IoError;
+use wg_datapath::{HomeState, LaneIo, SharedHome, SharedIo, Worker};
 use wg_proto::Instant;
-use wg_sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
+use wg_sched::{AnyStrategy, Budget, CoreId, Outcome, Strategy, StrategyKind};
 use wg_sys_linux::{Error, Event, Interest, Poller, Token, Tun};
 
+use crate::homes::Part;
 use crate::lanes::{Placement, Rest};
 use crate::sockets::Sockets;
-use crate::tunnel::{TunnelAead, TunnelDevice, read_clocks};
+use crate::tunnel::{TunnelAead, TunnelDevice, TunnelDh, read_clocks};
 
 /// The queue of the TUN in a poller.
 pub(crate) const TUN: Token = Token::new(0);
@@ -17,13 +22,42 @@ pub(crate) const UDP: Token = Token::new(1);
 /// What is moved between two readings of the clock, and two looks at what is ready: a fraction of a millisecond's worth.
 pub(crate) const BUDGET: Budget = Budget { batches: 16, packets: 128 };
 
-/// A device with its lane and edges. Where there are several, each is the home of some of the peers.
+/// A device and its lane.
+pub(crate) type State = HomeState<TunnelAead, SysRng, TunnelDh>;
+
+/// What one thread moves packets with.
 #[derive(Debug)]
 pub(crate) struct Home {
-    pub(crate) device: TunnelDevice,
-    pub(crate) lane: Lane<TunnelAead>,
+    pub(crate) seat: Seat,
     pub(crate) tun: Tun,
     pub(crate) sockets: Sockets,
+}
+
+/// Whose the peers are.
+#[derive(Debug)]
+pub(crate) enum Seat {
+    /// Of this thread alone: where there are several, each is the home of some of the peers.
+    Own(Box<State>),
+    /// Of all threads.
+    Shared(Box<Share>),
+}
+
+/// The part of a thread in a home that all share.
+#[derive(Debug)]
+pub(crate) struct Share {
+    worker: Worker<TunnelAead>,
+    home: Arc<SharedHome<TunnelAead, SysRng, TunnelDh>>,
+    /// The home, while no thread takes a turn: with the first of them.
+    taken: Option<Box<State>>,
+}
+
+impl Share {
+    pub(crate) const fn new(
+        worker: Worker<TunnelAead>,
+        home: Arc<SharedHome<TunnelAead, SysRng, TunnelDh>>,
+    ) -> Self {
+        Self { worker, home, taken: None }
+    }
 }
 
 /// When there is something to do again.
@@ -33,22 +67,68 @@ pub(crate) enum Next {
     Now,
     /// When a descriptor is ready, a bell rings, or this has come.
     At(Option<Instant>),
+    /// When a bell rings, whatever descriptors are ready.
+    Rung,
     /// Never: the interface is gone.
     Gone,
 }
 
 impl Home {
+    /// The device, if it is here: that of a home that is shared is with the first thread while none takes a turn, and nowhere else.
+    pub(crate) fn device(&self) -> Option<&TunnelDevice> {
+        match &self.seat {
+            Seat::Own(state) => Some(&state.device),
+            Seat::Shared(share) => share.taken.as_ref().map(|state| &state.device),
+        }
+    }
+
+    /// See [`Self::device`].
+    pub(crate) fn device_mut(&mut self) -> Option<&mut TunnelDevice> {
+        match &mut self.seat {
+            Seat::Own(state) => Some(&mut state.device),
+            Seat::Shared(share) => share.taken.as_mut().map(|state| &mut state.device),
+        }
+    }
+
+    /// Tells whether the peers are of all threads.
+    pub(crate) const fn is_shared(&self) -> bool {
+        matches!(self.seat, Seat::Shared(_))
+    }
+
+    fn readable(&mut self, tun: bool, udp: bool) {
+        match &mut self.seat {
+            Seat::Own(state) => state.lane.readable(tun, udp),
+            Seat::Shared(share) => share.worker.readable(tun, udp),
+        }
+    }
+
     /// Takes in what a poller told.
     pub(crate) fn see(&mut self, event: Event) {
         match event.token {
-            TUN => self.lane.readable(true, false),
+            TUN => self.readable(true, false),
             UDP => {
-                self.lane.readable(false, event.readable);
+                self.readable(false, event.readable);
                 if event.writable {
                     self.sockets.writable();
                 }
             }
             _ => {}
+        }
+    }
+}
+
+impl Part for Home {
+    fn taken(&mut self) {
+        if let Seat::Shared(share) = &mut self.seat {
+            share.taken = share.home.take();
+        }
+    }
+
+    fn given_back(&mut self) {
+        if let Seat::Shared(share) = &mut self.seat
+            && let Some(state) = share.taken.take()
+        {
+            share.home.put(state);
         }
     }
 }
@@ -87,43 +167,103 @@ impl Turns {
             return;
         }
         let plan = placement.plan(kind);
-        home.lane.place(&plan);
+        if let Seat::Own(state) = &mut home.seat {
+            state.lane.place(&plan);
+        }
         self.strategy.switch(kind, &plan, self.core);
         self.placed = true;
     }
 
     /// Takes a turn, brings the poller up to date, and tells when the next is due.
     pub(crate) fn take(&mut self, home: &mut Home, poller: &Poller) -> Result<Next, Error> {
-        home.lane.awake();
-        let mut io = LaneIo {
-            device: &mut home.device,
-            lane: &mut home.lane,
-            tun: &mut home.tun,
-            udp: &mut home.sockets,
-            now: read_clocks(),
+        let Home { seat, tun, sockets } = home;
+        let turn = match seat {
+            Seat::Own(state) => self.step_own(state, tun, sockets),
+            Seat::Shared(share) => self.step_shared(share, tun, sockets),
         };
-        let before = io.lane.traffic();
-        let outcome = self.strategy.step(self.core, BUDGET, &mut io);
-        self.rest.worked(before, home.lane.traffic());
-        if let Some(error) = home.lane.fatal() {
+        if let Some(error) = turn.fatal {
             // A removed interface is the ordinary end of a tunnel; it is told here if the packets notice first.
             tracing::debug!("{error}");
             return Ok(Next::Gone);
         }
-        if let Some(downgrade) = home.tun.take_downgrade().or_else(|| home.sockets.take_downgrade()) {
+        if let Some(downgrade) = tun.take_downgrade().or_else(|| sockets.take_downgrade()) {
             tracing::warn!("{downgrade}");
         }
         // While its queue is full the lane does not read the TUN, so packets there must not wake the loop; its end still does.
-        if self.reads_tun != home.lane.wants_readable() {
+        if self.reads_tun != turn.wants_readable {
             self.reads_tun = !self.reads_tun;
             let interest = if self.reads_tun { Interest::Readable } else { Interest::Errors };
-            poller.modify(&home.tun, TUN, interest)?;
+            poller.modify(&*tun, TUN, interest)?;
         }
-        home.sockets.register(poller, UDP)?;
-        let busy = outcome.more || (home.device.has_work() && !home.lane.wants_writable());
-        if busy || !home.lane.may_sleep() {
+        sockets.register(poller, UDP)?;
+        let busy = turn.outcome.more || (turn.has_work && !turn.wants_writable);
+        // What a worker needs a lock for it has to wait for, however much of it there is.
+        let waits = turn.outcome.pressure && turn.waits_for_lock;
+        if (busy && !waits) || !seat.may_sleep() {
             return Ok(Next::Now);
         }
-        Ok(Next::At(home.device.poll_timeout()))
+        if waits {
+            return Ok(Next::Rung);
+        }
+        Ok(Next::At(seat.poll_timeout()))
     }
+
+    fn step_own(&mut self, state: &mut State, tun: &mut Tun, udp: &mut Sockets) -> Turn {
+        let HomeState { device, lane } = state;
+        lane.awake();
+        let before = lane.traffic();
+        let outcome =
+            self.strategy.step(self.core, BUDGET, &mut LaneIo { device, lane, tun, udp, now: read_clocks() });
+        self.rest.worked(before, lane.traffic());
+        Turn {
+            outcome,
+            fatal: lane.fatal(),
+            wants_readable: lane.wants_readable(),
+            wants_writable: lane.wants_writable(),
+            has_work: device.has_work(),
+            waits_for_lock: false,
+        }
+    }
+
+    fn step_shared(&mut self, share: &mut Share, tun: &mut Tun, udp: &mut Sockets) -> Turn {
+        let Share { worker, home, .. } = share;
+        worker.awake();
+        let outcome =
+            self.strategy.step(self.core, BUDGET, &mut SharedIo::new(worker, home, tun, udp, read_clocks()));
+        Turn {
+            outcome,
+            fatal: worker.fatal(),
+            wants_readable: worker.wants_readable(),
+            wants_writable: worker.wants_writable(),
+            has_work: worker.has_work(),
+            waits_for_lock: worker.waits_for_lock(),
+        }
+    }
+}
+
+impl Seat {
+    fn may_sleep(&mut self) -> bool {
+        match self {
+            Self::Own(state) => state.lane.may_sleep(),
+            Self::Shared(share) => share.worker.may_sleep(&share.home),
+        }
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        match self {
+            Self::Own(state) => state.device.poll_timeout(),
+            Self::Shared(share) => share.worker.poll_timeout(),
+        }
+    }
+}
+
+/// What a turn came to.
+#[derive(Debug)]
+struct Turn {
+    outcome: Outcome,
+    fatal: Option<IoError>,
+    wants_readable: bool,
+    wants_writable: bool,
+    has_work: bool,
+    waits_for_lock: bool,
 }

@@ -20,10 +20,19 @@ use wg_sys_linux::Waker;
 
 use crate::home::Home;
 
+/// What a thread has for its turns.
+pub(crate) trait Part {
+    /// All parts are taken, and this is the first: what all share is here until [`Self::given_back`].
+    fn taken(&mut self) {}
+
+    /// The threads go on.
+    fn given_back(&mut self) {}
+}
+
 /// The homes.
 #[derive(Debug)]
 pub(crate) struct Homes<H = Home> {
-    homes: Vec<Seat<H>>,
+    homes: Vec<Slot<H>>,
     /// What wakes the thread of each, then those of the helpers.
     bells: Vec<Waker>,
     /// Held by the control thread as long as it wants or has the homes.
@@ -43,7 +52,7 @@ pub(crate) struct Homes<H = Home> {
 
 /// A home, and what its thread says of itself.
 #[derive(Debug)]
-struct Seat<H> {
+struct Slot<H> {
     home: Mutex<H>,
     /// Nanoseconds that its thread worked so far; written by it alone, once a turn, read by the control thread.
     worked: AtomicU64,
@@ -51,19 +60,19 @@ struct Seat<H> {
 
 /// All homes, none of which takes a turn meanwhile.
 #[derive(Debug)]
-pub(crate) struct AllHomes<'a, H = Home> {
+pub(crate) struct AllHomes<'a, H: Part = Home> {
     pub(crate) homes: Vec<MutexGuard<'a, H>>,
     shared: &'a Homes<H>,
     _gate: MutexGuard<'a, ()>,
 }
 
-impl<H> Homes<H> {
+impl<H: Part> Homes<H> {
     /// Shares homes, with what wakes the thread of each; there may be more bells, for threads that help.
     pub(crate) fn new(homes: Vec<H>, bells: Vec<Waker>) -> Self {
         Self {
             homes: homes
                 .into_iter()
-                .map(|home| Seat { home: Mutex::new(home), worked: AtomicU64::new(0) })
+                .map(|home| Slot { home: Mutex::new(home), worked: AtomicU64::new(0) })
                 .collect(),
             bells,
             gate: Mutex::new(()),
@@ -91,6 +100,11 @@ impl<H> Homes<H> {
         self.homes.len()
     }
 
+    /// Tells whether there are several, so that a peer could be at home elsewhere.
+    pub(crate) fn are_several(&self) -> bool {
+        self.count() > 1 && !self.strategy().shares_home()
+    }
+
     /// What wakes a thread.
     pub(crate) fn bell(&self, at: usize) -> Option<&Waker> {
         self.bells.get(at)
@@ -116,21 +130,25 @@ impl<H> Homes<H> {
         }
         let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.wanted.store(true, Ordering::Relaxed);
-        let homes = self.homes.iter().map(|seat| seat.home.lock().unwrap_or_else(PoisonError::into_inner));
-        AllHomes { homes: homes.collect(), shared: self, _gate: gate }
+        let homes = self.homes.iter().map(|slot| slot.home.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut homes: Vec<_> = homes.collect();
+        if let Some(first) = homes.first_mut() {
+            first.taken();
+        }
+        AllHomes { homes, shared: self, _gate: gate }
     }
 
     /// Notes that the thread of a lane has worked for so many nanoseconds more.
     pub(crate) fn add_work(&self, lane: usize, nanos: u64) {
-        if let Some(seat) = self.homes.get(lane) {
-            let worked = seat.worked.load(Ordering::Relaxed);
-            seat.worked.store(worked.wrapping_add(nanos), Ordering::Relaxed);
+        if let Some(slot) = self.homes.get(lane) {
+            let worked = slot.worked.load(Ordering::Relaxed);
+            slot.worked.store(worked.wrapping_add(nanos), Ordering::Relaxed);
         }
     }
 
     /// How many nanoseconds the thread of each lane has worked.
     pub(crate) fn worked(&self) -> impl Iterator<Item = u64> {
-        self.homes.iter().map(|seat| seat.worked.load(Ordering::Relaxed))
+        self.homes.iter().map(|slot| slot.worked.load(Ordering::Relaxed))
     }
 
     /// Has the load of the lanes looked after, and tells whether it was not yet: then the control thread is to be woken.
@@ -158,16 +176,24 @@ impl<H> Homes<H> {
     }
 }
 
-impl<H> AllHomes<'_, H> {
+impl<H: Part> AllHomes<'_, H> {
+    /// How many threads move packets, or help.
+    pub(crate) fn threads(&self) -> usize {
+        self.shared.bells.len()
+    }
+
     /// See [`Homes::set_strategy`].
     pub(crate) fn set_strategy(&self, kind: StrategyKind) {
         self.shared.set_strategy(kind);
     }
 }
 
-impl<H> Drop for AllHomes<'_, H> {
+impl<H: Part> Drop for AllHomes<'_, H> {
     fn drop(&mut self) {
         self.shared.wanted.store(false, Ordering::Relaxed);
+        if let Some(first) = self.homes.first_mut() {
+            first.given_back();
+        }
         self.homes.clear();
         // Whatever was configured may be something to do for any of them. One alone is of this thread, which is awake.
         if self.shared.bells.len() > 1 {
@@ -181,6 +207,10 @@ mod tests {
     use core::sync::atomic::AtomicU64;
 
     use super::*;
+
+    impl Part for u64 {}
+
+    impl Part for () {}
 
     /// Each home is the number of times it was configured.
     fn homes(count: usize) -> Homes<u64> {

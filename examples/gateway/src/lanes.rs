@@ -1,4 +1,5 @@
-//! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets.
+//! The threads that move packets, where there are several: each with a home, a queue of the TUN, and a pair of sockets. By
+//! strategies that share homes all of them have one.
 
 use core::time::Duration;
 use std::panic::resume_unwind;
@@ -48,6 +49,8 @@ impl Placement {
         threads: usize,
         standing: Standing,
     ) -> Self {
+        // Who has the lock must not wait for those who spin for it.
+        let standing = Standing { real_time: standing.real_time && !strategy.shares_home(), ..standing };
         let processors = topology::processors(strategy, machine, lanes, threads);
         let core = |(number, processor): (u32, &CoreId)| {
             let found = machine.cores.iter().find(|core| core.id == *processor);
@@ -76,10 +79,11 @@ impl Placement {
         Plan { lanes: self.lanes.clone(), helpers: kind.build().help(&self.threads, &self.lanes, &limits) }
     }
 
-    /// Makes the crew, in which anybody can help anybody: the strategies say who does. None if there is one thread.
-    pub(crate) fn crew(&self, bells: &[Waker]) -> Option<Crew<Batch<TunnelAead>>> {
+    /// Makes the crew, in which anybody can help anybody: the strategies say who does. Its parts, in the order of the threads; none if
+    /// there is one thread.
+    pub(crate) fn crew(&self, homes: CrewHomes, bells: &[Waker]) -> Vec<Member<Batch<TunnelAead>>> {
         if self.threads() < 2 {
-            return None;
+            return Vec::new();
         }
         let ids: Vec<_> = self.lanes.iter().map(|lane| lane.id).collect();
         let helpers = self.threads.cores.iter().map(|core| Helper { core: core.id, lanes: ids.clone() });
@@ -88,7 +92,8 @@ impl Placement {
             let bell = bells.get(thread as usize).cloned();
             Arc::new(Doorbell::new(move || bell.iter().for_each(Waker::wake)))
         };
-        Some(Crew::new(&plan, CrewHomes::OfLanes, Capacity { places: PLACES, ..Capacity::default() }, bell))
+        let capacity = Capacity { places: PLACES, ..Capacity::default() };
+        Crew::new(&plan, homes, capacity, bell).into_members().collect()
     }
 
     /// Lets the calling thread move packets: soon when there are some, before ordinary programs, and on its processor if that is
@@ -153,22 +158,27 @@ pub(crate) fn run_beside<T>(
     bell: &Waker,
     control: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
+    // Before anybody is told that all is ready: a thread that starts later finds all it needs.
+    let beds = (0..homes.count()).map(|lane| Bed::of(homes, lane)).collect::<Result<Vec<_>, _>>()?;
+    let with_bed = |crew: Member<_>| Ok((Bed::of(homes, crew.core().0 as usize)?, crew));
+    let helpers = helpers.into_iter().map(with_bed).collect::<Result<Vec<_>, Error>>()?;
     thread::scope(|scope| {
         let _end = EndOnDrop { homes, bell };
         let mut lanes = Vec::with_capacity(homes.count());
-        for lane in 0..homes.count() {
+        for (lane, bed) in beds.into_iter().enumerate() {
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                run(homes, placement, lane, bell)
+                run(homes, placement, lane, bed, bell)
             };
-            let started = thread::Builder::new().name(format!("lane{lane}")).spawn_scoped(scope, run);
+            let name = if homes.strategy().shares_home() { "worker" } else { "lane" };
+            let started = thread::Builder::new().name(format!("{name}{lane}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
         }
-        for crew in helpers {
+        for (bed, crew) in helpers {
             let thread = crew.core().0 as usize;
             let run = move || {
                 let _end = EndOnDrop { homes, bell };
-                help(homes, placement, thread, crew)
+                help(homes, placement, thread, bed, crew)
             };
             let started = thread::Builder::new().name(format!("helper{thread}")).spawn_scoped(scope, run);
             lanes.push(started.map_err(|error| Error::new("start a thread", error))?);
@@ -180,6 +190,24 @@ pub(crate) fn run_beside<T>(
         }
         result
     })
+}
+
+/// What a thread sleeps on.
+struct Bed {
+    poller: Poller,
+    /// For who waits for a lock, and has no use for anything else.
+    bell_alone: Poller,
+}
+
+impl Bed {
+    /// Makes that of a thread, which its bell wakes.
+    fn of(homes: &Homes, thread: usize) -> Result<Self, Error> {
+        let bed = Self { poller: Poller::new()?, bell_alone: Poller::new()? };
+        for poller in [&bed.poller, &bed.bell_alone] {
+            homes.bell(thread).map_or(Ok(()), |bell| poller.add(bell, BELL, Interest::Readable))?;
+        }
+        Ok(bed)
+    }
 }
 
 /// Ends everything, also when its thread panics.
@@ -195,11 +223,10 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Result<(), Error> {
-    let mut poller = Poller::new()?;
+fn run(homes: &Homes, placement: &Placement, lane: usize, bed: Bed, control: &Waker) -> Result<(), Error> {
+    let Bed { mut poller, mut bell_alone } = bed;
     let mut events = Events::with_capacity(8);
     let Some(bell) = homes.bell(lane) else { return Ok(()) };
-    poller.add(bell, BELL, Interest::Readable)?;
     let Some(mut turns) =
         homes.enter(lane).map(|home| Turns::new(placement, lane, &home, &poller)).transpose()?
     else {
@@ -228,10 +255,15 @@ fn run(homes: &Homes, placement: &Placement, lane: usize, control: &Waker) -> Re
         let deadline = match next {
             Next::Now => Some(now),
             Next::At(deadline) => deadline,
+            Next::Rung => {
+                turns.rest.wait(&mut bell_alone, &mut events, None)?;
+                meter.since = clock::now();
+                continue;
+            }
             Next::Gone => return Ok(()),
         };
         homes.add_work(lane, meter.worked(now));
-        if meter.is_busy(now) && homes.count() > 1 && homes.watch() {
+        if meter.is_busy(now) && homes.are_several() && homes.watch() {
             control.wake();
         }
         turns.rest.wait(&mut poller, &mut events, deadline)?;
@@ -278,12 +310,11 @@ fn help(
     homes: &Homes,
     placement: &Placement,
     thread: usize,
+    mut bed: Bed,
     mut crew: Member<Batch<TunnelAead>>,
 ) -> Result<(), Error> {
-    let mut poller = Poller::new()?;
     let mut events = Events::with_capacity(1);
     let Some(bell) = homes.bell(thread) else { return Ok(()) };
-    poller.add(bell, BELL, Interest::Readable)?;
     let mut rest = placement.settle(thread);
     let core = crew.core();
     let mut strategy = homes.strategy().build();
@@ -308,7 +339,7 @@ fn help(
             }
         }
         if crew.may_sleep() {
-            rest.wait(&mut poller, &mut events, None)?;
+            rest.wait(&mut bed.poller, &mut events, None)?;
         }
     }
 }

@@ -56,8 +56,9 @@ fn main() -> ExitCode {
 fn print_topology(spread: Spread) -> ExitCode {
     match wg_sys_linux::topology::probe() {
         Ok(found) => {
-            let (lanes, threads) = (spread.lanes(), spread.threads());
-            let plan = topology::plan(spread.strategy, &found, lanes, threads);
+            // One home, for which all threads work, is one lane here.
+            let lanes = if spread.strategy.shares_home() { 1 } else { spread.lanes() };
+            let plan = topology::plan(spread.strategy, &found, lanes, spread.threads());
             let table = topology::table(spread.strategy, &found, &plan, lanes);
             // Nobody is left to tell if this cannot be printed.
             let _ = io::stdout().write_all(table.as_bytes());

@@ -12,6 +12,7 @@ use std::io;
 use wg_datapath::Exposure;
 use wg_datapath::slab::SlabClass;
 use wg_proto::Instant;
+use wg_sched::Homes as CrewHomes;
 use wg_sys_linux::topology::probe;
 use wg_sys_linux::{
     Error, Events, Interest, Poller, RouteWatch, Signals, Token, TunEvent, TunEvents, UapiSocket, Waker,
@@ -25,7 +26,7 @@ use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
 use crate::offloads::tried;
 use crate::setup::Setup;
-use crate::tunnel::{Tunnel, TunnelAead, make_homes};
+use crate::tunnel::{Tunnel, TunnelAead, make_homes, make_shared_home};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
 // Beside those of the home that may be polled here, too.
@@ -62,10 +63,6 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         .first()
         .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
         .events()?;
-    if strategy.shares_home() {
-        let message = format!("strategy {strategy} is for studies, not for threads");
-        return Err(Error::new("spread the work", io::Error::other(message)));
-    }
     if strategy.splits_counters() {
         let message =
             format!("strategy {strategy} needs sockets that are steered by counters, which there are not");
@@ -73,21 +70,27 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     }
     // There may be fewer queues than were wanted, and then no more helpers.
     let threads = threads.max(queues.len());
+    let shares = strategy.shares_home() && threads > 1;
+    if shares && queues.len() < threads {
+        let message = format!(
+            "{strategy}: each of {threads} threads needs a queue of the interface, and there are {}",
+            queues.len()
+        );
+        return Err(Error::new("spread the work", io::Error::other(message)));
+    }
     let placement = Placement::new(strategy, &probe()?, queues.len(), threads, standing);
     let bells = (0..threads).map(|_| Waker::new()).collect::<Result<Vec<_>, _>>()?;
     // Buffers for packets are most of the memory, and most of them no packet reaches.
     heap::map_blocks_from(SlabClass::Large.bytes());
-    let (mut tunnel, mut homes) = make_homes(queues, &bells, tried(offloads), queue)
-        .map_err(|error| Error::new("draw from the entropy source", error))?;
-    let mut helpers = Vec::new();
-    if let Some(crew) = placement.crew(&bells) {
-        for (thread, member) in crew.into_members().enumerate() {
-            match homes.get_mut(thread) {
-                Some(home) => home.lane.join(member),
-                None => helpers.push(member),
-            }
-        }
-    }
+    let crew = placement.crew(if shares { CrewHomes::Shared } else { CrewHomes::OfLanes }, &bells);
+    let made = if shares {
+        make_shared_home(queues, crew, tried(offloads), queue)
+            .map(|(tunnel, homes)| (tunnel, homes, Vec::new()))
+    } else {
+        make_homes(queues, &bells, crew, tried(offloads), queue)
+    };
+    let (mut tunnel, homes, helpers) =
+        made.map_err(|error| Error::new("draw from the entropy source", error))?;
     let homes = Homes::new(homes, bells);
     homes.set_strategy(strategy);
     #[cfg(feature = "key-log")]
@@ -124,8 +127,8 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
 /// Says what became of the packets that did not arrive, as far as that may be published.
 fn tell_drops(homes: &Homes) {
     let mut drops = BTreeMap::new();
-    for home in &homes.all().homes {
-        for (reason, count) in home.device.drops().iter() {
+    for device in homes.all().homes.iter().filter_map(|home| home.device()) {
+        for (reason, count) in device.drops().iter() {
             if count > 0 && reason.exposure() == Exposure::Public {
                 *drops.entry(reason.name()).or_insert(0) += count;
             }
@@ -222,6 +225,8 @@ impl<'a> Control<'a> {
                 match turns.take(&mut home, &self.poller)? {
                     Next::Now => busy = true,
                     Next::At(next) => deadline = [deadline, next].into_iter().flatten().min(),
+                    // There is nobody to share a home with.
+                    Next::Rung => {}
                     Next::Gone => return Ok(()),
                 }
             }

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{
-    Config, ConfigError, Device, Discipline, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId,
-    PeerStatus, RehomeError, rehome,
+    Batch, Config, ConfigError, Device, Discipline, Exchange, HomeId, HomeState, IpPrefix, Lane, LaneIo, Now,
+    PeerId, PeerStatus, RehomeError, SharedHome, Worker, rehome,
 };
 use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
-use wg_sched::StrategyKind;
 use wg_sched::handoff::Doorbell;
+use wg_sched::{Member, StrategyKind};
 use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
 
-use crate::home::Home;
+use crate::home::{Home, Seat, Share};
 use crate::homes::{AllHomes, Homes};
 use crate::log::PeerName;
 use crate::offloads::Egresses;
@@ -47,6 +47,9 @@ pub(crate) struct Tunnel {
     moves: u64,
 }
 
+/// The part of a thread in the crew.
+pub(crate) type Part = Member<Batch<TunnelAead>>;
+
 /// The tunnel with all its homes, between two turns of theirs.
 #[derive(Debug)]
 pub(crate) struct Configuring<'a> {
@@ -60,31 +63,72 @@ pub(crate) fn read_clocks() -> Now {
 }
 
 /// Makes the homes, as many as there are queues: each with a device that has no key, knows no peers, and is down. Bells wake
-/// the thread of each.
+/// the thread of each; `members` are the parts of the threads in a crew, if there is one. Returned are also those of threads
+/// without a queue.
 pub(crate) fn make_homes(
     queues: Vec<Tun>,
     bells: &[Waker],
+    members: Vec<Part>,
+    offloads: Offloads,
+    discipline: Discipline,
+) -> Result<(Tunnel, Vec<Home>, Vec<Part>), getrandom::Error> {
+    let count = queues.len();
+    let steering = steering(count)?;
+    let bells = bells.iter().take(count).cloned().map(|bell| Arc::new(Doorbell::new(move || bell.wake())));
+    let mut members = members.into_iter();
+    let homes = queues.into_iter().zip(Exchange::between(bells.collect())).map(|(tun, exchange)| {
+        let home = exchange.home();
+        let mut device = device()?;
+        device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
+        let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
+        let mut lane = lane.with_discipline(discipline);
+        if let Some(member) = members.next() {
+            lane.join(member);
+        }
+        let seat = Seat::Own(Box::new(HomeState { device, lane }));
+        Ok(Home { seat, tun, sockets: Sockets::default() })
+    });
+    let homes = homes.collect::<Result<_, _>>()?;
+    Ok((Tunnel::new(offloads, steering), homes, members.collect()))
+}
+
+/// Makes one home that is shared, with a part for each queue.
+pub(crate) fn make_shared_home(
+    queues: Vec<Tun>,
+    members: Vec<Part>,
     offloads: Offloads,
     discipline: Discipline,
 ) -> Result<(Tunnel, Vec<Home>), getrandom::Error> {
-    let count = queues.len();
-    let members = u16::try_from(count).unwrap_or(u16::MAX);
-    let steering = Steering::new(members, SysRng.try_next_u32()?);
-    let bells = bells.iter().take(count).cloned().map(|bell| Arc::new(Doorbell::new(move || bell.wake())));
-    let homes = queues.into_iter().zip(Exchange::between(bells.collect())).map(|(tun, exchange)| {
-        let home = exchange.home();
-        // The MTU comes with the first event of the interface.
-        let mut device = TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)?;
-        device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
-        let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
-        Ok(Home { device, lane: lane.with_discipline(discipline), tun, sockets: Sockets::default() })
+    // Whichever sockets a session comes to, its peer is at home there.
+    let steering = steering(queues.len())?;
+    let mut device = device()?;
+    device.set_home(HomeId::default(), 1, |_| true);
+    let lane = Lane::new().with_discipline(discipline);
+    let home = Arc::new(SharedHome::new(Box::new(HomeState { device, lane })));
+    let share = |member| Box::new(Share::new(Worker::new(member), Arc::clone(&home)));
+    let homes = queues.into_iter().zip(members).map(|(tun, member)| Home {
+        seat: Seat::Shared(share(member)),
+        tun,
+        sockets: Sockets::default(),
     });
-    let homes = homes.collect::<Result<_, _>>()?;
-    let egresses = Egresses::new(offloads);
-    Ok((Tunnel { port: Port::new(offloads, steering), egresses, interface_up: false, moves: 0 }, homes))
+    Ok((Tunnel::new(offloads, steering), homes.collect()))
+}
+
+fn steering(members: usize) -> Result<Steering, getrandom::Error> {
+    Ok(Steering::new(u16::try_from(members).unwrap_or(u16::MAX), SysRng.try_next_u32()?))
+}
+
+fn device() -> Result<TunnelDevice, getrandom::Error> {
+    // The MTU comes with the first event of the interface.
+    TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)
 }
 
 impl Tunnel {
+    const fn new(offloads: Offloads, steering: Steering) -> Self {
+        let egresses = Egresses::new(offloads);
+        Self { port: Port::new(offloads, steering), egresses, interface_up: false, moves: 0 }
+    }
+
     /// Waits until no home takes a turn, and configures them then.
     pub(crate) fn configure<'a>(&'a mut self, homes: &'a Homes) -> Configuring<'a> {
         Configuring { tunnel: self, all: homes.all() }
@@ -104,12 +148,12 @@ impl Tunnel {
 
 impl Configuring<'_> {
     fn devices(&mut self) -> impl Iterator<Item = &mut TunnelDevice> {
-        self.all.homes.iter_mut().map(|home| &mut home.device)
+        self.all.homes.iter_mut().filter_map(|home| home.device_mut())
     }
 
     /// Any device: what all of them know.
     fn any(&self) -> Option<&TunnelDevice> {
-        self.all.homes.first().map(|home| &home.device)
+        self.all.homes.first().and_then(|home| home.device())
     }
 
     /// The device at the home of a peer.
@@ -126,22 +170,27 @@ impl Configuring<'_> {
     /// All peers, and where each is at home.
     pub(crate) fn peers(&self) -> impl Iterator<Item = (usize, PeerStatus<'_>)> {
         let homes = self.all.homes.iter().enumerate();
-        homes.flat_map(|(at, home)| home.device.peers().map(move |peer| (at, peer)))
+        homes.flat_map(|(at, home)| {
+            home.device().into_iter().flat_map(TunnelDevice::peers).map(move |peer| (at, peer))
+        })
     }
 
     /// The public key of a peer.
     pub(crate) fn key_of(&self, peer: PeerId) -> Option<PublicKey> {
-        let mut devices = self.all.homes.iter().map(|home| &home.device);
+        let mut devices = self.all.homes.iter().filter_map(|home| home.device());
         devices.find_map(|device| device.status(peer)).map(|peer| peer.public_key)
     }
 
-    /// Gives a peer another home.
+    /// Gives a peer another home. There is none where all threads share one.
     pub(crate) fn rehome(&mut self, peer: PeerId, to: usize) -> Result<(), RehomeError> {
         let now = read_clocks();
         let to = HomeId::new(u8::try_from(to).map_err(|_| RehomeError::NoSuchHome)?);
-        let lanes = self.all.homes.iter_mut().map(|home| {
-            let Home { device, lane, tun, sockets } = &mut **home;
-            LaneIo { device, lane, tun, udp: sockets, now }
+        let lanes = self.all.homes.iter_mut().filter_map(|home| match &mut **home {
+            Home { seat: Seat::Own(state), tun, sockets } => {
+                let HomeState { device, lane } = &mut **state;
+                Some(LaneIo { device, lane, tun, udp: sockets, now })
+            }
+            Home { seat: Seat::Shared(_), .. } => None,
         });
         rehome(&mut lanes.collect::<Vec<_>>(), peer, to)?;
         self.tunnel.moves += 1;
@@ -229,7 +278,18 @@ impl Configure for Configuring<'_> {
     }
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
-        if kind.shares_home() || kind.splits_counters() {
+        if kind.splits_counters() {
+            tracing::error!(
+                "strategy {kind} needs sockets that are steered by counters, which there are not"
+            );
+            return Err(Errno::INVALID);
+        }
+        // One thread is all there is: it shares its home with nobody.
+        let several = self.all.homes.len() > 1 || self.all.threads() > 1;
+        let shares = self.all.homes.first().is_some_and(|home| home.is_shared());
+        if several && kind.shares_home() != shares {
+            let whose = if shares { "all threads have one home" } else { "threads have homes of their own" };
+            tracing::error!("strategy {kind}: {whose}, which is chosen at the start, by --strategy");
             return Err(Errno::INVALID);
         }
         tracing::debug!("strategy {kind}");
@@ -252,8 +312,8 @@ impl Configure for Configuring<'_> {
     fn add_peer(&mut self, key: PublicKey) -> Result<PeerId, Errno> {
         // First at its home, where it may fail; the others do no more than enter it.
         let home = self.any().map(TunnelDevice::next_home).unwrap_or_default();
-        let at_home = self.all.homes.get_mut(home.index()).ok_or(Errno::INVALID)?;
-        let added = at_home.device.add_peer(key).map_err(|error| match error {
+        let at_home = self.all.homes.get_mut(home.index()).and_then(|home| home.device_mut());
+        let added = at_home.ok_or(Errno::INVALID)?.add_peer(key).map_err(|error| match error {
             ConfigError::Entropy => Errno::IO,
             _ => Errno::INVALID,
         })?;
@@ -310,7 +370,7 @@ impl Configure for Configuring<'_> {
     fn snapshot(&self) -> Snapshot {
         let (homes, any) = (&self.all.homes, self.any());
         let peers = any.into_iter().flat_map(TunnelDevice::homes).filter_map(|(id, home)| {
-            let device = &homes.get(home.index())?.device;
+            let device = homes.get(home.index())?.device()?;
             let peer = device.status(id)?;
             Some(PeerSnapshot {
                 public_key: peer.public_key,

@@ -14,7 +14,7 @@ use wg_netns::process::policies;
 use wg_netns::quota::Quota;
 use wg_netns::requirements::can_run;
 use wg_netns::tcp::{self, Limit};
-use wg_netns::udp::Flow;
+use wg_netns::udp::{Account, Flow};
 use wg_netns::{Family, Launch, Namespace, Node, Pair, Program, Tunnel, uapi, wait};
 
 fn lanes(count: usize) -> Launch {
@@ -41,9 +41,13 @@ fn assert_exchange(pair: &Pair) {
 
 /// The threads of a program that move packets.
 fn threads(tunnel: &Tunnel) -> usize {
+    threads_named("lane", tunnel)
+}
+
+fn threads_named(prefix: &str, tunnel: &Tunnel) -> usize {
     let tasks = fs::read_dir(format!("/proc/{}/task", tunnel.pid())).expect("its threads");
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("lane")).count()
+    names.filter(|name| name.starts_with(prefix)).count()
 }
 
 #[test]
@@ -308,10 +312,84 @@ fn strategies_change_under_traffic_and_nothing_is_lost_or_overtaken() {
             let account = flow.finish();
             assert!(account.is_perfect(), "{account:?}");
         }
-        for simulated in ["locked-spin", "counter-split"] {
-            let refused =
-                uapi::set(pair.a.interface(), &format!("strategy={simulated}\n")).expect("an answer");
-            assert_eq!(refused, -22, "{simulated} is for the simulator");
+        for [other, why] in [["locked-spin", "threads have homes"], ["counter-split", "is for the simulator"]]
+        {
+            let refused = uapi::set(pair.a.interface(), &format!("strategy={other}\n"));
+            assert_eq!(refused.expect("an answer"), -22, "{other} {why}");
+        }
+    }
+}
+
+/// Streams of numbered packets both ways while both sides take up the strategies of a list, a few times.
+fn exchange_under(pair: &Pair, strategies: &[&str], rounds: usize) -> [Account; 2] {
+    let to = |node: &Node, port| SocketAddr::new(node.inner(Family::V4), port);
+    let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), 4000, 1000);
+    let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), 4000, 200);
+    for name in strategies.iter().cycle().take(rounds * strategies.len()) {
+        for node in [&pair.a, &pair.b] {
+            let answer = uapi::set(node.interface(), &format!("strategy={name}\n"));
+            assert_eq!(answer.expect("an answer"), 0, "{name}");
+        }
+        let marks = (there.received(), back.received());
+        let moved = || there.received() > marks.0 + 400 && back.received() > marks.1 + 400;
+        assert!(wait::until(Duration::from_secs(5), moved), "{name}");
+    }
+    [there.finish(), back.finish()]
+}
+
+#[test]
+fn one_thread_takes_up_every_strategy() {
+    if can_run() {
+        let pair = Pair::new([lanes(1), lanes(1)]);
+        pair.acquaint(Family::V4);
+        assert_exchange(&pair);
+        let all = [
+            "adaptive",
+            "locked-mutex",
+            "pipelined",
+            "locked-spin",
+            "emulated-inline",
+            "numa-pools",
+            "pipelined-no-overlap",
+            "inline",
+            "numa-pools-no-overlap",
+        ];
+        for account in exchange_under(&pair, &all, 1) {
+            assert!(account.is_perfect(), "{account:?}");
+        }
+    }
+}
+
+#[test]
+fn workers_share_a_home_and_lose_nothing() {
+    if can_run() {
+        for (own, other) in [("locked-mutex", "locked-spin"), ("locked-spin", "locked-mutex")] {
+            let arguments = ["--threads", "3", "--strategy", own].map(Into::into).to_vec();
+            let shared = Launch { arguments, ..Launch::from(Program::Gateway) };
+            let mut pair = Pair::new([shared.clone(), shared]);
+            for node in [&pair.a, &pair.b] {
+                (0..2).for_each(|_| node.tunnel.set(&format!("peer {}", Key::random())));
+            }
+            pair.acquaint(Family::V4);
+            assert_exchange(&pair);
+            assert_eq!(threads_named("worker", &pair.a.tunnel), 3);
+            for account in exchange_under(&pair, &[other, own], 3) {
+                // Behind the lock, two processors may hand packets to the kernel at once: there some may overtake.
+                let late = account.reordered;
+                assert!(late * 100 <= account.received, "{account:?}");
+                assert!(Account { reordered: 0, ..account.clone() }.is_perfect(), "{account:?}");
+            }
+            // Several streams, whose flows the kernel spreads over the queues.
+            for port in 4010..4013 {
+                let address = SocketAddr::new(pair.b.inner(Family::V4), port);
+                let (from, to) = (&pair.a.namespace, &pair.b.namespace);
+                let report = tcp::transfer(from, to, address, Limit::Bytes(3_000_000), |_, _| ());
+                assert!(report.expect("a transfer").intact, "{own}");
+            }
+            assert_exchange(&pair);
+            let refused = uapi::set(pair.a.interface(), "strategy=inline\n").expect("an answer");
+            assert_eq!(refused, -22, "its peers would have to be spread");
+            assert!(pair.a.tunnel.is_running() && pair.b.tunnel.is_running());
         }
     }
 }

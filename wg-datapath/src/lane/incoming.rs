@@ -41,15 +41,15 @@ where
             return false;
         }
         let received = self.udp.recv(self.lane.slots.get_mut(..ready).unwrap_or_default());
-        self.lane.cookies = match received {
+        self.lane.edge.cookies = match received {
             // There may be more behind as many as fit, and data among it.
-            Ok(RECV_SLOTS..) => COOKIES.min(self.lane.cookies + COOKIES_BEHIND),
+            Ok(RECV_SLOTS..) => COOKIES.min(self.lane.edge.cookies + COOKIES_BEHIND),
             _ => COOKIES,
         };
         let received = match received {
             Ok(received) => received,
             Err(IoError::WouldBlock) => {
-                self.lane.udp_drained = true;
+                self.lane.edge.udp_drained = true;
                 return false;
             }
             // A pending error of an earlier send, or a lack of memory: the next call may do better.

@@ -11,7 +11,7 @@ mod case;
 mod chart;
 mod column;
 mod load;
-mod record;
+pub(super) mod record;
 mod route;
 mod search;
 mod table;
@@ -38,9 +38,9 @@ const ROUNDS: u32 = 5;
 /// What to compare.
 #[derive(Debug, Args)]
 pub(crate) struct Choice {
-    /// `peers`: how long a stream, a series of echo requests, or the like lasts.
+    /// `peers`, `strategies`: how long a stream, a series of echo requests, or the like lasts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
+    pub(super) seconds: u64,
     /// `peers`: these programs only.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES")]
     programs: Vec<Name>,
@@ -56,15 +56,15 @@ pub(crate) struct Choice {
     /// `peers`: one more column, the gateway with these arguments, as `--offload udp-gso=off`; may be given again.
     #[arg(long, value_name = "ARGUMENTS", allow_hyphen_values = true)]
     gateway_args: Vec<String>,
-    /// `peers`: also writes the table to this file, as Markdown.
+    /// `peers`, `strategies`: also writes the tables to this file, as Markdown.
     #[arg(long, value_name = "FILE")]
-    markdown: Option<PathBuf>,
+    pub(super) markdown: Option<PathBuf>,
     /// `peers`: also draws the figures into this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// `peers`: also keeps all three in `benches/record/<processor>/<date>/`.
+    /// `peers`, `strategies`: also keeps all of it in `benches/record/<processor>/<date>/`.
     #[arg(long)]
-    record: bool,
+    pub(super) record: bool,
 }
 
 /// What holds an inner packet with its headers and, in it, what the generator writes.

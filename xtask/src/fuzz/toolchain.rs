@@ -60,6 +60,22 @@ pub(crate) fn toolchain() -> Result<(), String> {
     })
 }
 
+/// Makes sure that nightly can build the standard library.
+pub(crate) fn library_source() -> Result<(), String> {
+    let mut list = Command::new("rustup");
+    let listed = list.args(["component", "list", "--installed", "--toolchain", "nightly"]).output();
+    let listed = listed.map_err(|error| error.to_string())?.stdout;
+    if String::from_utf8_lossy(&listed).lines().any(|line| line == "rust-src") {
+        return Ok(());
+    }
+    println!("installing the component rust-src");
+    let mut install = Command::new("rustup");
+    install.args(["component", "add", "rust-src", "--toolchain", "nightly"]);
+    cargo::run(&mut install).map_err(|error| {
+        format!("rust-src is missing (`rustup component add rust-src --toolchain nightly`): {error}")
+    })
+}
+
 /// The folder of `llvm-profdata` and `llvm-cov` that belong to nightly.
 pub(super) fn llvm_tools() -> Result<PathBuf, String> {
     toolchain()?;

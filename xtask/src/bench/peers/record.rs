@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::cargo;
 
 /// The directory for results of today on this machine; made, with the output of `lscpu` beside it.
-pub(super) fn directory() -> Result<PathBuf, String> {
+pub(in crate::bench) fn directory() -> Result<PathBuf, String> {
     let machine = cargo::root().join("benches/record").join(machine());
     let directory = machine.join(said(Command::new("date").arg("-I")));
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
@@ -19,7 +19,7 @@ pub(super) fn directory() -> Result<PathBuf, String> {
 }
 
 /// What the figures depend on, in a few words.
-pub(super) fn machine_and_kernel() -> String {
+pub(in crate::bench) fn machine_and_kernel() -> String {
     let info = cpuinfo();
     let name = field(&info, "model name").unwrap_or("a processor without a name");
     let kernel = said(Command::new("uname").arg("-r"));
@@ -27,14 +27,14 @@ pub(super) fn machine_and_kernel() -> String {
 }
 
 /// The commit that is measured, with a plus if there is more than it.
-pub(super) fn commit() -> String {
+pub(in crate::bench) fn commit() -> String {
     let git = |arguments: &[&str]| said(Command::new("git").current_dir(cargo::root()).args(arguments));
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).is_empty();
     git(&["rev-parse", "--short", "HEAD"]) + if changed { "+" } else { "" }
 }
 
 /// Writes a file.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), String> {
+pub(in crate::bench) fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 

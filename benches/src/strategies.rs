@@ -3,7 +3,7 @@
 //!
 //! The packets of a host are read, sealed and sent, all of a session each, and nothing of it is the kernel's. Threads are pinned and
 //! never sleep, so that a wake-up is in no figure but its own. In each round every strategy has its turn, after a round that
-//! warms up, so what changes from one round to another hits all of them alike.
+//! warms up, so what changes from one round to another hits all of them alike; the ratios to `inline` are those of the rounds.
 
 mod edges;
 mod handoff;
@@ -19,6 +19,8 @@ use rig::{Load, Rig};
 const BENCH: &str = "strategies";
 /// The unit of what a batch pays.
 const BATCH: &str = "ns/batch";
+/// The unit of a time as a part of another.
+const RATIO: &str = "of inline";
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,6 +90,12 @@ pub fn run(choice: &Choice, rounds: usize, mut progress: impl FnMut(usize)) -> S
         let time = Row::new(BENCH, kind.name(), case, "time", "ns/packet", samples);
         rows.push(time.derive("rate", "packets/s", |time| 1e9 / time));
         rows.push(time);
+        let inline = measured.iter().find(|(other, kind, ..)| other == case && *kind == StrategyKind::Inline);
+        if let Some((.., inline)) = inline {
+            // By rounds, so that what slows both of them down is in neither.
+            let ratios: Vec<_> = samples.iter().zip(inline).map(|(time, inline)| time / inline).collect();
+            rows.push(Row::new(BENCH, kind.name(), case, "time", RATIO, &ratios));
+        }
     }
     let parts =
         parts.iter().map(|(part, samples)| Row::new(BENCH, part.name, part.case, "time", BATCH, samples));
@@ -109,21 +117,23 @@ pub fn format_table(rows: &[Row]) -> String {
     let of = |metric: &str, unit: &str| -> Vec<&Row> {
         rows.iter().filter(|row| row.metric == metric && row.unit == unit).collect()
     };
-    let times = of("time", "ns/packet");
-    let mut cases: Vec<&str> = times.iter().map(|row| row.case.as_str()).collect();
-    cases.dedup();
-    for group in cases.chunks(4) {
-        text += &format!("| ns/packet (least to most) | {} |\n", group.join(" | "));
-        text += &format!("|---|{}\n", "---|".repeat(group.len()));
-        for kind in StrategyKind::ALL {
-            text += &format!("| `{kind}` |");
-            for case in group {
-                let row = times.iter().find(|row| row.case == *case && row.subject == kind.name());
-                text += &row.map_or_else(|| " |".to_owned(), |row| format!(" {} |", spread(row)));
+    for unit in ["ns/packet", RATIO] {
+        let times = of("time", unit);
+        let mut cases: Vec<&str> = times.iter().map(|row| row.case.as_str()).collect();
+        cases.dedup();
+        for group in cases.chunks(4) {
+            text += &format!("| {unit} (least to most) | {} |\n", group.join(" | "));
+            text += &format!("|---|{}\n", "---|".repeat(group.len()));
+            for kind in StrategyKind::ALL {
+                text += &format!("| `{kind}` |");
+                for case in group {
+                    let row = times.iter().find(|row| row.case == *case && row.subject == kind.name());
+                    text += &row.map_or_else(|| " |".to_owned(), |row| format!(" {} |", spread(row)));
+                }
+                text.push('\n');
             }
             text.push('\n');
         }
-        text.push('\n');
     }
     let parts = of("time", BATCH);
     if !parts.is_empty() {
@@ -136,7 +146,11 @@ pub fn format_table(rows: &[Row]) -> String {
 }
 
 fn spread(row: &Row) -> String {
-    let digits = if row.median < 100.0 { 1 } else { 0 };
+    let digits = match row.median {
+        _ if row.unit == RATIO => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
     format!("{:.digits$} ({:.digits$}-{:.digits$})", row.median, row.min, row.max)
 }
 
@@ -159,6 +173,10 @@ mod tests {
             assert!(measured.table.contains(&format!("| `{kind}` |")), "{}", measured.table);
         }
         assert!(measured.table.contains("64 B, 3 peers, 2 threads"));
+        let ratios = measured.rows.iter().filter(|row| row.unit == RATIO);
+        assert_eq!(ratios.clone().count(), 4 * StrategyKind::ALL.len());
+        assert!(ratios.clone().all(|row| row.median > 0.0 && (row.subject != "inline" || row.median == 1.0)));
+        assert!(measured.table.contains("| of inline (least to most) |"));
         let parts = measured.rows.iter().filter(|row| row.unit == BATCH);
         assert!(
             parts.clone().count() >= 6 && parts.clone().all(|row| row.median > 0.0),

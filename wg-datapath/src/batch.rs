@@ -347,19 +347,15 @@ impl<A> OutBatch<A> {
 impl<A: BatchAead> OutBatch<A> {
     /// What the cipher is to do for each packet, and where the result goes. One that cannot be sealed has no room, and fails.
     fn jobs(&mut self) -> impl Iterator<Item = (SealSegment<'_, A>, &mut bool)> {
-        let (mut rest, mut at) = (&mut self.slab[..], 0);
+        // Messages stand one behind the other.
+        let mut slab = Cursor::new(&mut self.slab);
         let (key, frames) = (self.key.as_deref(), &self.frames);
         let packets = self.segments.iter().zip(&mut self.sources).zip(self.first_counter..);
         packets.filter_map(move |((segment, source), counter)| {
             let key = key?;
-            let (start, len) = (segment.offset as usize, segment.len as usize);
-            let mut out = <&mut [u8]>::default();
-            // Messages stand one behind the other.
-            let from = core::mem::take(&mut rest).split_at_mut_checked(start.wrapping_sub(at));
-            if let Some((message, behind)) = from.and_then(|(_, from)| from.split_at_mut_checked(len)) {
-                (rest, at) = (behind, start + len);
-                out = key.begin_seal(counter, message).unwrap_or_default();
-            }
+            let message = slab.take(segment.offset as usize, segment.len as usize);
+            let mut out =
+                message.and_then(|message| key.begin_seal(counter, message).ok()).unwrap_or_default();
             let (mut head_len, mut body, mut checksum) = (source.len as usize, &[][..], None);
             if let Some(frame) = frames.get(usize::from(source.frame)) {
                 let (segmenter, number) = (frame.segmenter(), usize::from(source.at));
@@ -373,6 +369,28 @@ impl<A: BatchAead> OutBatch<A> {
             let job = SealSegment { key, counter, out, head_len, body, checksum, result: Ok(()) };
             Some((job, &mut source.sealed))
         })
+    }
+}
+
+/// A slab whose parts are taken from front to back.
+struct Cursor<'a> {
+    rest: &'a mut [u8],
+    /// Where that begins.
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    const fn new(slab: &'a mut [u8]) -> Self {
+        Self { rest: slab, at: 0 }
+    }
+
+    /// Takes a part by its offset in the whole. Once one lies before what was taken, or ends behind the slab, there is no more.
+    fn take(&mut self, start: usize, len: usize) -> Option<&'a mut [u8]> {
+        let rest = core::mem::take(&mut self.rest);
+        let (_, from) = rest.split_at_mut_checked(start.wrapping_sub(self.at))?;
+        let (part, rest) = from.split_at_mut_checked(len)?;
+        (self.rest, self.at) = (rest, start + len);
+        Some(part)
     }
 }
 
@@ -500,21 +518,17 @@ impl<A: BatchAead> InBatch<A> {
     fn jobs(&mut self) -> impl Iterator<Item = (OpenSegment<'_, A>, (&mut bool, &mut Sum))> {
         let key = self.key.as_deref();
         let mut trains = self.trains.iter_mut().zip(0_u16..);
-        let (mut rest, mut at, mut current) = (<&mut [u8]>::default(), 0, None);
+        // Datagrams of a train stand one behind the other.
+        let (mut slab, mut current) = (Cursor::new(&mut []), None);
         self.segments.iter_mut().filter_map(move |segment| {
             let key = key?.cipher();
             while current != Some(segment.train) {
                 let Some((train, number)) = trains.next() else { break };
-                (rest, at, current) = (&mut train.slab[..], 0, Some(number));
+                (slab, current) = (Cursor::new(&mut train.slab), Some(number));
             }
-            let (start, len) = (segment.offset as usize, segment.len as usize);
-            let mut buffer = <&mut [u8]>::default();
-            // Datagrams of a train stand one behind the other.
-            let from = core::mem::take(&mut rest).split_at_mut_checked(start.wrapping_sub(at));
-            if let Some((message, behind)) = from.and_then(|(_, from)| from.split_at_mut_checked(len)) {
-                (rest, at) = (behind, start + len);
-                buffer = message.get_mut(TRANSPORT_HEADER_LEN..).unwrap_or_default();
-            }
+            let message = slab.take(segment.offset as usize, segment.len as usize);
+            let buffer =
+                message.and_then(|message| message.get_mut(TRANSPORT_HEADER_LEN..)).unwrap_or_default();
             let counter = segment.counter;
             let job = OpenSegment { key, counter, buffer, sum: Sum::default(), result: Ok(()) };
             Some((job, (&mut segment.authentic, &mut segment.sum)))

@@ -149,6 +149,12 @@ impl Exchange {
         self.neighbours.len() * LENT_FRAMES
     }
 
+    /// How many slabs are with other lanes.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn lent(&self) -> usize {
+        self.neighbours.iter().map(|neighbour| neighbour.lent).sum()
+    }
+
     /// Gives a frame to the home of its peer; it leaves with the next [`Self::publish`]. Comes back if too much is on its way
     /// there.
     pub(crate) fn lend(&mut self, home: HomeId, frame: OutFrame) -> Result<(), OutFrame> {

@@ -193,6 +193,12 @@ impl SlabPool {
         self.shelf(class).in_use()
     }
 
+    /// How many more slabs of a class may be taken.
+    #[must_use]
+    pub const fn spare(&self, class: SlabClass) -> usize {
+        self.capacity(class) - self.in_use(class)
+    }
+
     /// The most slabs of a class that were ever out at once.
     #[must_use]
     pub const fn high_water(&self, class: SlabClass) -> usize {
@@ -284,6 +290,7 @@ mod tests {
         let mut pool = SlabPool::new(2, 1);
         let small = [pool.take(SlabClass::Small).unwrap(), pool.take(SlabClass::Small).unwrap()];
         assert!(pool.take(SlabClass::Small).is_none());
+        assert_eq!([SlabClass::Small, SlabClass::Large].map(|class| pool.spare(class)), [0, 1]);
         let large = pool.take(SlabClass::Large).unwrap();
         assert!(pool.take(SlabClass::Large).is_none());
         assert_eq!((small[0].len(), large.len()), (2048, 65_600));

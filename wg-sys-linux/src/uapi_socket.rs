@@ -19,6 +19,9 @@ use crate::{Error, ifname};
 /// Where `wg` looks for sockets.
 const DIRECTORY: &str = "/var/run/wireguard";
 
+/// What fails if the file cannot be watched.
+const WATCH: &str = "watch the UAPI socket";
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -81,8 +84,10 @@ impl UapiSocket {
         ifname::check(interface)?;
         make_directory(directory).map_err(Error::during("make the directory of the UAPI socket"))?;
         let path = socket_path(directory, interface);
+        // First, as what fails behind the socket would leave its file.
+        let watch = make_watch()?;
         let listener = listen(&path).map_err(Error::during("make the UAPI socket"))?;
-        Self::watched(listener, path)
+        Self::watched(watch, listener, path)
     }
 
     /// Adopts a listening socket that another process made for `interface`, such as one from `WG_UAPI_FD`.
@@ -102,13 +107,10 @@ impl UapiSocket {
         listener.set_nonblocking(true).map_err(Error::during(OPERATION))?;
         let bound = listener.local_addr().ok().and_then(|addr| addr.as_pathname().map(Path::to_path_buf));
         let path = bound.unwrap_or_else(|| socket_path(Path::new(DIRECTORY), interface));
-        Self::watched(listener, path)
+        Self::watched(make_watch()?, listener, path)
     }
 
-    fn watched(listener: UnixListener, path: PathBuf) -> Result<Self, Error> {
-        const OPERATION: &str = "watch the UAPI socket";
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .map_err(Error::during(OPERATION))?;
+    fn watched(watch: OwnedFd, listener: UnixListener, path: PathBuf) -> Result<Self, Error> {
         let file = FileId::of_socket(&path);
         let socket = Self { listener, path, file, watch };
         // Losing the last name changes the attributes of the file, long before the listener lets go of it.
@@ -119,7 +121,7 @@ impl UapiSocket {
         match inotify::add_watch(&socket.watch, &*socket.path, what) {
             // A file that is gone needs no watch: `removed` finds it missing.
             Ok(_) | Err(Errno::NOENT) => Ok(socket),
-            Err(error) => Err(Error::new(OPERATION, error)),
+            Err(error) => Err(Error::new(WATCH, error)),
         }
     }
 
@@ -187,6 +189,12 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))
+}
+
+/// Makes what watches the file.
+fn make_watch() -> Result<OwnedFd, Error> {
+    inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+        .map_err(Error::during(WATCH))
 }
 
 /// Binds and listens, replacing a file that nobody listens on.

@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::thread;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use wg_datapath::{Discipline, MultiBufferAead};
 use wg_sched::StrategyKind;
@@ -152,7 +152,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_NICE, value_parser = clap::value_parser!(i32).range(-20..=19), allow_negative_numbers = true)]
     pub nice: i32,
     /// Whether these threads run before all ordinary programs as long as they sleep in between; one that hardly sleeps does not.
-    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"))]
     pub real_time: bool,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
     /// is used where the kernel has it.
@@ -407,6 +407,8 @@ mod tests {
         assert!(read(&["wg0"]).unwrap().real_time);
         assert!(!read(&["--real-time", "off", "wg0"]).unwrap().real_time);
         assert!(read(&["--real-time", "maybe", "wg0"]).is_err());
+        let help = read(&["--help"]).unwrap_err().to_string();
+        assert!(help.contains("possible values: on, off"), "{help}");
         assert!(read(&["--nice", "20", "wg0"]).is_err() && read(&["--nice=-21", "wg0"]).is_err());
         assert!(read(&["--pin", "wg0"]).unwrap().pin && !read(&["wg0"]).unwrap().pin);
     }

@@ -28,7 +28,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "replay_window" => replay(),
         "aead" => batches(),
         "segment" => frames(),
-        "allowed_ips" | "cookie_reply" | "device_datagrams" | "scheduler" => Vec::new(),
+        "allowed_ips" | "cookie_reply" | "device_datagrams" | "rehome" | "scheduler" => Vec::new(),
         _ => return Vec::new(),
     };
     // Where every byte is a choice, any bytes are a script.
@@ -39,6 +39,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             | "cookie_reply"
             | "device_datagrams"
             | "initiator"
+            | "rehome"
             | "replay_window"
             | "responder"
             | "scheduler"

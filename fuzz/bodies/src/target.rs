@@ -111,6 +111,18 @@ pub const TARGETS: &[Target] = &[
         reaches: &["wg-proto/src/transport.rs"],
     },
     Target {
+        name: "rehome",
+        body: crate::rehome,
+        dictionary: None,
+        max_len: 256,
+        reaches: &[
+            "wg-datapath/src/lane/rehome.rs",
+            "wg-datapath/src/device/rehome.rs",
+            "wg-datapath/src/lane/exchange.rs",
+            "wg-datapath/src/exchange.rs",
+        ],
+    },
+    Target {
         name: "replay_window",
         body: crate::replay_window,
         dictionary: None,

@@ -126,6 +126,7 @@ replays! {
     fn ip_header();
     fn netlink();
     fn padding_trim();
+    fn rehome();
     fn replay_window();
     fn responder();
     fn scheduler();

@@ -5,6 +5,8 @@ use core::ops::Range;
 use rand_core::TryCryptoRng;
 use wg_proto::dh::Dh;
 
+#[cfg(any(test, feature = "test-util"))]
+use super::Lane;
 use super::LaneIo;
 use crate::batch_aead::BatchAead;
 use crate::drop::DropReason;
@@ -109,5 +111,20 @@ where
             exchange.hand_over(handover);
         }
         exchange.publish();
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl<A> Lane<A> {
+    /// Returns how many slabs are out, small and large ones: those that are read and received into among them.
+    #[must_use]
+    pub const fn slabs_out(&self) -> (usize, usize) {
+        (self.slabs.in_use(SlabClass::Small), self.slabs.in_use(SlabClass::Large))
+    }
+
+    /// Returns how many slabs are with other lanes.
+    #[must_use]
+    pub fn lent(&self) -> usize {
+        self.exchange.as_ref().map_or(0, |exchange| exchange.lent())
     }
 }

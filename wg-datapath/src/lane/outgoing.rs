@@ -76,7 +76,7 @@ where
         true
     }
 
-    /// Routes a frame that was read, and takes it in.
+    /// Routes a frame that was read, and takes it in, or counts the packets it holds. One that is not understood is an error.
     fn enqueue(&mut self, frame: Frame, route: &mut Option<(IpAddr, PeerSlot)>) -> Result<(), DropReason> {
         let (small, large) = &mut self.lane.inbox;
         let Frame { len, offload } = frame;
@@ -105,8 +105,9 @@ where
                 if reason == DropReason::NoPeerForDestination {
                     self.tell(IcmpError::Unreachable, slab.get(..len).unwrap_or_default());
                 }
+                self.device.drops.count_many(reason, segmenter.count() as u64);
                 self.lane.slabs.put(slab);
-                return Err(reason);
+                return Ok(());
             }
         };
         let frame = OutFrame::new(slab, len, segmenter, peer);
@@ -187,7 +188,8 @@ where
 
     /// The next packets of one peer, as many as it has in its turn and fit.
     pub(super) fn next_batch(&mut self) -> Option<Box<OutBatch<A>>> {
-        if self.lane.queue.is_empty() {
+        // Frames of middle size keep many slabs with the batches that are under way: the last frame of this one may need another.
+        if self.lane.queue.is_empty() || self.lane.slabs.spare(SlabClass::Large) < 2 {
             return None;
         }
         let mut batch = self.empty_batch()?;

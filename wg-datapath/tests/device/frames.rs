@@ -2,10 +2,11 @@
 
 use wg_datapath::io::IoError;
 use wg_datapath::offload::Offload;
-use wg_datapath::{Config, DropReason, IpPrefix};
+use wg_datapath::sched::CoreIo;
+use wg_datapath::{Config, DropReason, IpPrefix, LaneIo};
 
 use crate::example::{EVERY, Example, Ip, Transport, complete, is_right, split};
-use crate::rig::{A, B, C, Rig, seconds};
+use crate::rig::{A, B, C, End, Rig, seconds};
 
 /// Two ends with a session, offloads, and IPv6 beside IPv4.
 fn pair(mtu: usize) -> Rig {
@@ -142,6 +143,41 @@ fn a_frame_whose_headers_are_not_what_was_said_dies_alone() {
     rig.settle();
     assert_eq!(rig[B].delivered(), [packets.clone(), packets].concat());
     assert_eq!((rig[A].dropped(DropReason::OutMalformedFrame), rig.drops(A)), (1, 1));
+}
+
+#[test]
+fn a_frame_that_goes_nowhere_is_as_many_drops_as_packets() {
+    let mut rig = pair(1420);
+    let example = Example::new(Ip::V4, Transport::Tcp, 5000).with(|example| example.hosts = [1, 99]);
+    rig[A].tun.inner.frames.push_back((example.frame(), example.offload(1000)));
+    rig.settle();
+    assert_eq!((rig[A].dropped(DropReason::NoPeerForDestination), rig.drops(A)), (5, 5));
+}
+
+#[test]
+fn frames_of_middle_size_leave_room_for_what_is_left_of_the_last() {
+    // Of some ten frames each, so many batches are under way that there is a slab for nothing else.
+    let mut rig = pair(1420);
+    let mut expected = Vec::new();
+    for _ in 0..400 {
+        let (frame, offload, packets) = frame(Ip::V4, Transport::Udp, 1000, 7000);
+        rig[A].tun.inner.frames.push_back((frame, offload));
+        expected.extend(packets);
+    }
+    let now = rig.now;
+    let End { device, lane, tun, udp, .. } = &mut rig[A];
+    lane.readable(true, true);
+    let mut io = LaneIo { device, lane, tun, udp, now };
+    let mut held = Vec::new();
+    while let Some(batch) = io.poll_tun() {
+        held.push(batch);
+    }
+    assert!(held.len() > 5);
+    io.crypt(&mut held);
+    held.into_iter().for_each(|batch| io.send_udp(batch));
+    rig.settle();
+    assert_eq!(rig.drops(A), 0);
+    assert!(rig[B].delivered() == expected);
 }
 
 #[test]

@@ -5,12 +5,19 @@
 //! priority is lent:
 //!
 //! ```text
-//!   real time --- slept less than a 16th of 10 ms, or 250 pieces of hardly more than one packet --> fair
-//!        ^------- slept a quarter of 10 ms or more, and less than 150 such pieces ----------------'
+//!   real time --- slept less than a 16th of 10 ms --> fair
+//!        ^------- slept a quarter of 10 ms or more ----'
 //! ```
 //!
 //! Where packets come singly and fast, a thread that runs at once has one in hand each time, and whoever sends them is
-//! interrupted by each: it is the wait for a core that makes batches.
+//! interrupted by each. So it paces itself, as network cards do: when it has done all there is, it sleeps for a fifth of a
+//! millisecond whatever comes, and then has a batch. As a fair thread it would have batches, too, but wait for a core for so long
+//! that the queues before it overflow.
+//!
+//! ```text
+//!   at once --- 250 pieces of hardly more than one packet in 10 ms ---> paced
+//!      ^------- less than 150 of them, or more packets in each ----------'
+//! ```
 //!
 //! So the longest that others wait for it is one such window and what follows of the piece of work at hand, and a thread that is
 //! flooded shares its core as its niceness says. The processor quota of a control group does not hold for real-time threads, so it
@@ -28,12 +35,14 @@ use crate::sched_attr::{Attributes, SCHED_OTHER, SCHED_RR, read, write};
 
 /// What is looked at to decide.
 const WINDOW: Duration = Duration::from_millis(10);
-/// Pieces in a window from which on a real-time thread is in the way of those who send them, and below which it is not; 25,000 and
-/// 15,000 a second.
+/// Pieces in a window from which on a thread that is woken by each is in the way of those who send them, and below which it is not;
+/// 25,000 and 15,000 a second.
 const MANY: u32 = 250;
 const FEW: u32 = 150;
 /// Packets in a piece, on average, that make it worth to be woken for.
 const WORTH: u32 = 4;
+/// How long a thread that paces itself lets them come: what a queue of 500 packets, as a TUN has, holds at 2.5 million a second.
+const PACE: Duration = Duration::from_micros(200);
 /// How long who is under a quota is not asked about it again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The lowest there is: above all threads of the fair scheduler, and below whatever else is real-time.
@@ -74,6 +83,14 @@ impl RealTime {
     pub const fn worked(&mut self, packets: u32, pieces: u32) {
         self.share.packets = self.share.packets.saturating_add(packets);
         self.share.pieces = self.share.pieces.saturating_add(pieces);
+    }
+
+    /// Sleeps for a moment, whatever comes, if the thread is to pace itself. To be called when it has done all there is, before it
+    /// waits for more.
+    pub fn pace(&self) {
+        if let Some(time) = self.share.pace() {
+            std::thread::sleep(time);
+        }
     }
 
     /// Accounts for a pause of the thread: when it began and when it ended, which is the same if there was none. To be told after each
@@ -122,22 +139,30 @@ struct Share {
     packets: u32,
     pieces: u32,
     is_real_time: bool,
+    is_paced: bool,
 }
 
 impl Share {
-    /// Tells what the thread is to become, if that is not what it is.
+    /// How long the thread is to sleep when it has done all there is. A fair one waits for its core anyway.
+    fn pace(&self) -> Option<Duration> {
+        (self.is_real_time && self.is_paced).then_some(PACE)
+    }
+
+    /// Tells whether the thread is to become a real-time one or a fair one, if that is not what it is.
     fn rested(&mut self, from: Instant, until: Instant) -> Option<bool> {
         self.slept = self.slept.saturating_add(until.saturating_duration_since(from));
         let window = until.saturating_duration_since(self.since);
         if window < WINDOW {
             return None;
         }
-        let (wanted, bound) = if self.is_real_time { (window / 16, MANY) } else { (window / 4, FEW) };
+        let wanted = window / if self.is_real_time { 16 } else { 4 };
+        let bound = if self.is_paced { FEW } else { MANY };
         let are_single = self.packets / WORTH < self.pieces;
         // A window is longer than it has to be if its end was slept through.
         let are_many = u128::from(self.pieces) * WINDOW.as_nanos() >= u128::from(bound) * window.as_nanos();
-        let real_time = self.slept >= wanted && !(are_single && are_many);
-        *self = Self { since: until, is_real_time: self.is_real_time, ..Self::default() };
+        let real_time = self.slept >= wanted;
+        let is_paced = are_single && are_many;
+        *self = Self { since: until, is_real_time: self.is_real_time, is_paced, ..Self::default() };
         (real_time != self.is_real_time).then_some(real_time)
     }
 }
@@ -211,17 +236,24 @@ mod tests {
     }
 
     #[test]
-    fn single_packets_that_come_fast_have_it_lost_and_large_pieces_do_not() {
-        let after = |is_real_time, packets, pieces| {
-            let mut share = Share { is_real_time, packets, pieces, ..Share::default() };
-            share.rested(at(5_000), at(10_000)).unwrap_or(is_real_time)
+    fn single_packets_that_come_fast_are_paced_and_large_pieces_are_not() {
+        let after = |is_paced, packets, pieces| {
+            let mut share = Share { is_real_time: true, is_paced, packets, pieces, ..Share::default() };
+            assert_eq!(share.rested(at(5_000), at(10_000)), None, "it sleeps, so it stays real-time");
+            assert_eq!(share.pace().is_some(), share.is_paced);
+            share.is_paced
         };
-        assert!(after(true, 249, 249) && !after(true, 250, 250) && !after(true, 900, 250));
-        assert!(after(true, 1_000, 250) && after(true, 40_000, 900), "worth it");
-        assert!(after(false, 149, 149) && !after(false, 150, 150) && after(false, 9_000, 200));
+        assert!(!after(false, 249, 249) && after(false, 250, 250) && after(false, 900, 250));
+        assert!(!after(false, 1_000, 250) && !after(false, 40_000, 900), "worth it");
+        assert!(!after(true, 149, 149) && after(true, 150, 150) && !after(true, 9_000, 200));
         // As many in ten times the time are few.
         let mut share = Share { is_real_time: true, packets: 300, pieces: 300, ..Share::default() };
-        assert_eq!(share.rested(at(5_000), at(100_000)), None);
+        assert_eq!((share.rested(at(5_000), at(100_000)), share.is_paced), (None, false));
+        // Those that leave no time to sleep.
+        let mut share = Share { is_real_time: true, packets: 5_000, pieces: 5_000, ..Share::default() };
+        assert_eq!(share.rested(at(10_000), at(10_000)), Some(false));
+        share.is_real_time = false;
+        assert_eq!((share.is_paced, share.pace()), (true, None), "a fair one waits for its core");
     }
 
     #[test]

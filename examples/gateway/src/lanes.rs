@@ -119,7 +119,8 @@ impl Placement {
     }
 }
 
-/// How a thread that moves packets sleeps: if it hardly does, it is no real-time thread for a while.
+/// How a thread that moves packets sleeps: if it hardly does, it is no real-time thread for a while; if packets come singly and fast,
+/// it lets some of them come.
 #[derive(Debug)]
 pub(crate) struct Rest(Option<RealTime>);
 
@@ -140,8 +141,11 @@ impl Rest {
     ) -> Result<(), Error> {
         let Some(lent) = &mut self.0 else { return poller.wait(events, deadline) };
         let from = clock::now();
-        poller.wait(events, deadline)?;
         let sleeps = deadline.is_none_or(|deadline| deadline > from);
+        if sleeps {
+            lent.pace();
+        }
+        poller.wait(events, deadline)?;
         if let Err(error) = lent.rested(from, if sleeps { clock::now() } else { from }) {
             tracing::trace!("{error}");
         }

@@ -2,9 +2,12 @@
 
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
-use std::io::Read as _;
-use std::time::Instant;
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd as _;
+use std::time::{Instant, SystemTime};
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{Namespace, process};
@@ -22,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Report {
     /// For each request when it was sent, from the start, and how long the answer took, if there was one.
     pub requests: Vec<(Duration, Option<Duration>)>,
+    /// For each answer how long it took to the kernel here, which is what `ping` tells: how long this thread then waited for a
+    /// processor is not in it.
+    pub arrivals: Vec<Duration>,
 }
 
 impl Report {
@@ -34,16 +40,12 @@ impl Report {
     /// The round trip that this share of the requests did not exceed, in milliseconds; infinite if fewer were answered, as
     /// those that are lost must not make the others look quick. None without requests.
     pub fn percentile(&self, share: f64) -> Option<f64> {
-        let mut trips: Vec<f64> = self
-            .requests
-            .iter()
-            .map(|(_, answer)| answer.map_or(f64::INFINITY, |time| time.as_secs_f64() * 1e3))
-            .collect();
-        trips.sort_by(f64::total_cmp);
-        let last = trips.len().checked_sub(1)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
-        let at = (share * last as f64).round() as usize;
-        trips.get(at.min(last)).copied()
+        percentile(self.requests.iter().map(|(_, answer)| answer.map_or(f64::INFINITY, millis)), share)
+    }
+
+    /// The same of those that were answered, and to the kernel.
+    pub fn arrival_percentile(&self, share: f64) -> Option<f64> {
+        percentile(self.arrivals.iter().copied().map(millis), share)
     }
 
     /// When the last request was sent that was answered late or not at all.
@@ -51,6 +53,19 @@ impl Report {
         let beyond = |answer: &Option<Duration>| answer.is_none_or(|time| time > limit);
         self.requests.iter().rev().find(|(_, answer)| beyond(answer)).map(|(at, _)| *at)
     }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn percentile(trips: impl Iterator<Item = f64>, share: f64) -> Option<f64> {
+    let mut trips: Vec<f64> = trips.collect();
+    trips.sort_by(f64::total_cmp);
+    let last = trips.len().checked_sub(1)?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
+    let at = (share * last as f64).round() as usize;
+    trips.get(at.min(last)).copied()
 }
 
 /// Sends a request every `interval` for as long as `time`, from `namespace`, on `cpu` if one is given.
@@ -66,21 +81,23 @@ pub fn run(
     time: Duration,
     cpu: Option<usize>,
 ) -> Report {
-    let mut socket = namespace
+    let socket = namespace
         .enter(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).expect("a raw socket"));
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("the time of arrival");
     std::thread::scope(|scope| {
         let pinned = scope.spawn(|| {
             process::pin_thread(cpu);
-            measure(&mut socket, to, interval, time)
+            measure(&socket, to, interval, time)
         });
         pinned.join().expect("the thread of the echo requests")
     })
 }
 
-fn measure(socket: &mut Socket, to: Ipv4Addr, interval: Duration, time: Duration) -> Report {
+fn measure(socket: &Socket, to: Ipv4Addr, interval: Duration, time: Duration) -> Report {
     let address = SocketAddrV4::new(to, 0).into();
     let mut report = Report::default();
     let start = Instant::now();
+    let mut sent_at = Vec::new();
     let mut outstanding = 0_usize;
     loop {
         let now = start.elapsed();
@@ -92,6 +109,7 @@ fn measure(socket: &mut Socket, to: Ipv4Addr, interval: Duration, time: Duration
                 return report;
             }
             let number = u16::try_from(report.requests.len() % 65_536).unwrap_or_default();
+            sent_at.push(SystemTime::now());
             // A request that the kernel refuses is one without an answer.
             let sent = socket.send_to(&request(number), &address).is_ok();
             report.requests.push((now, None));
@@ -104,7 +122,7 @@ fn measure(socket: &mut Socket, to: Ipv4Addr, interval: Duration, time: Duration
         let wait = (until - now).max(Duration::from_micros(100));
         socket.set_read_timeout(Some(wait)).expect("a timeout");
         let mut buffer = [0; 256];
-        let Ok(length) = socket.read(&mut buffer) else { continue };
+        let Ok((length, kernel_had_it)) = receive(socket, &mut buffer) else { continue };
         let Some(number) = reply(&buffer[..length], to) else { continue };
         // Numbers are used again after 65,536 requests: the latest that fits is meant.
         let last = report.requests.len().saturating_sub(1);
@@ -112,9 +130,23 @@ fn measure(socket: &mut Socket, to: Ipv4Addr, interval: Duration, time: Duration
         let arrived = start.elapsed();
         if let Some((at, answer @ None)) = report.requests.get_mut(meant) {
             *answer = Some(arrived.saturating_sub(*at));
+            let sent = sent_at.get(meant).and_then(|sent| sent.duration_since(SystemTime::UNIX_EPOCH).ok());
+            report.arrivals.extend(kernel_had_it.zip(sent).map(|(had_it, sent)| had_it.saturating_sub(sent)));
             outstanding = outstanding.saturating_sub(1);
         }
     }
+}
+
+/// The next packet, and when the kernel had it, since 1970.
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let mut vector = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut vector, Some(&mut control), MsgFlags::empty())?;
+    let had_it = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+        _ => None,
+    });
+    Ok((message.bytes, had_it))
 }
 
 fn request(number: u16) -> [u8; 8 + PAYLOAD] {
@@ -147,7 +179,7 @@ mod tests {
         let request = |(at, answer): (usize, &Option<u64>)| {
             (Duration::from_secs(at as u64), answer.map(Duration::from_millis))
         };
-        Report { requests: millis.iter().enumerate().map(request).collect() }
+        Report { requests: millis.iter().enumerate().map(request).collect(), ..Report::default() }
     }
 
     #[test]
@@ -158,7 +190,9 @@ mod tests {
         assert!((report.loss() - 1.0 / 102.0).abs() < 1e-9);
         report.requests.extend([(Duration::ZERO, None); 2]);
         assert_eq!(report.percentile(0.99), Some(f64::INFINITY));
-        assert_eq!(Report::default().percentile(0.5), None);
+        assert_eq!((Report::default().percentile(0.5), report.arrival_percentile(0.5)), (None, None));
+        report.arrivals = (1..=101).rev().map(Duration::from_millis).collect();
+        assert_eq!(report.arrival_percentile(0.99), Some(100.0));
     }
 
     #[test]

@@ -29,6 +29,8 @@ fn attack(site: &Site, kind: Kind) -> u64 {
     let after = process::resident_kib(pid).unwrap();
     assert!(flood.finish().sent > u64::from(RATE));
     assert!(echo.loss() < 0.5, "traffic goes on: {} lost", echo.loss());
+    let answered = echo.requests.iter().filter(|(_, answer)| answer.is_some()).count();
+    assert_eq!(echo.arrivals.len(), answered, "the kernel tells when each came");
     after.saturating_sub(before)
 }
 

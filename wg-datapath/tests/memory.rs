@@ -4,6 +4,7 @@
 //! `cargo test -p wg-datapath --test memory -- --nocapture` prints the figures.
 
 #[path = "memory/edges.rs"]
+#[expect(dead_code, reason = "the edges of another test, which loses datagrams")]
 mod edges;
 #[path = "memory/lanes.rs"]
 mod lanes;

@@ -109,5 +109,6 @@ where
             exchange.hand_over(handover);
         }
         exchange.publish();
+        self.tell_keys();
     }
 }

@@ -340,7 +340,7 @@ fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
     if can_run() {
         let arguments = ["--threads", "3", "--strategy", "counter-split"].map(Into::into).to_vec();
         let split = Launch { arguments, ..Launch::from(Program::Gateway) };
-        let pair = Pair::new([split, lanes(3)]);
+        let mut pair = Pair::new([split, lanes(3)]);
         pair.acquaint(Family::V4);
         assert_exchange(&pair);
         let strategies = ["counter-split", "adaptive", "counter-split", "inline", "counter-split"];

@@ -1,6 +1,7 @@
 //! Several lanes with a device each, as on several cores: they take turns here, over edges in memory.
 
 #[path = "memory/edges.rs"]
+#[allow(dead_code, reason = "the edges of another test, of which this one has no host")]
 mod edges;
 #[path = "lanes/rig.rs"]
 mod rig;

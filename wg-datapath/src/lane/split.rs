@@ -343,7 +343,7 @@ where
         for _ in &io.lane.ready_in {
             split.ways.hands.give(split.ways.home().index());
         }
-        io.lane.spare_in.truncate(IN_BATCHES - io.lane.ready_in.len());
+        io.lane.spare_in.truncate(IN_BATCHES.saturating_sub(io.lane.ready_in.len()));
         io.device.end_telling();
     }
     true

@@ -49,11 +49,10 @@ const ADD_INDEX: u16 = 0x0c;
 const ADD: u16 = 0x04;
 const REMAINDER: u16 = 0x94;
 
-/// Where transport data has the lowest byte of its counter, and how many counters go to one socket, as a power of two.
+/// Where transport data has the lowest byte of its counter, and how many counters go to one socket, as a power of two. Three bytes are
+/// looked at: with the fourth the round begins anew.
 const COUNTER: u32 = 8;
 const BLOCK: u32 = 6;
-/// Bits of the counter that are looked at; what comes with the next is steered as if the counter began anew.
-const COUNTER_BITS: u32 = 24;
 
 /// One instruction of classic BPF, in the layout of `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +103,10 @@ impl Steering {
         if !self.splits {
             return home;
         }
-        let (members, block) = (self.members as usize, (counter & ((1 << COUNTER_BITS) - 1)) >> BLOCK);
         // Below 2^18.
+        let [low, middle, high, ..] = counter.to_le_bytes();
+        let block = (low as u32 >> BLOCK) | (middle as u32) << (8 - BLOCK) | (high as u32) << (16 - BLOCK);
+        let members = self.members as usize;
         (home + 1 + block as usize % (members - 1)) % members
     }
 

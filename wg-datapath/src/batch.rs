@@ -12,9 +12,11 @@ use alloc::sync::Arc;
 use wg_aead::Sum;
 use wg_proto::wire::{TRANSPORT_HEADER_LEN, TRANSPORT_OVERHEAD};
 use wg_proto::{Endpoint, RecvKey, SendKey, SessionIndex};
+use wg_sched::Span;
 
 use crate::batch_aead::{BatchAead, OpenSegment, SealSegment};
 use crate::frame::OutFrame;
+use crate::home::HomeId;
 use crate::io::Segment;
 use crate::ip;
 use crate::offload::Checksum;
@@ -456,6 +458,11 @@ pub struct InBatch<A> {
     pub(crate) peer: Option<PeerId>,
     pub(crate) index: SessionIndex,
     pub(crate) key: Option<Arc<RecvKey<A>>>,
+    /// Where it is committed, and which lane received it. Differ only where counters are split.
+    pub(crate) home: HomeId,
+    pub(crate) from: HomeId,
+    /// Rises with each keypair of the peer; of use only where counters are split.
+    pub(crate) keypair: u64,
 }
 
 impl<A> Default for InBatch<A> {
@@ -466,6 +473,9 @@ impl<A> Default for InBatch<A> {
             peer: None,
             index: SessionIndex::new(0),
             key: None,
+            home: HomeId::default(),
+            from: HomeId::default(),
+            keypair: 0,
         }
     }
 }
@@ -486,6 +496,28 @@ impl<A> InBatch<A> {
     /// Tells whether so many more datagrams fit.
     pub(crate) fn has_room(&self, datagrams: usize) -> bool {
         self.segments.len() + datagrams <= BATCH_SEGMENTS && !self.trains.is_full()
+    }
+
+    /// Tells whether no other lane may have a counter between the last one here and this: they are of one block, see `Steering` of
+    /// `wg-sys-linux`, or one follows the other.
+    pub(crate) fn is_followed_by(&self, counter: u64) -> bool {
+        const BLOCK: u32 = 6;
+        self.segments.last().is_none_or(|last| {
+            last.counter >> BLOCK == counter >> BLOCK || last.counter.checked_add(1) == Some(counter)
+        })
+    }
+
+    /// Leaves out what is not authentic, and tells how many datagrams that was.
+    pub(crate) fn drop_forged(&mut self) -> usize {
+        let all = self.segments.len();
+        self.segments.retain(|segment| segment.authentic);
+        all - self.segments.len()
+    }
+
+    /// Its place among the batches of its peer.
+    pub(crate) fn span(&self) -> Option<Span> {
+        let counters = || self.segments.iter().map(|segment| segment.counter);
+        Some(Span { keypair: self.keypair, first: counters().min()?, last: counters().max()? })
     }
 
     /// Takes in a train and returns its number.

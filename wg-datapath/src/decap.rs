@@ -17,8 +17,10 @@ use wg_proto::{Endpoint, OpenError, RecvKey, SessionIndex, Trigger};
 
 use crate::device::{Device, Now};
 use crate::drop::DropReason;
+use crate::home::HomeId;
 use crate::ip;
 use crate::peer_table::PeerId;
+use crate::split::SplitKey;
 
 impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
     /// Finds the key that a datagram claims to be sealed with; nothing moves, as nothing is proven (C75, C76).
@@ -34,6 +36,30 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             Ok(key) => Ok((peer.id, key)),
             Err(OpenError::UnknownIndex) => Err(DropReason::NotASession),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for a datagram whose home may be elsewhere, while counters are split: there the key is all that is known.
+    pub(crate) fn begin_split_in(
+        &self,
+        index: SessionIndex,
+        counter: u64,
+        now: Now,
+    ) -> Result<BegunIn<'_, A>, DropReason> {
+        let own = self.peers.home().0;
+        match self.begin_in(index, counter, now) {
+            Ok((peer, key)) => {
+                let sessions = self.peers.get(peer).map(|peer| &peer.sessions);
+                let keypair = sessions.and_then(|sessions| sessions.keypair(index));
+                let keypair = keypair.map_or(0, |keypair| keypair.derived().as_nanos());
+                Ok(BegunIn { peer, home: own, keypair, key })
+            }
+            Err(reason) => match self.foreign_keys.lookup(index) {
+                Some((peer, home, SplitKey { keypair, key, .. })) => {
+                    Ok(BegunIn { peer, home, keypair: *keypair, key })
+                }
+                None => Err(reason),
+            },
         }
     }
 
@@ -65,6 +91,9 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             peer.initiation_wanted = false;
         }
         self.free_index(received.retired);
+        if received.retired.is_some() {
+            self.keys_changed(id.slot());
+        }
         if received.confirmed {
             self.queue_flush(id.slot());
         }
@@ -87,6 +116,16 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             peer.stats.received_many(packets, message_bytes);
         }
     }
+}
+
+/// Whose a datagram claims to be.
+#[derive(Debug)]
+pub(crate) struct BegunIn<'a, A> {
+    pub(crate) peer: PeerId,
+    pub(crate) home: HomeId,
+    /// Rises with each keypair of the peer.
+    pub(crate) keypair: u64,
+    pub(crate) key: &'a Arc<RecvKey<A>>,
 }
 
 /// A datagram whose tag verified.

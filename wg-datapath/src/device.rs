@@ -10,6 +10,7 @@ mod config;
 mod handover;
 mod handshake;
 mod rehome;
+mod split;
 mod timers;
 
 pub use config::{ConfigError, PeerStatus};
@@ -38,10 +39,12 @@ use crate::home::HomeId;
 use crate::index_table::IndexTable;
 use crate::peer_table::{PeerTable, keypair_bytes};
 use crate::queue::FlowHash;
+use crate::split::ForeignKeys;
 use crate::staged::StagedPool;
 use crate::stats::DropCounters;
 use handover::Handovers;
 use handshake::HandshakeQueue;
+use split::Untold;
 
 /// Both clocks, read once for a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,7 +96,8 @@ impl Config {
     /// of transport data. A lane has its own: [`Lane::max_memory`](crate::Lane::max_memory).
     ///
     /// ```text
-    ///     max_peers       * (1.5 KiB + 3 keypairs, each with its window and two keys)
+    ///     max_peers       * (1.5 KiB + 3 keypairs, each with its window and two keys
+    ///                        + what other lanes know of these keys while counters are split)
     ///   + max_allowed_ips * 512 B
     ///   + staged_bytes    * (1 + one place for each 256 B)
     ///   + handshake_queue * 2 * (a message and where it came from)
@@ -104,7 +108,7 @@ impl Config {
     /// much as one to which they were added.
     #[must_use]
     pub const fn max_memory<A>(&self) -> usize {
-        let peer = IDLE_PEER + 3 * keypair_bytes::<A>();
+        let peer = IDLE_PEER + 3 * keypair_bytes::<A>() + ForeignKeys::<A>::peer_bytes();
         let messages = if self.handshake_queue < 8 { 8 } else { self.handshake_queue };
         EMPTY_DEVICE
             .saturating_add(self.max_peers.saturating_mul(peer))
@@ -191,6 +195,9 @@ pub struct Device<A, R, D = PrivateKey> {
     handovers: Handovers,
     /// Indices that were drawn here of sessions that are elsewhere now.
     forwarded: Vec<SessionIndex>,
+    /// What is received here for other homes, and whose keys they are to be told of, while counters are split.
+    pub(crate) foreign_keys: ForeignKeys<A>,
+    untold: Option<Untold>,
     limiter: Vec<RateLimiter<SOURCES_PER_SHARD>>,
     limiter_key: u64,
     deadlines: Deadlines,
@@ -230,6 +237,8 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             handshakes: HandshakeQueue::new(config.handshake_queue),
             handovers: Handovers::default(),
             forwarded: Vec::new(),
+            foreign_keys: ForeignKeys::default(),
+            untold: None,
             limiter: (0..LIMITER_SHARDS).map(|_| RateLimiter::new()).collect(),
             limiter_key,
             deadlines: Deadlines::default(),

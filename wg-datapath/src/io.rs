@@ -193,6 +193,12 @@ pub trait UdpIo {
         None
     }
 
+    /// Tells whether datagrams wait in the sockets of another home, which share the port of these. What is asked only where counters
+    /// are split, and something is missing that may be there.
+    fn waits_at(&self, _home: usize) -> bool {
+        false
+    }
+
     /// Takes the next news of a path that is narrower than what was sent: where to, and the longest IP packet that passes.
     fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {
         None

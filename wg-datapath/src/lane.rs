@@ -17,6 +17,7 @@ mod exchange;
 mod incoming;
 mod outgoing;
 mod rehome;
+mod split;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -40,8 +41,11 @@ use crate::icmp::IcmpLimiter;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::queue::{Discipline, LaneQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
+use crate::split::{WAY_LARGE, WAY_SMALL, Ways};
+use split::Split;
 
 pub use rehome::{RehomeError, rehome};
+pub use split::{begin_split, end_split};
 
 /// Datagrams taken in by one call.
 const RECV_SLOTS: usize = 64;
@@ -98,6 +102,10 @@ pub struct Lane<A> {
     coalescer: Option<Box<Coalescer>>,
     /// The other lanes, if there are any.
     exchange: Option<Box<Exchange>>,
+    /// What is needed to split counters, if there are other lanes.
+    split: Option<Box<Split<A>>>,
+    /// Batches in that have tickets.
+    tickets_in: u32,
     /// The cores that may do the crypt phase, if there are others.
     crew: Option<Box<Member<Batch<A>>>>,
     /// The last frame was large, so the next will be.
@@ -170,6 +178,8 @@ impl<A> Lane<A> {
             outbox: Slab::default(),
             coalescer: Some(Box::default()),
             exchange,
+            split: None,
+            tickets_in: 0,
             crew: None,
             expects_large: false,
             queue: queue(Discipline::default()),
@@ -221,6 +231,14 @@ impl<A> Lane<A> {
         self.crew = Some(Box::new(crew));
     }
 
+    /// Lets other lanes receive for what is at home here, and this one for theirs, once counters are split: see [`begin_split`]. To be
+    /// called before there is anything under way, of a lane that is [`among`](Self::among) others.
+    pub fn join_ways(&mut self, ways: Ways<A>) {
+        let others = ways.lanes() - 1;
+        self.slabs.enlarge(others * WAY_SMALL, others * WAY_LARGE);
+        self.split = Some(Box::new(Split::new(ways)));
+    }
+
     /// Takes up another plan of who helps whom; see [`Member::place`].
     pub fn place(&mut self, plan: &Plan) {
         if let Some(crew) = &mut self.crew {
@@ -234,7 +252,14 @@ impl<A> Lane<A> {
     pub fn may_sleep(&mut self) -> bool {
         let room = Room { frames: self.wants_readable(), trains: self.has_room_for_trains() };
         self.exchange.as_ref().is_none_or(|exchange| exchange.may_sleep(room))
+            && self.split.as_ref().is_none_or(|split| split.may_sleep())
             && self.crew.as_mut().is_none_or(|crew| crew.may_sleep())
+    }
+
+    /// When the lane is to take a turn by itself, besides the times of its device.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.split.as_ref()?.deadline()
     }
 
     /// Says that the lane is awake.
@@ -315,6 +340,7 @@ impl<A> Lane<A> {
             + control::HELD * size_of::<ControlDatagram>()
             + self.coalescer.as_ref().map_or(0, |coalescer| coalescer.memory_bytes())
             + self.exchange.as_ref().map_or(0, |exchange| exchange.memory_bytes())
+            + self.split.as_ref().map_or(0, |split| split.max_memory())
             + self.crew.as_ref().map_or(0, |crew| crew.memory_bytes())
     }
 
@@ -363,6 +389,9 @@ where
     fn poll_udp(&mut self) -> Option<Batch<A>> {
         // What is overdue comes first: after a suspend, keys that should be gone must not meet packets that just came.
         while self.device.handle_timeouts(self.now) {}
+        if self.lane.is_splitting() {
+            return None;
+        }
         if self.lane.ready_in.is_empty() {
             // Both, so that neither what others forward nor what comes here waits for the end of the other.
             let mut any = self.take_trains();
@@ -429,7 +458,9 @@ where
 
     fn begin(&mut self, batch: &Batch<A>, direction: Direction) -> Option<Ticket> {
         let peer = batch.peer()?.slot().get();
-        self.lane.crew.as_mut()?.begin(peer, direction, self.now.instant.as_nanos())
+        let ticket = self.lane.crew.as_mut()?.begin(peer, direction, self.now.instant.as_nanos());
+        self.lane.tickets_in += u32::from(ticket.is_some() && direction == Direction::In);
+        ticket
     }
 
     fn room(&self) -> u32 {
@@ -489,7 +520,25 @@ where
     }
 
     fn drain(&mut self) -> Option<(Direction, Batch<A>)> {
-        self.lane.crew.as_mut()?.drain()
+        let (direction, batch) = self.lane.crew.as_mut()?.drain()?;
+        self.lane.tickets_in -= u32::from(direction == Direction::In);
+        Some((direction, batch))
+    }
+
+    fn poll_split(&mut self) -> Option<Batch<A>> {
+        let batch = self.next_split()?;
+        Some(self.lane.polled(Batch::In(batch)))
+    }
+
+    fn send_home(&mut self, batch: Batch<A>) {
+        match batch {
+            Batch::In(batch) => self.bring_home(batch),
+            Batch::Out(batch) => self.transmit(batch),
+        }
+    }
+
+    fn merge(&mut self) -> Option<Batch<A>> {
+        self.next_merged().map(Batch::In)
     }
 
     fn poll_control(&mut self) -> bool {
@@ -505,6 +554,8 @@ where
         }
         if let Some(made) = self.device.control_work(self.now) {
             busy = true;
+            // What may be answered is told of before it leaves.
+            self.tell_keys();
             if let Some(datagram) = made {
                 self.send_control(datagram);
             }

@@ -36,6 +36,7 @@ mod queue;
 mod segment;
 mod shared;
 pub mod slab;
+mod split;
 mod staged;
 mod stats;
 
@@ -50,7 +51,7 @@ pub use exchange::Exchange;
 pub use helper::HelperIo;
 pub use home::HomeId;
 pub use index_table::{IndexTable, NoIndex};
-pub use lane::{Lane, LaneIo, RehomeError, Traffic, rehome};
+pub use lane::{Lane, LaneIo, RehomeError, Traffic, begin_split, end_split, rehome};
 #[cfg(feature = "multi-buffer")]
 pub use multi_buffer::MultiBufferAead;
 pub use padding::padded_len;
@@ -62,6 +63,7 @@ pub use queue::{
 };
 pub use segment::{MAX_HEADERS, SegmentError, Segmenter};
 pub use shared::{HomeState, SharedHome, SharedIo, Worker};
+pub use split::Ways;
 pub use staged::{Pushed, StagedPool};
 pub use stats::{DropCounters, PeerStats};
 pub use wg_aead::Sum;

@@ -15,6 +15,7 @@ use wg_proto::{Control, Keypair, PublicKey, RecvKey, SendKey, Sessions};
 use crate::allowed_ips::PeerSlot;
 use crate::home::HomeId;
 use crate::path_mtu::PathMtu;
+use crate::split::{PeerKeys, SplitKey};
 use crate::stats::PeerStats;
 
 /// A keypair as the datapath keeps it: the keys behind handles that a batch can hold, all of it on the heap so that
@@ -39,6 +40,11 @@ pub struct PeerId {
 impl PeerId {
     pub(crate) const fn slot(self) -> PeerSlot {
         self.slot
+    }
+
+    /// A number that no other peer has, dense in its lower half.
+    pub(crate) const fn number(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot.get() as u64
     }
 }
 
@@ -236,6 +242,21 @@ impl<A: 'static> PeerTable<A> {
             Place::Local(peer) => Some((peer.id, self.home)),
             Place::Foreign(peer) => Some((peer.id, peer.home)),
         }
+    }
+
+    /// What the peer in a slot is received with, for the lanes of other homes; nothing if its home is not here.
+    pub(crate) fn keys_of(&self, slot: PeerSlot) -> PeerKeys<A> {
+        let mut told = PeerKeys { slot, home: self.home, peer: None, keys: heapless::Vec::new() };
+        if let Some(peer) = self.at(slot) {
+            told.peer = Some(peer.id);
+            for keypair in peer.sessions.local_indices().filter_map(|index| peer.sessions.keypair(index)) {
+                let (index, keypair, key) =
+                    (keypair.local_index(), keypair.derived().as_nanos(), Arc::clone(keypair.recv_key()));
+                // There is room for all that a peer has.
+                let _ = told.keys.push(SplitKey { index, keypair, key });
+            }
+        }
+        told
     }
 
     /// Tells whether there is this peer, here or elsewhere.

@@ -135,6 +135,14 @@ impl SlabPool {
         self.strays.reserve_exact(strays);
     }
 
+    /// Raises the bounds by so many slabs of each class.
+    pub(crate) fn enlarge(&mut self, small: usize, large: usize) {
+        for (shelf, more) in [(&mut self.small, small), (&mut self.large, large)] {
+            shelf.capacity += more;
+            shelf.idle.reserve_exact(shelf.capacity - shelf.idle.len());
+        }
+    }
+
     /// Takes a slab of another pool that was put into this one.
     pub(crate) fn take_stray(&mut self) -> Option<Slab> {
         self.strays.pop()

@@ -1,7 +1,7 @@
 //! Several lanes with a device each, as on several cores: they take turns here, over edges in memory.
 
 #[path = "memory/edges.rs"]
-#[expect(dead_code, reason = "the edges of another test, of which this one has no host")]
+#[allow(dead_code, reason = "the edges of another test, of which this one has no host")]
 mod edges;
 #[path = "lanes/rig.rs"]
 mod rig;
@@ -12,5 +12,7 @@ mod handover;
 mod pressure;
 #[path = "lanes/rehome.rs"]
 mod rehome;
+#[path = "lanes/split.rs"]
+mod split;
 #[path = "lanes/traffic.rs"]
 mod traffic;

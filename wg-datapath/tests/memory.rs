@@ -4,6 +4,7 @@
 //! `cargo test -p wg-datapath --test memory -- --nocapture` prints the figures.
 
 #[path = "memory/edges.rs"]
+#[expect(dead_code, reason = "the edges of another test, which loses datagrams")]
 mod edges;
 #[path = "memory/lanes.rs"]
 mod lanes;
@@ -222,6 +223,8 @@ fn traffic_and_floods_together_allocate_nothing() {
 
 /// What an idle peer takes at most.
 const IDLE_PEER: usize = 1536;
+/// What the lanes of other homes know of a peer's keys while counters are split, at most.
+const FOREIGN_PEER: usize = 320;
 
 /// What the bound of a device has for each peer.
 fn bound_of_a_peer() -> usize {
@@ -288,7 +291,8 @@ fn a_live_session_adds_its_window_and_two_keys() {
     assert!(each <= 1024 + 1536, "{each} bytes a keypair");
     // And that is what the bound of a device has for it, beside an idle peer.
     let keypair = (bound_of_a_peer() - IDLE_PEER) / 3;
-    assert!(each <= keypair && keypair <= each + 64, "{each} of {keypair} bytes a keypair");
+    let most = each + 64 + FOREIGN_PEER / 3;
+    assert!(each <= keypair && keypair <= most, "{each} of {keypair} bytes a keypair");
 }
 
 /// What `work` leaves allocated.

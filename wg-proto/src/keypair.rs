@@ -74,6 +74,12 @@ impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
         self.remote_index
     }
 
+    /// Returns when the keys were derived.
+    #[must_use]
+    pub const fn derived(&self) -> Instant {
+        self.derived
+    }
+
     /// Returns the age of the keys.
     #[must_use]
     pub const fn age(&self, now: Instant) -> Duration {
@@ -90,7 +96,9 @@ impl<S, R, const WORDS: usize> Keypair<S, R, WORDS> {
         &self.send
     }
 
-    pub(crate) const fn recv_key(&self) -> &R {
+    /// Returns the key to open with, or a handle to it. What it opened is worth nothing before it is committed.
+    #[must_use]
+    pub const fn recv_key(&self) -> &R {
         &self.recv
     }
 

@@ -27,7 +27,7 @@ use std::{
 };
 
 use crate::crew::{Capacity, Crew, Homes, Member};
-use crate::handoff::{Doorbell, Offers, OrderTable, Slot, Stream, ring};
+use crate::handoff::{Doorbell, Hands, Offers, OrderTable, Slot, Stream, ring};
 use crate::io::Direction;
 use crate::sync::AtomicU32;
 use crate::topology::{CoreId, Helper, Lane, LaneId, Plan};
@@ -433,5 +433,36 @@ fn who_sleeps_for_the_lock_gets_it() {
         );
         assert_eq!(got.len(), 1);
         holder.join().unwrap();
+    });
+}
+
+#[test]
+fn nothing_slips_past_a_home_that_looks_along_the_way() {
+    explore(|| {
+        // What waits in the sockets, a bit each. The kernel's locks order no more than who of two takes what.
+        let sockets = Arc::new(AtomicU32::new(0b11));
+        let hands = Arc::new(Hands::new(1));
+        let (mut there, mut here) = ring(2);
+        let receiver = {
+            let (sockets, hands) = (Arc::clone(&sockets), Arc::clone(&hands));
+            thread::spawn(move || {
+                for bit in [0b01, 0b10] {
+                    hands.receive();
+                    sockets.fetch_and(!bit, Ordering::Relaxed);
+                    hands.take(0);
+                    hands.received();
+                    there.push(bit).unwrap();
+                    hands.give(0);
+                }
+            })
+        };
+        let waits = sockets.load(Ordering::Relaxed);
+        if !hands.holds(0) {
+            let brought: u32 = core::iter::from_fn(|| here.pop()).sum();
+            assert_eq!(waits | brought, 0b11, "what is neither in the sockets nor in a hand was brought");
+        }
+        receiver.join().unwrap();
+        assert_eq!(sockets.load(Ordering::Relaxed), 0);
+        assert!(!hands.holds(0));
     });
 }

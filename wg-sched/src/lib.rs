@@ -37,7 +37,7 @@ pub use executor::{Ended, Executor, Idle, WorkerIo};
 pub use inline::Inline;
 pub use io::{CoreIo, Direction, Stage, Ticket};
 pub use locked::Locked;
-pub use merge::{CounterMerge, Span};
+pub use merge::{CounterMerge, SharedMerge, Span};
 pub use pipelined::Pipelined;
 pub use platform::Platform;
 pub use rebalance::{LaneLoad, Move, PeerLoad, is_uneven, rebalance};

@@ -17,8 +17,12 @@
 //! lost datagram delays nobody but while a lane lags behind. What comes too late is passed on at once: the replay
 //! window decides about it.
 
+mod shared;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+
+pub use shared::SharedMerge;
 
 /// The longest wait for a gap, in nanoseconds.
 pub(crate) const WAIT: u64 = 500_000;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wg_sched::handoff::Doorbell;
-use wg_sched::{Capacity, CoreId, Crew, Direction, Helper, Homes, Lane, LaneId, Plan};
+use wg_sched::{Capacity, CoreId, Crew, Direction, Helper, Homes, Lane, LaneId, Plan, SharedMerge, Span};
 use wg_tally::allocator;
 
 #[test]
@@ -76,5 +76,23 @@ fn a_crew_takes_as_much_as_it_says_and_no_more_when_it_is_full() {
             let taken = taken - lists + members.len() * size_of_val(&members[0]);
             assert!(taken <= says && says <= taken + taken / 5, "{lanes} of {cores}: {taken} of {says}");
         }
+    }
+}
+
+#[test]
+fn a_merge_takes_what_it_says_and_allocates_nothing_later() {
+    for (lanes, depth) in [(1, 1), (3, 64), (64, 64)] {
+        let before = allocator::live();
+        let mut merge = SharedMerge::<[u64; 2]>::new(lanes, depth);
+        let taken = usize::try_from(allocator::live() - before).unwrap();
+        assert!(taken <= SharedMerge::<[u64; 2]>::memory_bytes(lanes, depth), "{lanes} {depth} {taken}");
+        let calls = allocator::calls();
+        for peer in 0..100_000 {
+            let span = Span { keypair: 0, first: peer, last: peer };
+            while merge.push(0, peer, span, [0; 2]).is_err() {
+                merge.pop_over_gap(0, &[]).expect("nobody brings more");
+            }
+        }
+        assert_eq!(allocator::calls(), calls);
     }
 }

@@ -25,6 +25,7 @@ mod steering;
 
 use core::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use wg_datapath::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, UdpIo};
 use wg_proto::{Endpoint, Source};
@@ -104,7 +105,7 @@ impl FamilyState {
 /// ```
 #[derive(Debug)]
 pub struct Udp {
-    pair: Pair,
+    pair: Arc<Pair>,
     fwmark: u32,
     offloads: Offloads,
     downgrades: Downgrades,
@@ -120,8 +121,8 @@ pub struct Udp {
     path_mtu: PathMtuNews,
     /// An error was reported that stands in the error queue of the IPv6 socket, too.
     errors_queued: bool,
-    /// It shares its port with others, and moves only with them.
-    grouped: bool,
+    /// The pairs of all that it shares its port with, and moves only with, in their order.
+    group: Option<Arc<[Arc<Pair>]>>,
 }
 
 impl Udp {
@@ -146,10 +147,10 @@ impl Udp {
     ///
     /// As [`bind`](Self::bind).
     pub fn bind_with(port: u16, fwmark: u32, offloads: Offloads) -> Result<Self, Error> {
-        Ok(Self::with(Pair::open(port, fwmark)?, fwmark, offloads))
+        Ok(Self::with(Arc::new(Pair::open(port, fwmark)?), fwmark, offloads))
     }
 
-    fn with(pair: Pair, fwmark: u32, offloads: Offloads) -> Self {
+    fn with(pair: Arc<Pair>, fwmark: u32, offloads: Offloads) -> Self {
         let mut udp = Self {
             pair,
             fwmark,
@@ -165,7 +166,7 @@ impl Udp {
             wanted_buffers: Buffers::DEFAULT,
             path_mtu: PathMtuNews::default(),
             errors_queued: false,
-            grouped: false,
+            group: None,
         };
         udp.prepare_sockets();
         udp
@@ -195,7 +196,7 @@ impl Udp {
 
     /// Returns the port both sockets are bound to.
     #[must_use]
-    pub const fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.pair.port
     }
 
@@ -215,13 +216,13 @@ impl Udp {
     /// As [`bind`](Self::bind); the old sockets then go on working. Also it is a member of a group, which moves as a whole
     /// (EINVAL).
     pub fn rebind(&mut self, port: u16) -> Result<u16, Error> {
-        if self.grouped {
+        if self.group.is_some() {
             return Err(Error::new("move one of a group to another port", rustix::io::Errno::INVAL));
         }
         if port != 0 && port == self.pair.port {
             return Ok(port);
         }
-        self.pair = Pair::open(port, self.fwmark)?;
+        self.pair = Arc::new(Pair::open(port, self.fwmark)?);
         self.prepare_sockets();
         Ok(self.pair.port)
     }
@@ -451,6 +452,10 @@ impl UdpIo for Udp {
     /// Bytes of memory, about twice those of the packets.
     fn unsent(&self) -> Option<usize> {
         self.pair.sockets().map(|socket| sockopt::unsent(socket).ok()).sum()
+    }
+
+    fn waits_at(&self, member: usize) -> bool {
+        self.waits(member)
     }
 
     /// What the last receive and send calls came across, of IPv6 only; see `path_mtu`.

@@ -178,3 +178,55 @@ fn mark_is_set_on_all_members() {
         }
     });
 }
+
+#[test]
+fn counters_are_split_from_one_datagram_to_the_next_and_joined_again() {
+    let (mut group, plain) = group(3);
+    let split = plain.split(true);
+    let port = group[0].port();
+    let data = |index: u32, counter: u64| {
+        [&[4, 0, 0, 0][..], &index.to_le_bytes(), &counter.to_le_bytes(), &[0; 16]].concat()
+    };
+    for address in addresses() {
+        let client = UdpSocket::bind((address, 0)).unwrap();
+        let check = |group: &mut [Udp], steering: &Steering| {
+            for n in 0..40_u32 {
+                let (index, counter) = (n.wrapping_mul(0x85eb_ca6b), u64::from(n) << (n % 33));
+                client.send_to(&data(index, counter), (address, port)).unwrap();
+                assert_eq!(receiver(group), steering.receiver_of(index, counter), "{index:#x} {counter:#x}");
+                let response = [&[2, 0, 0, 0, 5, 5, 5, 5][..], &index.to_le_bytes(), &[64; 80]].concat();
+                client.send_to(&response, (address, port)).unwrap();
+                assert_eq!(receiver(group), steering.member_of(index));
+            }
+            client.send_to(&[4, 0, 0, 0, 1, 2, 3, 4, 5], (address, port)).unwrap();
+            let first = receiver(group);
+            assert!(!steering.splits() || first == 0, "what is cut off goes to the first");
+        };
+        check(&mut group, &plain);
+        group[1].steer(&split, &plain).unwrap();
+        check(&mut group, &split);
+        group[2].steer(&plain, &split).unwrap();
+        check(&mut group, &plain);
+    }
+    let two = Steering::new(2, SECRET);
+    assert!(group[0].steer(&two, &plain).is_err());
+}
+
+#[test]
+fn a_member_sees_what_waits_at_another() {
+    let (mut group, steering) = group(3);
+    let port = group[0].port();
+    for address in addresses() {
+        let client = UdpSocket::bind((address, 0)).unwrap();
+        let index = (0..).find(|index| steering.member_of(*index) == 2).unwrap();
+        let seen = |group: &[Udp]| [0, 1, 2, 3].map(|member| group[0].waits_at(member));
+        assert_eq!(seen(&group), [false; 4]);
+        client.send_to(&data(index), (address, port)).unwrap();
+        // On the loopback it is there when the call returns.
+        assert_eq!(seen(&group), [false, false, true, false]);
+        assert_eq!(receiver(&mut group), 2);
+        assert_eq!(seen(&group), [false; 4]);
+    }
+    let alone = Udp::bind(0, 0).unwrap();
+    assert!(!alone.waits_at(0));
+}

@@ -251,7 +251,9 @@ impl Seat {
 
     fn poll_timeout(&mut self) -> Option<Instant> {
         match self {
-            Self::Own(state) => state.device.poll_timeout(),
+            Self::Own(state) => {
+                [state.device.poll_timeout(), state.lane.poll_timeout()].into_iter().flatten().min()
+            }
             Self::Shared(share) => share.worker.poll_timeout(),
         }
     }

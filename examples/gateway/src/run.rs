@@ -63,11 +63,6 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         .first()
         .ok_or_else(|| Error::new("watch the TUN interface", io::ErrorKind::NotFound))?
         .events()?;
-    if strategy.splits_counters() {
-        let message =
-            format!("strategy {strategy} needs sockets that are steered by counters, which there are not");
-        return Err(Error::new("spread the work", io::Error::other(message)));
-    }
     // There may be fewer queues than were wanted, and then no more helpers.
     let threads = threads.max(queues.len());
     let shares = strategy.shares_home() && threads > 1;
@@ -93,6 +88,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         made.map_err(|error| Error::new("draw from the entropy source", error))?;
     let homes = Homes::new(homes, bells);
     homes.set_strategy(strategy);
+    tunnel.configure(&homes).follow(strategy)?;
     #[cfg(feature = "key-log")]
     if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {
         tunnel.configure(&homes).set_key_log(log);
@@ -218,7 +214,8 @@ impl<'a> Control<'a> {
                 return Ok(());
             }
             let mut busy = self.requested;
-            let mut deadline = [self.look_at_routes, self.balance.due()].into_iter().flatten().min();
+            let deadlines = [self.look_at_routes, self.balance.due(), self.tunnel.split_due()];
+            let mut deadline = deadlines.into_iter().flatten().min();
             if let Some(turns) = &mut turns
                 && let Some(mut home) = self.homes.enter(0)
             {
@@ -277,10 +274,14 @@ impl<'a> Control<'a> {
         let now = clock::now();
         let looks_at_routes = self.look_at_routes.take_if(|at| *at <= now).is_some();
         let is_uneven = self.balance.look(self.homes, now);
-        if !(self.link_changed || looks_at_routes || self.requested || is_uneven) {
+        let may_end_split = self.tunnel.split_due().is_some_and(|due| due <= now);
+        if !(self.link_changed || looks_at_routes || self.requested || is_uneven || may_end_split) {
             return true;
         }
         let mut tunnel = self.tunnel.configure(self.homes);
+        if may_end_split {
+            tunnel.end_split(now);
+        }
         if is_uneven {
             self.balance.level(&mut tunnel, now);
         }

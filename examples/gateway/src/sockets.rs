@@ -40,6 +40,21 @@ impl Port {
         self.mark
     }
 
+    /// Tells whether datagrams are steered by their counters.
+    pub(crate) const fn splits(&self) -> bool {
+        self.steering.splits()
+    }
+
+    /// Has datagrams steered by their counters, or not any more. A failure leaves it as it was.
+    pub(crate) fn split(&mut self, homes: &[&mut Sockets], splits: bool) -> Result<(), Error> {
+        let steering = self.steering.split(splits);
+        if let Some(udp) = homes.iter().find_map(|sockets| sockets.udp.as_ref()) {
+            udp.steer(&steering, &self.steering)?;
+        }
+        self.steering = steering;
+        Ok(())
+    }
+
     /// Opens the sockets of all homes, as far as they are not.
     pub(crate) fn open(&mut self, homes: &mut [&mut Sockets]) -> Result<(), Error> {
         if homes.iter().any(|sockets| sockets.udp.is_none()) {
@@ -126,6 +141,10 @@ impl UdpIo for Sockets {
 
     fn unsent(&self) -> Option<usize> {
         self.udp.as_ref()?.unsent()
+    }
+
+    fn waits_at(&self, home: usize) -> bool {
+        self.udp.as_ref().is_some_and(|udp| udp.waits_at(home))
     }
 
     fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {

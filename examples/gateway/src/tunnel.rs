@@ -4,15 +4,16 @@
 //! the device at its home has more than key and allowed IPs, and the others take no notice of the rest.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::sync::Arc;
 
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{
     Batch, Config, ConfigError, Device, Discipline, Exchange, HomeId, HomeState, IpPrefix, Lane, LaneIo, Now,
-    PeerId, PeerStatus, RehomeError, SharedHome, Worker, rehome,
+    PeerId, PeerStatus, RehomeError, SharedHome, Ways, Worker, begin_split, end_split, rehome,
 };
-use wg_proto::{Endpoint, PresharedKey, PrivateKey, PublicKey};
+use wg_proto::{Endpoint, Instant, PresharedKey, PrivateKey, PublicKey};
 use wg_sched::handoff::Doorbell;
 use wg_sched::{Member, StrategyKind};
 use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
@@ -23,6 +24,9 @@ use crate::log::PeerName;
 use crate::offloads::Egresses;
 use crate::sockets::{Port, Sockets};
 use crate::uapi::{Configure, Errno, PeerSnapshot, Snapshot};
+
+/// The time between two looks whether a split of counters has ended: long after the last datagram that the kernel was just steering.
+const SPLIT_ENDS: Duration = Duration::from_millis(50);
 
 /// The backend of transport data.
 pub(crate) type TunnelAead = wg_datapath::MultiBufferAead;
@@ -45,6 +49,8 @@ pub(crate) struct Tunnel {
     interface_up: bool,
     /// How many peers changed their home.
     moves: u64,
+    /// When to look whether a split of counters has ended.
+    split_due: Option<Instant>,
 }
 
 /// The part of a thread in the crew.
@@ -75,13 +81,19 @@ pub(crate) fn make_homes(
     let count = queues.len();
     let steering = steering(count)?;
     let bells = bells.iter().take(count).cloned().map(|bell| Arc::new(Doorbell::new(move || bell.wake())));
+    let bells: Vec<_> = bells.collect();
+    let ways = Ways::between(&bells);
+    let parts = Exchange::between(bells).into_iter().zip(ways);
     let mut members = members.into_iter();
-    let homes = queues.into_iter().zip(Exchange::between(bells.collect())).map(|(tun, exchange)| {
+    let homes = queues.into_iter().zip(parts).map(|(tun, (exchange, ways))| {
         let home = exchange.home();
         let mut device = device()?;
         device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
         let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
         let mut lane = lane.with_discipline(discipline);
+        if count > 1 {
+            lane.join_ways(ways);
+        }
         if let Some(member) = members.next() {
             lane.join(member);
         }
@@ -126,7 +138,13 @@ fn device() -> Result<TunnelDevice, getrandom::Error> {
 impl Tunnel {
     const fn new(offloads: Offloads, steering: Steering) -> Self {
         let egresses = Egresses::new(offloads);
-        Self { port: Port::new(offloads, steering), egresses, interface_up: false, moves: 0 }
+        let port = Port::new(offloads, steering);
+        Self { port, egresses, interface_up: false, moves: 0, split_due: None }
+    }
+
+    /// When to look whether a split of counters has ended, if one is about to.
+    pub(crate) const fn split_due(&self) -> Option<Instant> {
+        self.split_due
     }
 
     /// Waits until no home takes a turn, and configures them then.
@@ -185,6 +203,13 @@ impl Configuring<'_> {
     pub(crate) fn rehome(&mut self, peer: PeerId, to: usize) -> Result<(), RehomeError> {
         let now = read_clocks();
         let to = HomeId::new(u8::try_from(to).map_err(|_| RehomeError::NoSuchHome)?);
+        rehome(&mut self.lanes(now), peer, to)?;
+        self.tunnel.moves += 1;
+        Ok(())
+    }
+
+    /// The lanes of homes that are not shared.
+    fn lanes(&mut self, now: Now) -> Vec<LaneIo<'_, TunnelAead, SysRng, Tun, Sockets, TunnelDh>> {
         let lanes = self.all.homes.iter_mut().filter_map(|home| match &mut **home {
             Home { seat: Seat::Own(state), tun, sockets } => {
                 let HomeState { device, lane } = &mut **state;
@@ -192,9 +217,36 @@ impl Configuring<'_> {
             }
             Home { seat: Seat::Shared(_), .. } => None,
         });
-        rehome(&mut lanes.collect::<Vec<_>>(), peer, to)?;
-        self.tunnel.moves += 1;
+        lanes.collect()
+    }
+
+    /// Has datagrams come to the threads as a strategy wants it.
+    pub(crate) fn follow(&mut self, kind: StrategyKind) -> Result<(), Error> {
+        let splits = kind.splits_counters() && self.all.homes.len() > 1;
+        if splits == self.tunnel.port.splits() {
+            return Ok(());
+        }
+        self.with_sockets(|port, sockets| port.split(sockets, splits))?;
+        let now = read_clocks();
+        let mut lanes = self.lanes(now);
+        if splits {
+            begin_split(&mut lanes);
+        } else {
+            lanes.iter_mut().for_each(|io| io.lane.counters_joined());
+        }
+        drop(lanes);
+        // What other threads have is to come home first.
+        self.tunnel.split_due = (!splits).then(|| now.instant.saturating_add(SPLIT_ENDS));
         Ok(())
+    }
+
+    /// Ends a split of counters if nothing of it is left, or looks again later.
+    pub(crate) fn end_split(&mut self, now: Instant) {
+        let ended = end_split(&mut self.lanes(read_clocks()));
+        if ended {
+            tracing::debug!("all datagrams come home");
+        }
+        self.tunnel.split_due = (!ended).then(|| now.saturating_add(SPLIT_ENDS));
     }
 
     /// Follows the interface up.
@@ -278,12 +330,6 @@ impl Configure for Configuring<'_> {
     }
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
-        if kind.splits_counters() {
-            tracing::error!(
-                "strategy {kind} needs sockets that are steered by counters, which there are not"
-            );
-            return Err(Errno::INVALID);
-        }
         // One thread is all there is: it shares its home with nobody.
         let several = self.all.homes.len() > 1 || self.all.threads() > 1;
         let shares = self.all.homes.first().is_some_and(|home| home.is_shared());
@@ -292,6 +338,10 @@ impl Configure for Configuring<'_> {
             tracing::error!("strategy {kind}: {whose}, which is chosen at the start, by --strategy");
             return Err(Errno::INVALID);
         }
+        self.follow(kind).map_err(|error| {
+            tracing::error!("strategy {kind}: {error}");
+            Errno::INVALID
+        })?;
         tracing::debug!("strategy {kind}");
         self.all.set_strategy(kind);
         Ok(())

@@ -409,6 +409,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         peer.initiation_wanted &= keys.role() == Role::Responder;
         let retired = peer.sessions.install(Box::new(Keypair::new(keys, send, recv, now.instant)));
         self.free_keypairs(&retired);
+        self.keys_changed(slot);
     }
 
     /// Counts a control datagram that the socket took (C73).

@@ -111,5 +111,8 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
             with_wiped_stack(|| (peer.control.clear_handshake(), peer.sessions.zero_keys()));
         self.free_index(pending);
         self.free_keypairs(&keypairs);
+        if !keypairs.is_empty() {
+            self.keys_changed(slot);
+        }
     }
 }

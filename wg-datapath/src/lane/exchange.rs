@@ -111,6 +111,7 @@ where
             exchange.hand_over(handover);
         }
         exchange.publish();
+        self.tell_keys();
     }
 }
 

@@ -13,9 +13,10 @@ use wg_proto::{RecvKey, SessionIndex};
 use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
 use crate::batch::{BATCH_SEGMENTS, InBatch, InSegment, Train};
 use crate::batch_aead::BatchAead;
-use crate::decap::Opened;
+use crate::decap::{BegunIn, Opened};
 use crate::device::HANDSHAKE_GROUP;
 use crate::drop::DropReason;
+use crate::home::HomeId;
 use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::ip::Ecn;
 use crate::offload::Offload;
@@ -40,6 +41,13 @@ where
         if ready == 0 {
             return false;
         }
+        self.lane.begin_receive();
+        let received = self.receive_into(ready);
+        self.lane.end_receive();
+        received
+    }
+
+    fn receive_into(&mut self, ready: usize) -> bool {
         let received = self.udp.recv(self.lane.slots.get_mut(..ready).unwrap_or_default());
         self.lane.edge.cookies = match received {
             // There may be more behind as many as fit, and data among it.
@@ -50,6 +58,7 @@ where
             Ok(received) => received,
             Err(IoError::WouldBlock) => {
                 self.lane.edge.udp_drained = true;
+                self.lane.is_dry();
                 return false;
             }
             // A pending error of an earlier send, or a lack of memory: the next call may do better.
@@ -61,6 +70,7 @@ where
         };
         let received = received.min(self.lane.slots.len());
         self.lane.pieces = self.lane.pieces.wrapping_add(u32::try_from(received).unwrap_or(0));
+        self.hear_keys();
         self.take_handshakes(received);
         // Out of the lane for the moment.
         let mut slots = core::mem::take(&mut self.lane.slots);
@@ -128,8 +138,9 @@ where
         }
         let Some(endpoint) = slot.endpoint else { return };
         let ecn = slot.ecn;
+        let (own, splits) = (self.device.peers.home().0, self.lane.is_splitting());
         // The slab goes to the batch of the first datagram. All of a train are of one keypair as a rule; what is not is copied.
-        let (mut home, mut elsewhere) = (None::<Home>, None);
+        let (mut home, mut elsewhere, mut lends) = (None::<Home>, None, false);
         let mut offset = 0;
         for datagram in datagrams(slot) {
             let start = offset;
@@ -143,10 +154,16 @@ where
                 }
             };
             let (index, counter) = (message.receiver_index(), message.counter());
-            let (peer, key) = match self.device.begin_in(index, counter, self.now) {
+            let begun = if splits {
+                self.device.begin_split_in(index, counter, self.now)
+            } else {
+                let begun = self.device.begin_in(index, counter, self.now);
+                begun.map(|(peer, key)| BegunIn { peer, home: own, keypair: 0, key })
+            };
+            let BegunIn { peer, home: there, keypair, key } = match begun {
                 Ok(begun) => begun,
                 Err(reason) => {
-                    match self.device.elsewhere(index) {
+                    match self.device.elsewhere(index).filter(|_| !splits) {
                         Some(there) if start == 0 && is_all_of(slot, index) => {
                             elsewhere = Some(there);
                             break;
@@ -169,7 +186,16 @@ where
                     }
                     let wanted = if alone { 1 } else { count };
                     let (ready, spare) = (&mut self.lane.ready_in, &mut self.lane.spare_in);
-                    let boarded = open_batch(ready, spare, peer, index, key, wanted).and_then(|at| {
+                    let claim = Claim { peer, index, key, home: there, from: own, keypair };
+                    let counter = splits.then_some(counter);
+                    let (opened, is_new) = open_batch(ready, spare, &claim, counter, wanted).unzip();
+                    if splits
+                        && is_new == Some(true)
+                        && let Some(split) = &self.lane.split
+                    {
+                        split.takes(there);
+                    }
+                    let boarded = opened.and_then(|at| {
                         let slab =
                             if alone { copied(&mut self.lane.slabs, datagram)? } else { Slab::default() };
                         let train = ready.get_mut(at)?.board(Train { slab, endpoint, ecn })?;
@@ -183,6 +209,7 @@ where
                         (batch, train, 0)
                     } else {
                         home = Some(Home { peer, index, batch, train, open: true });
+                        lends = there != own;
                         (batch, train, start)
                     }
                 }
@@ -202,7 +229,21 @@ where
             && let Some(train) =
                 self.lane.ready_in.get_mut(batch).and_then(|batch| batch.trains.get_mut(usize::from(train)))
         {
-            train.slab = core::mem::take(&mut slot.slab);
+            // What is away for a while does not hold a large slab.
+            let small = if lends && slot.len <= SlabClass::Small.bytes() {
+                self.lane.slabs.take(SlabClass::Small)
+            } else {
+                None
+            };
+            train.slab = match small {
+                Some(mut small) => {
+                    if let (Some(copy), Some(all)) = (small.get_mut(..slot.len), slot.slab.get(..slot.len)) {
+                        copy.copy_from_slice(all);
+                    }
+                    small
+                }
+                None => core::mem::take(&mut slot.slab),
+            };
         }
     }
 
@@ -220,6 +261,12 @@ where
             }
             self.deliver(peer, &batch);
             self.device.touch(peer.slot());
+        }
+        if batch.from != self.device.peers.home().0
+            && let Some(split) = &mut self.lane.split
+        {
+            split.give_back(batch);
+            return;
         }
         batch.recycle(|slab| self.lane.slabs.put(slab));
         self.lane.spare_in.push(batch);
@@ -374,24 +421,38 @@ fn copied(slabs: &mut SlabPool, datagram: &[u8]) -> Option<Slab> {
 ///
 /// It is the newest batch of the peer, among the last few, if it is of this keypair: the packets of two sessions of a peer
 /// keep their order too (C68).
+///
+/// Where counters are split, and `counter` is given, it has no more than other lanes have nothing in between.
 fn open_batch<A>(
     ready: &mut VecDeque<Box<InBatch<A>>>,
     spare: &mut Vec<Box<InBatch<A>>>,
-    peer: PeerId,
-    index: SessionIndex,
-    key: &Arc<RecvKey<A>>,
+    claim: &Claim<'_, A>,
+    counter: Option<u64>,
     datagrams: usize,
-) -> Option<usize> {
+) -> Option<(usize, bool)> {
+    let &Claim { peer, index, key, home, from, keypair } = claim;
     let newest =
         ready.iter().enumerate().rev().take(OPEN_BATCHES).find(|(_, batch)| batch.peer == Some(peer));
     if let Some((at, batch)) = newest
         && batch.index == index
         && batch.has_room(datagrams)
+        && counter.is_none_or(|counter| batch.is_followed_by(counter))
     {
-        return Some(at);
+        return Some((at, false));
     }
     let mut batch = spare.pop()?;
     (batch.peer, batch.index, batch.key) = (Some(peer), index, Some(Arc::clone(key)));
+    (batch.home, batch.from, batch.keypair) = (home, from, keypair);
     ready.push_back(batch);
-    Some(ready.len() - 1)
+    Some((ready.len() - 1, true))
+}
+
+/// Whose the datagrams of a batch claim to be, and where they go.
+struct Claim<'a, A> {
+    peer: PeerId,
+    index: SessionIndex,
+    key: &'a Arc<RecvKey<A>>,
+    home: HomeId,
+    from: HomeId,
+    keypair: u64,
 }

@@ -87,6 +87,9 @@ where
     if to == from {
         return Ok(());
     }
+    if lanes.iter().any(|lane| lane.lane.is_splitting()) {
+        return Err(RehomeError::UnderWay);
+    }
     lanes.iter_mut().for_each(LaneIo::give_to_others);
     lanes[from.index()].take_in_all();
     quiesce(lanes, from)?;
@@ -164,7 +167,7 @@ where
     D: Dh,
 {
     /// Takes in what others have for this lane, all of it.
-    fn take_in_all(&mut self) {
+    pub(super) fn take_in_all(&mut self) {
         self.take_from_others();
         if let Some(mut exchange) = self.lane.exchange.take() {
             exchange.take_frames(|frame| {

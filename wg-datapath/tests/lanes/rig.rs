@@ -13,7 +13,8 @@ use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
 use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
 use wg_datapath::{
-    Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId, RehomeError, rehome,
+    Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, LaneIo, Now, PeerId, RehomeError, Ways,
+    begin_split, end_split, rehome,
 };
 
 use crate::edges::{Socket, Wire, member_of};
@@ -90,15 +91,20 @@ impl Gateway {
                 rung.fetch_add(1, Ordering::Relaxed);
             }))
         });
-        let members = Exchange::between(bells.collect()).into_iter().enumerate().map(|(home, exchange)| {
+        let bells: Vec<_> = bells.collect();
+        let ways = Ways::between(&bells);
+        let parts = Exchange::between(bells).into_iter().zip(ways);
+        let members = parts.enumerate().map(|(home, (exchange, ways))| {
             let rng = ChaCha20Rng::seed_from_u64((number * 100 + home) as u64);
             let mut device = Device::new(Config::default(), rng).unwrap();
             device.set_home(exchange.home(), lanes, move |index| member_of(index.get(), lanes) == home);
             device.set_private_key(Some(key(number)), now);
             device.set_up(true, now);
+            let mut lane = Lane::among(exchange);
+            lane.join_ways(ways);
             Member {
                 device,
-                lane: Lane::among(exchange),
+                lane,
                 tun: MemoryTun::default(),
                 socket: wire.member(outer(number), home, lanes),
                 strategy: StrategyKind::default().build(),
@@ -131,6 +137,30 @@ impl Gateway {
         let moved = rehome(&mut lanes, id, HomeId::new(u8::try_from(to).unwrap()));
         self.members.iter().for_each(|member| member.device.check_invariants());
         moved
+    }
+
+    /// Has all lanes run by a strategy.
+    pub(crate) fn follow(&mut self, kind: StrategyKind) {
+        self.members.iter_mut().for_each(|member| member.strategy = kind.build());
+    }
+
+    /// Has counters split from now on.
+    pub(crate) fn split(&mut self, wire: &Wire, now: Now) {
+        wire.split(true);
+        begin_split(&mut self.members.iter_mut().map(|member| member.io(now)).collect::<Vec<_>>());
+        self.follow(StrategyKind::CounterSplit);
+    }
+
+    /// Has counters split no longer; what was dealt out is yet to come.
+    pub(crate) fn join(&mut self, wire: &Wire, kind: StrategyKind) {
+        wire.split(false);
+        self.members.iter_mut().for_each(|member| member.lane.counters_joined());
+        self.follow(kind);
+    }
+
+    /// Ends the split if nothing of it is left.
+    pub(crate) fn end_split(&mut self, now: Now) -> bool {
+        end_split(&mut self.members.iter_mut().map(|member| member.io(now)).collect::<Vec<_>>())
     }
 
     /// Where a peer is at home.

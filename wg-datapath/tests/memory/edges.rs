@@ -1,7 +1,7 @@
 //! Edges that allocate nothing once they are made: a host that makes packets up as they are read, and a wire of fixed
 //! places.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::net::SocketAddr;
 use std::rc::Rc;
 
@@ -53,6 +53,18 @@ pub(crate) fn steered(datagram: &[u8], sockets: usize) -> usize {
     index.map_or(0, |index| member_of(u32::from_le_bytes(index.try_into().unwrap()), sockets))
 }
 
+/// The same where counters are split: transport data goes to the others in turn, 64 counters to each.
+fn steered_by_counter(datagram: &[u8], sockets: usize) -> usize {
+    let home = steered(datagram, sockets);
+    match datagram.get(8..16) {
+        Some(counter) if sockets > 1 && datagram[0] == 4 => {
+            let block = u64::from_le_bytes(counter.try_into().unwrap()) >> 6;
+            (home + 1 + block as usize % (sockets - 1)) % sockets
+        }
+        _ => home,
+    }
+}
+
 pub(crate) fn member_of(index: u32, sockets: usize) -> usize {
     (index.wrapping_mul(0x9e37_79b1) >> 16) as usize % sockets
 }
@@ -70,11 +82,16 @@ struct Mailbox {
 
 /// Who is connected.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wire(Rc<RefCell<Vec<Mailbox>>>);
+pub(crate) struct Wire(Rc<RefCell<Vec<Mailbox>>>, Rc<Cell<bool>>);
 
 impl Wire {
     pub(crate) fn socket(&self, address: SocketAddr) -> Socket {
         self.member(address, 0, 1)
+    }
+
+    /// Has counters split, or joined again, from the next datagram on.
+    pub(crate) fn split(&self, splits: bool) {
+        self.1.set(splits);
     }
 
     /// One of several sockets on one address, see [`steered`].
@@ -103,7 +120,8 @@ impl Wire {
         let mut mailboxes = self.0.borrow_mut();
         let is_to = |mailbox: &&mut Mailbox| {
             let (member, of) = mailbox.member;
-            mailbox.address == to && steered(bytes, of) == member
+            let to_member = if self.1.get() { steered_by_counter(bytes, of) } else { steered(bytes, of) };
+            mailbox.address == to && to_member == member
         };
         let Some(mailbox) = mailboxes.iter_mut().find(is_to) else { return };
         assert!(mailbox.len < mailbox.places.len(), "the wire is full");
@@ -133,6 +151,15 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// Loses the first datagram that waits in a socket.
+    pub(crate) fn lose(&self) {
+        let mut mailboxes = self.wire.0.borrow_mut();
+        let mailbox = &mut mailboxes[self.number];
+        assert!(mailbox.len > 0, "nothing waits");
+        mailbox.first = (mailbox.first + 1) % mailbox.places.len();
+        mailbox.len -= 1;
+    }
+
     pub(crate) fn last(&self) -> &[u8] {
         &self.last[..self.last_len]
     }
@@ -164,6 +191,13 @@ impl UdpIo for Socket {
         }
         self.sent += transmit.segments.len();
         SendReport { sent: transmit.segments.len(), status: SendStatus::Done }
+    }
+
+    fn waits_at(&self, home: usize) -> bool {
+        let mailboxes = self.wire.0.borrow();
+        let waits =
+            |other: &Mailbox| other.address == self.address && other.member.0 == home && other.len > 0;
+        mailboxes.iter().any(waits)
     }
 
     fn take_path_mtu(&mut self) -> Option<(SocketAddr, u16)> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use wg_datapath::proto::aead::RingAead;
+use wg_datapath::sched::StrategyKind;
 use wg_datapath::sched::handoff::Doorbell;
-use wg_datapath::{Config, Device, DropReason, Exchange, IpPrefix, Lane};
+use wg_datapath::{Config, Device, DropReason, Exchange, IpPrefix, Lane, Ways, begin_split};
 use wg_tally::allocator;
 
 use crate::edges::{Host, Wire, member_of};
@@ -19,15 +20,19 @@ const PEERS: u16 = 6;
 
 /// The lanes of the hub, and then its peers.
 fn ends(wire: &Wire) -> Vec<End<RingAead>> {
-    let bells = (0..LANES).map(|_| Arc::new(Doorbell::new(|| {})));
-    let lanes = Exchange::between(bells.collect()).into_iter().enumerate().map(|(home, exchange)| {
+    let bells: Vec<_> = (0..LANES).map(|_| Arc::new(Doorbell::new(|| {}))).collect();
+    let ways = Ways::between(&bells);
+    let parts = Exchange::between(bells).into_iter().zip(ways);
+    let lanes = parts.enumerate().map(|(home, (exchange, ways))| {
         let rng = ChaCha20Rng::seed_from_u64(home as u64);
         let mut device = Device::new(Config::default(), rng).unwrap();
         device.set_home(exchange.home(), LANES, move |index| member_of(index.get(), LANES) == home);
         device.set_private_key(Some(key(0)), now());
         device.set_up(true, now());
         let host = Host { from: inner(0), ..Host::default() };
-        End::with(device, Lane::among(exchange), host, wire.member(outer(0), home, LANES))
+        let mut lane = Lane::among(exchange);
+        lane.join_ways(ways);
+        End::with(device, lane, host, wire.member(outer(0), home, LANES))
     });
     let mut ends: Vec<_> = lanes.collect();
     for number in 1..=PEERS {
@@ -91,4 +96,38 @@ fn packets_initiations_and_slabs_between_lanes_allocate_nothing() {
     }
     assert_eq!(allocator::calls() - calls, 0);
     assert_eq!(ends[1].device.drops().get(DropReason::OldTimestamp) - before, 300);
+}
+
+#[test]
+fn batches_that_other_lanes_open_allocate_nothing_and_take_no_more_than_was_said() {
+    let wire = Wire::default();
+    let mut ends = ends(&wire);
+    let mut now = now();
+    let mut run = |ends: &mut Vec<End<RingAead>>, burst: usize| {
+        ends[LANES..].iter_mut().for_each(|end| end.host.waiting = burst);
+        while ends.iter_mut().map(|end| end.step(now)).fold(false, |any, worked| any | worked) {}
+        now.instant = now.instant.saturating_add(Duration::from_millis(12));
+        usize::from(PEERS) * burst
+    };
+    run(&mut ends, 1);
+    wire.split(true);
+    let before = allocator::live();
+    begin_split(&mut ends[..LANES].iter_mut().map(|end| end.io(Default::default())).collect::<Vec<_>>());
+    let taken = usize::try_from(allocator::live() - before).unwrap();
+    let bound = ends[0].lane.max_memory() - Lane::<RingAead>::new().max_memory();
+    assert!(taken < LANES * bound, "{taken}");
+    ends[..LANES].iter_mut().for_each(|end| end.follow(StrategyKind::CounterSplit));
+    for burst in [400, 1, 2, 63, 65, 200, 400, 400] {
+        run(&mut ends, burst);
+    }
+    let count = |ends: &[End<RingAead>]| ends.iter().map(|end| end.host.delivered).sum::<usize>();
+    let (calls, delivered, mut sent) = (allocator::calls(), count(&ends), 0);
+    while sent < 20_000 {
+        for burst in [1, 2, 63, 65, 200, 400] {
+            sent += run(&mut ends, burst);
+        }
+    }
+    assert_eq!(allocator::calls() - calls, 0, "for {sent} packets");
+    assert_eq!(count(&ends) - delivered, sent);
+    assert!(ends.iter().all(|end| end.device.drops().total() == 0));
 }

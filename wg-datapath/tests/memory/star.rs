@@ -65,6 +65,16 @@ impl<A: BatchAead> End<A> {
         self.host.to.push(inner(other));
     }
 
+    pub(crate) fn io(&mut self, now: Now) -> LaneIo<'_, A, ChaCha20Rng, Host, Socket> {
+        let Self { device, lane, host, socket, .. } = self;
+        LaneIo { device, lane, tun: host, udp: socket, now }
+    }
+
+    /// Is run by a strategy from now on.
+    pub(crate) fn follow(&mut self, kind: StrategyKind) {
+        self.strategy = kind.build();
+    }
+
     pub(crate) fn step(&mut self, now: Now) -> bool {
         self.lane.readable(true, true);
         let Self { device, lane, host, socket, .. } = self;

@@ -4,7 +4,9 @@
 //! it (C92). Then it shares, and the others join. Another program of the same user could join, too, if it asked for it; one
 //! that opens its first socket as we do is refused.
 
-use rustix::io::Errno;
+use std::sync::Arc;
+
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::sockopt;
 
 use super::pair::Pair;
@@ -25,12 +27,47 @@ impl Udp {
         offloads: Offloads,
         steering: &Steering,
     ) -> Result<Vec<Self>, Error> {
-        let member = |pair| {
-            let mut udp = Self::with(pair, fwmark, offloads);
-            udp.grouped = steering.members() > 1;
+        let pairs: Arc<[_]> = open(port, fwmark, steering)?.into_iter().map(Arc::new).collect();
+        let member = |pair: &Arc<Pair>| {
+            let mut udp = Self::with(Arc::clone(pair), fwmark, offloads);
+            if steering.members() > 1 {
+                udp.group = Some(Arc::clone(&pairs));
+            }
             udp
         };
-        Ok(open(port, fwmark, steering)?.into_iter().map(member).collect())
+        Ok(pairs.iter().map(member).collect())
+    }
+
+    /// Has the kernel choose between the members of the group in another way from the next datagram on; those that wait stay where
+    /// they are. Any member says it for all.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused, and all is as before; or `steering` is not for as many members (EINVAL).
+    pub fn steer(&self, steering: &Steering, before: &Steering) -> Result<(), Error> {
+        let members = self.group.as_ref().map_or(1, |group| group.len());
+        if [steering, before].iter().any(|steering| steering.members() != members) {
+            return Err(Error::new("steer a group of other members", Errno::INVAL));
+        }
+        if members == 1 {
+            return Ok(());
+        }
+        let attach = |steering: &Steering| {
+            let program = steering.program();
+            self.pair.sockets().try_for_each(|socket| attach_reuseport_program(socket, &program))
+        };
+        attach(steering).map_err(|error| {
+            // One family may have taken it.
+            let _ = attach(before);
+            Error::new("steer the datagrams of a port", error)
+        })
+    }
+
+    /// Tells whether datagrams wait in the sockets of a member of the group, by its number.
+    pub(super) fn waits(&self, member: usize) -> bool {
+        let pair = self.group.as_ref().and_then(|group| group.get(member));
+        let has = |socket| ioctl_fionread(socket).is_ok_and(|len| len > 0);
+        pair.is_some_and(|pair| pair.sockets().any(has))
     }
 
     /// Moves all members of a group to another port and returns it. The old sockets are closed after the new ones are open
@@ -49,11 +86,12 @@ impl Udp {
         if port != 0 && port == first.port() {
             return Ok(port);
         }
-        let pairs = open(port, first.fwmark(), steering)?;
+        let pairs: Arc<[_]> = open(port, first.fwmark(), steering)?.into_iter().map(Arc::new).collect();
         let mut port = port;
-        for (member, pair) in members.iter_mut().zip(pairs) {
+        for (member, pair) in members.iter_mut().zip(pairs.iter()) {
             port = pair.port;
-            member.pair = pair;
+            member.pair = Arc::clone(pair);
+            member.group = member.group.is_some().then(|| Arc::clone(&pairs));
             member.prepare_sockets();
         }
         Ok(port)

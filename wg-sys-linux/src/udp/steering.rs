@@ -12,6 +12,14 @@
 //! | 2 | 0, 0, 0 | sender_index   | receiver_index ..
 //! ```
 //!
+//! Where counters are split ([`Steering::split`]) the socket of an index receives no transport data: blocks of 64 counters, as many as
+//! one train has, go round the sockets of the others. Those open them for the core of the session, see [`Steering::receiver_of`].
+//!
+//! ```text
+//!  counter >> 6:         0        1        2        3
+//!  of the socket 1 of 4: 2        3        0        2 ..
+//! ```
+//!
 //! Steering reads what nobody has authenticated. An attacker can choose the socket, no more; that the session lives there is
 //! checked again by whoever reads it.
 
@@ -30,6 +38,21 @@ const RETURN_CONSTANT: u16 = 0x06;
 const MULTIPLY: u16 = 0x24;
 const SHIFT_RIGHT: u16 = 0x74;
 const RETURN_RESULT: u16 = 0x16;
+const LOAD_BYTE: u16 = 0x30;
+const KEEP: u16 = 0x02;
+const LOAD_KEPT: u16 = 0x60;
+const INDEX_KEPT: u16 = 0x61;
+const INDEX_RESULT: u16 = 0x07;
+const SHIFT_LEFT: u16 = 0x64;
+const OR_INDEX: u16 = 0x4c;
+const ADD_INDEX: u16 = 0x0c;
+const ADD: u16 = 0x04;
+const REMAINDER: u16 = 0x94;
+
+/// Where transport data has the lowest byte of its counter, and how many counters go to one socket, as a power of two. Three bytes are
+/// looked at: with the fourth the round begins anew.
+const COUNTER: u32 = 8;
+const BLOCK: u32 = 6;
 
 /// One instruction of classic BPF, in the layout of `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +64,8 @@ pub(crate) struct Instruction {
     operand: u32,
 }
 
-/// The length of the program.
-const LEN: usize = 13;
+/// The length of the program up to the number of the home.
+const LEN: usize = 12;
 
 /// How datagrams are spread over the sockets of a group.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,13 +73,41 @@ pub struct Steering {
     /// Odd, so that no two indices become one.
     secret: u32,
     members: u16,
+    splits: bool,
 }
 
 impl Steering {
     /// Spreads over `members` sockets, at least one, by 31 bits of a random secret.
     #[must_use]
     pub const fn new(members: u16, secret: u32) -> Self {
-        Self { secret: secret | 1, members: if members == 0 { 1 } else { members } }
+        Self { secret: secret | 1, members: if members == 0 { 1 } else { members }, splits: false }
+    }
+
+    /// The same, and transport data goes by its counters to the other sockets than that of its index, if `splits` and there are
+    /// others.
+    #[must_use]
+    pub const fn split(self, splits: bool) -> Self {
+        Self { splits: splits && self.members > 1, ..self }
+    }
+
+    /// Tells whether transport data goes by its counters.
+    #[must_use]
+    pub const fn splits(&self) -> bool {
+        self.splits
+    }
+
+    /// The socket that transport data of this index and counter goes to.
+    #[must_use]
+    pub const fn receiver_of(&self, receiver_index: u32, counter: u64) -> usize {
+        let home = self.member_of(receiver_index);
+        if !self.splits {
+            return home;
+        }
+        // Below 2^18.
+        let [low, middle, high, ..] = counter.to_le_bytes();
+        let block = (low as u32 >> BLOCK) | (middle as u32) << (8 - BLOCK) | (high as u32) << (16 - BLOCK);
+        let members = self.members as usize;
+        (home + 1 + block as usize % (members - 1)) % members
     }
 
     /// The number of sockets.
@@ -74,14 +125,15 @@ impl Steering {
     }
 
     /// The same as a program.
-    pub(super) const fn program(&self) -> [Instruction; LEN] {
+    pub(super) fn program(&self) -> Vec<Instruction> {
         const fn plain(code: u16, operand: u32) -> Instruction {
             Instruction { code, if_true: 0, if_false: 0, operand }
         }
         const fn skip_if(operand: u32, if_true: u8) -> Instruction {
             Instruction { code: JUMP_IF_EQUAL, if_true, if_false: 0, operand }
         }
-        [
+        let members = u32::from(self.members);
+        let home: [Instruction; LEN] = [
             // Outside a short datagram this ends the program with 0, as do the loads further down.
             plain(LOAD_WORD, 0),
             skip_if(TRANSPORT_DATA, 3),
@@ -93,10 +145,34 @@ impl Steering {
             plain(LOAD_WORD, RECEIVER_INDEX_OF_RESPONSE),
             plain(MULTIPLY, self.secret),
             plain(SHIFT_RIGHT, 16),
-            plain(MULTIPLY, self.members as u32),
+            plain(MULTIPLY, members),
             plain(SHIFT_RIGHT, 16),
+        ];
+        let receiver = [
+            plain(KEEP, 0),
+            plain(LOAD_WORD, 0),
+            skip_if(TRANSPORT_DATA, 2),
+            plain(LOAD_KEPT, 0),
             plain(RETURN_RESULT, 0),
-        ]
+            // The counter is in the order of bytes that the program does not load in.
+            plain(LOAD_BYTE, COUNTER + 2),
+            plain(SHIFT_LEFT, 8),
+            plain(INDEX_RESULT, 0),
+            plain(LOAD_BYTE, COUNTER + 1),
+            plain(OR_INDEX, 0),
+            plain(SHIFT_LEFT, 8 - BLOCK),
+            plain(INDEX_RESULT, 0),
+            plain(LOAD_BYTE, COUNTER),
+            plain(SHIFT_RIGHT, BLOCK),
+            plain(OR_INDEX, 0),
+            plain(REMAINDER, members.saturating_sub(1)),
+            plain(INDEX_KEPT, 0),
+            plain(ADD_INDEX, 0),
+            plain(ADD, 1),
+            plain(REMAINDER, members),
+        ];
+        let receiver = if self.splits { &receiver[..] } else { &[] };
+        home.into_iter().chain(receiver.iter().copied()).chain([plain(RETURN_RESULT, 0)]).collect()
     }
 }
 
@@ -115,7 +191,7 @@ mod tests {
 
     /// Runs a program as the kernel does, as far as it is used here.
     fn run(program: &[Instruction], packet: &[u8]) -> u32 {
-        let mut accumulator = 0_u32;
+        let (mut accumulator, mut index, mut kept) = (0_u32, 0_u32, 0_u32);
         let mut at = 0;
         loop {
             let Instruction { code, if_true, if_false, operand } = program[at];
@@ -127,6 +203,19 @@ mod tests {
                     };
                     accumulator = u32::from_be_bytes(*word);
                 }
+                LOAD_BYTE => {
+                    let Some(byte) = packet.get(operand as usize) else { return 0 };
+                    accumulator = u32::from(*byte);
+                }
+                KEEP => kept = accumulator,
+                LOAD_KEPT => accumulator = kept,
+                INDEX_KEPT => index = kept,
+                INDEX_RESULT => index = accumulator,
+                SHIFT_LEFT => accumulator <<= operand,
+                OR_INDEX => accumulator |= index,
+                ADD_INDEX => accumulator = accumulator.wrapping_add(index),
+                ADD => accumulator = accumulator.wrapping_add(operand),
+                REMAINDER => accumulator %= operand,
                 JUMP => at += operand as usize,
                 JUMP_IF_EQUAL => {
                     at += usize::from(if accumulator == operand { if_true } else { if_false });
@@ -159,6 +248,24 @@ mod tests {
             for message in messages(index) {
                 prop_assert_eq!(run(&steering.program(), &message) as usize, member);
             }
+        }
+
+        #[test]
+        fn data_goes_by_its_counter_to_another_than_its_home_and_the_rest_home(
+            index: u32,
+            counter: u64,
+            secret: u32,
+            members in 2..=u16::MAX,
+        ) {
+            let steering = Steering::new(members, secret).split(true);
+            let home = steering.member_of(index);
+            let (program, [mut data, cookie_reply, response]) = (steering.program(), messages(index));
+            data[8..16].copy_from_slice(&counter.to_le_bytes());
+            let receiver = run(&program, &data) as usize;
+            prop_assert_eq!(receiver, steering.receiver_of(index, counter));
+            prop_assert!(receiver < steering.members() && receiver != home);
+            prop_assert_eq!(receiver, steering.receiver_of(index, counter / 64 * 64), "a block goes to one");
+            prop_assert_eq!([&cookie_reply, &response].map(|message| run(&program, message) as usize), [home; 2]);
         }
 
         #[test]
@@ -197,6 +304,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn blocks_of_a_session_go_round_the_others() {
+        let steering = Steering::new(4, 0x9e37_79b9).split(true);
+        let index = (0..).find(|index| steering.member_of(*index) == 1).unwrap();
+        let receivers = [0, 63, 64, 128, 192, 256].map(|counter| steering.receiver_of(index, counter));
+        assert_eq!(receivers, [2, 2, 3, 0, 2, 3]);
+        let alone = Steering::new(1, 5).split(true);
+        assert!(!alone.splits() && alone.receiver_of(7, 64) == 0);
+        assert_eq!(steering.split(false).receiver_of(index, 64), 1);
     }
 
     #[test]

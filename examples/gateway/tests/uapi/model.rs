@@ -100,7 +100,7 @@ impl Configure for Model {
     type Peer = PublicKey;
 
     fn set_strategy(&mut self, kind: StrategyKind) -> Result<(), Errno> {
-        if kind.shares_home() || kind.splits_counters() {
+        if kind.shares_home() {
             return Err(Errno::INVALID);
         }
         self.strategy = kind;

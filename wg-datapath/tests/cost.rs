@@ -3,8 +3,10 @@
 //! The multiplications of a process have one counter, so the tests here take turns.
 
 #[path = "memory/edges.rs"]
+#[allow(dead_code, reason = "for tests of several lanes")]
 mod edges;
 #[path = "memory/star.rs"]
+#[allow(dead_code, reason = "for tests of several lanes")]
 mod star;
 
 use core::net::SocketAddr;

@@ -135,35 +135,46 @@ fn peers_of_every_home_exchange_traffic() {
 #[test]
 fn all_lanes_follow_the_interface_its_port_its_mark_and_its_key() {
     if can_run() {
-        let mut pair = acquainted_at([2, 2], 1);
-        assert_exchange(&pair);
-        let interface = pair.a.interface().to_owned();
-        let show =
-            |node: &Node, what: &str| wg_netns::wg::wg(&format!("show {} {what}", node.interface()), "");
-        for round in 0..2 {
-            pair.a.namespace.ip(&format!("link set {interface} down"));
-            assert!(!pair.b.reaches(&pair.a, Family::V4));
-            pair.a.namespace.ip(&format!("link set {interface} up"));
-            pair.a
-                .namespace
-                .ip(&format!("addr replace {}/64 dev {interface} nodad", pair.a.inner(Family::V6)));
-            assert_exchange(&pair);
-            // The other learns the port from what comes from it.
-            let port = PORT + 1 + round;
-            pair.a.tunnel.set(&format!("listen-port {port}"));
-            assert_eq!(show(&pair.a, "listen-port").trim(), port.to_string());
-            assert!(pair.a.reaches(&pair.b, Family::V4));
-            assert_exchange(&pair);
-            pair.a.tunnel.set(&format!("fwmark {}", 100 + round));
-            assert_exchange(&pair);
-        }
-        pair.a.keys = KeyPair::generate();
-        pair.a.tunnel.set_with_input("private-key /dev/stdin", &pair.a.keys.private.to_string());
-        let endpoint = SocketAddr::new(pair.a.outer(Family::V4), PORT + 2);
-        pair.b.add_peer(&pair.a, Some(endpoint));
-        assert_exchange(&pair);
-        assert!(pair.a.tunnel.is_running());
+        follow_interface(acquainted_at([2, 2], 1));
     }
+}
+
+#[test]
+fn lanes_that_split_counters_follow_the_interface_its_port_its_mark_and_its_key() {
+    if can_run() {
+        let pair = acquainted_at([3, 3], 1);
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(uapi::set(node.interface(), "strategy=counter-split\n").expect("an answer"), 0);
+        }
+        follow_interface(pair);
+    }
+}
+
+fn follow_interface(mut pair: Pair) {
+    assert_exchange(&pair);
+    let interface = pair.a.interface().to_owned();
+    let show = |node: &Node, what: &str| wg_netns::wg::wg(&format!("show {} {what}", node.interface()), "");
+    for round in 0..2 {
+        pair.a.namespace.ip(&format!("link set {interface} down"));
+        assert!(!pair.b.reaches(&pair.a, Family::V4));
+        pair.a.namespace.ip(&format!("link set {interface} up"));
+        pair.a.namespace.ip(&format!("addr replace {}/64 dev {interface} nodad", pair.a.inner(Family::V6)));
+        assert_exchange(&pair);
+        // The other learns the port from what comes from it.
+        let port = PORT + 1 + round;
+        pair.a.tunnel.set(&format!("listen-port {port}"));
+        assert_eq!(show(&pair.a, "listen-port").trim(), port.to_string());
+        assert!(pair.a.reaches(&pair.b, Family::V4));
+        assert_exchange(&pair);
+        pair.a.tunnel.set(&format!("fwmark {}", 100 + round));
+        assert_exchange(&pair);
+    }
+    pair.a.keys = KeyPair::generate();
+    pair.a.tunnel.set_with_input("private-key /dev/stdin", &pair.a.keys.private.to_string());
+    let endpoint = SocketAddr::new(pair.a.outer(Family::V4), PORT + 2);
+    pair.b.add_peer(&pair.a, Some(endpoint));
+    assert_exchange(&pair);
+    assert!(pair.a.tunnel.is_running());
 }
 
 /// C92: a port that others have is refused, if they would share it or not.

@@ -392,14 +392,7 @@ where
         if self.lane.is_splitting() {
             return None;
         }
-        if self.lane.ready_in.is_empty() {
-            // Both, so that neither what others forward nor what comes here waits for the end of the other.
-            let mut any = self.take_trains();
-            if !self.lane.edge.udp_drained && self.lane.fatal.is_none() {
-                any |= self.receive();
-            }
-            self.lane.edge.busy |= any && self.lane.ready_in.is_empty();
-        }
+        self.fill_ready();
         let batch = self.lane.ready_in.pop_front()?;
         Some(self.lane.polled(Batch::In(batch)))
     }

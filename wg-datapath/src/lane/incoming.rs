@@ -31,9 +31,22 @@ where
     U: UdpIo,
     D: Dh,
 {
+    /// Has batches ready, if anything came.
+    pub(super) fn fill_ready(&mut self) {
+        if !self.lane.ready_in.is_empty() {
+            return;
+        }
+        // Both, so that neither what others forward nor what comes here waits for the end of the other.
+        let mut any = self.take_trains();
+        if !self.lane.edge.udp_drained && self.lane.fatal.is_none() {
+            any |= self.receive();
+        }
+        self.lane.edge.busy |= any && self.lane.ready_in.is_empty();
+    }
+
     /// Takes in one call's worth of datagrams and sorts them: data into batches by keypair, the rest to its queue. Tells
     /// whether there was any.
-    pub(super) fn receive(&mut self) -> bool {
+    fn receive(&mut self) -> bool {
         self.refill_slots();
         let ready = self.lane.slots.iter().take_while(|slot| !slot.slab.is_empty()).count();
         // Those that are under way elsewhere come back; what has no batch to go to waits in the socket.

@@ -146,13 +146,7 @@ where
         }
         self.lane.take_boxes();
         self.hear_keys();
-        if self.lane.ready_in.is_empty() {
-            let mut any = self.take_trains();
-            if !self.lane.edge.udp_drained && self.lane.fatal.is_none() {
-                any |= self.receive();
-            }
-            self.lane.edge.busy |= any && self.lane.ready_in.is_empty();
-        }
+        self.fill_ready();
         loop {
             let split = self.lane.split.as_mut()?;
             // What is for this home waits until the merge has gone on; what is for others does not wait behind it.

@@ -56,6 +56,11 @@ impl IndexTable {
         self.grow_to(peers.saturating_mul(8).next_power_of_two());
     }
 
+    /// Tells whether there is an index whose datagrams come elsewhere.
+    pub(crate) fn has_stray(&self) -> bool {
+        self.places.iter().flatten().any(|(index, _)| !self.filter.accepts(*index))
+    }
+
     /// Draws only what `accepts` says yes to, from now on: the datagrams of other indices come elsewhere. It is a pure
     /// function that says yes to no less than one index of 256.
     pub fn set_filter(&mut self, accepts: impl Fn(SessionIndex) -> bool + Send + 'static) {

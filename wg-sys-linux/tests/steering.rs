@@ -181,6 +181,7 @@ fn mark_is_set_on_all_members() {
 
 #[test]
 fn counters_are_split_from_one_datagram_to_the_next_and_joined_again() {
+    let many = group(64);
     let (mut group, plain) = group(3);
     let split = plain.split(true);
     let port = group[0].port();
@@ -205,9 +206,15 @@ fn counters_are_split_from_one_datagram_to_the_next_and_joined_again() {
         check(&mut group, &plain);
         group[1].steer(&split, &plain).unwrap();
         check(&mut group, &split);
-        group[2].steer(&plain, &split).unwrap();
+        let among = plain.split_among(|home| if home == 1 { vec![2] } else { vec![1] });
+        group[0].steer(&among, &split).unwrap();
+        check(&mut group, &among);
+        group[2].steer(&plain, &among).unwrap();
         check(&mut group, &plain);
     }
+    // The longest program is one that the kernel takes.
+    let alternating = many.1.split_among(|home| (home % 2..64).step_by(2).collect());
+    many.0[0].steer(&alternating, &many.1).unwrap();
     let two = Steering::new(2, SECRET);
     assert!(group[0].steer(&two, &plain).is_err());
 }

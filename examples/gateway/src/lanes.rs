@@ -79,6 +79,13 @@ impl Placement {
         Plan { lanes: self.lanes.clone(), helpers: kind.build().help(&self.threads, &self.lanes, &limits) }
     }
 
+    /// The lanes that receive for each where counters are split.
+    pub(crate) fn receivers(&self) -> Vec<Vec<usize>> {
+        let plan = self.plan(StrategyKind::CounterSplit);
+        let of = |lane: &Lane| plan.receivers_of(lane.id).map(|LaneId(lane)| lane as usize).collect();
+        plan.lanes.iter().map(of).collect()
+    }
+
     /// Makes the crew, in which anybody can help anybody: the strategies say who does. Its parts, in the order of the threads; none if
     /// there is one thread.
     pub(crate) fn crew(&self, homes: CrewHomes, bells: &[Waker]) -> Vec<Member<Batch<TunnelAead>>> {

@@ -88,6 +88,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
         made.map_err(|error| Error::new("draw from the entropy source", error))?;
     let homes = Homes::new(homes, bells);
     homes.set_strategy(strategy);
+    tunnel.name_receivers(placement.receivers());
     tunnel.configure(&homes).follow(strategy)?;
     #[cfg(feature = "key-log")]
     if let Some(log) = crate::key_log::KeyLogFile::from_environment()? {

@@ -41,13 +41,25 @@ impl Port {
     }
 
     /// Tells whether datagrams are steered by their counters.
-    pub(crate) const fn splits(&self) -> bool {
+    pub(crate) fn splits(&self) -> bool {
         self.steering.splits()
     }
 
-    /// Has datagrams steered by their counters, or not any more. A failure leaves it as it was.
-    pub(crate) fn split(&mut self, homes: &[&mut Sockets], splits: bool) -> Result<(), Error> {
-        let steering = self.steering.split(splits);
+    /// How datagrams are steered.
+    pub(crate) const fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// Has datagrams steered by their counters, to those that receive for each home, or not any more. A failure leaves it as it was.
+    pub(crate) fn split(
+        &mut self,
+        homes: &[&mut Sockets],
+        receivers: Option<&[Vec<usize>]>,
+    ) -> Result<(), Error> {
+        let steering = match receivers {
+            Some(lists) => self.steering.split_among(|home| lists.get(home).cloned().unwrap_or_default()),
+            None => self.steering.split(false),
+        };
         if let Some(udp) = homes.iter().find_map(|sockets| sockets.udp.as_ref()) {
             udp.steer(&steering, &self.steering)?;
         }
@@ -108,6 +120,11 @@ impl Sockets {
     /// Takes the next news of an offload that the kernel refused.
     pub(crate) fn take_downgrade(&mut self) -> Option<Downgrade> {
         self.udp.as_mut().and_then(Udp::take_downgrade)
+    }
+
+    /// How many datagrams, or trains of them, are received at most until all that wait now have been.
+    pub(crate) fn most_waiting(&self) -> usize {
+        self.udp.as_ref().map_or(0, Udp::most_waiting)
     }
 
     /// Brings the poller up to date.

@@ -49,6 +49,8 @@ pub(crate) struct Tunnel {
     interface_up: bool,
     /// How many peers changed their home.
     moves: u64,
+    /// The lanes that receive for each where counters are split.
+    receivers: Vec<Vec<usize>>,
     /// When to look whether a split of counters has ended.
     split_due: Option<Instant>,
 }
@@ -87,7 +89,7 @@ pub(crate) fn make_homes(
     let mut members = members.into_iter();
     let homes = queues.into_iter().zip(parts).map(|(tun, (exchange, ways))| {
         let home = exchange.home();
-        let mut device = device()?;
+        let (mut device, steering) = (device()?, steering.clone());
         device.set_home(home, count, move |index| steering.member_of(index.get()) == home.index());
         let lane = if count > 1 { Lane::among(exchange) } else { Lane::new() };
         let mut lane = lane.with_discipline(discipline);
@@ -139,7 +141,12 @@ impl Tunnel {
     const fn new(offloads: Offloads, steering: Steering) -> Self {
         let egresses = Egresses::new(offloads);
         let port = Port::new(offloads, steering);
-        Self { port, egresses, interface_up: false, moves: 0, split_due: None }
+        Self { port, egresses, interface_up: false, moves: 0, receivers: Vec::new(), split_due: None }
+    }
+
+    /// Names the lanes that are to receive for each where counters are split; nobody, unless it was said.
+    pub(crate) fn name_receivers(&mut self, receivers: Vec<Vec<usize>>) {
+        self.receivers = receivers;
     }
 
     /// When to look whether a split of counters has ended, if one is about to.
@@ -226,13 +233,14 @@ impl Configuring<'_> {
         if splits == self.tunnel.port.splits() {
             return Ok(());
         }
-        self.with_sockets(|port, sockets| port.split(sockets, splits))?;
-        let now = read_clocks();
+        let receivers = self.tunnel.receivers.clone();
+        self.with_sockets(|port, sockets| port.split(sockets, splits.then_some(&receivers[..])))?;
+        let (now, steering) = (read_clocks(), self.tunnel.port.steering().clone());
         let mut lanes = self.lanes(now);
         if splits {
-            begin_split(&mut lanes);
+            begin_split(&mut lanes, |home, lane| steering.is_receiver(home.index(), lane.index()));
         } else {
-            lanes.iter_mut().for_each(|io| io.lane.counters_joined());
+            lanes.iter_mut().for_each(|io| io.lane.counters_joined(io.udp.most_waiting()));
         }
         drop(lanes);
         // What other threads have is to come home first.

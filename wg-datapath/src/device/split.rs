@@ -55,6 +55,11 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         self.foreign_keys.reserve(self.peers.slots());
     }
 
+    /// Tells whether a session is at home here whose datagrams come to another lane.
+    pub(crate) fn has_stray(&self) -> bool {
+        self.indices.has_stray()
+    }
+
     /// Forgets what others told, and tells them nothing more.
     pub(crate) fn end_telling(&mut self) {
         self.untold = None;

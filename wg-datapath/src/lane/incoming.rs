@@ -71,7 +71,7 @@ where
             Ok(received) => received,
             Err(IoError::WouldBlock) => {
                 self.lane.edge.udp_drained = true;
-                self.lane.is_dry();
+                self.lane.took(None);
                 return false;
             }
             // A pending error of an earlier send, or a lack of memory: the next call may do better.
@@ -83,6 +83,7 @@ where
         };
         let received = received.min(self.lane.slots.len());
         self.lane.pieces = self.lane.pieces.wrapping_add(u32::try_from(received).unwrap_or(0));
+        self.lane.took(Some(received));
         self.hear_keys();
         self.take_handshakes(received);
         // Out of the lane for the moment.
@@ -152,6 +153,7 @@ where
         let Some(endpoint) = slot.endpoint else { return };
         let ecn = slot.ecn;
         let (own, splits) = (self.device.peers.home().0, self.lane.is_splitting());
+        let forwards = !splits || self.lane.has_joined();
         // The slab goes to the batch of the first datagram. All of a train are of one keypair as a rule; what is not is copied.
         let (mut home, mut elsewhere, mut lends) = (None::<Home>, None, false);
         let mut offset = 0;
@@ -173,17 +175,20 @@ where
                 let begun = self.device.begin_in(index, counter, self.now);
                 begun.map(|(peer, key)| BegunIn { peer, home: own, keypair: 0, key })
             };
-            let BegunIn { peer, home: there, keypair, key } = match begun {
-                Ok(begun) => begun,
-                Err(reason) => {
-                    match self.device.elsewhere(index).filter(|_| !splits) {
-                        Some(there) if start == 0 && is_all_of(slot, index) => {
-                            elsewhere = Some(there);
-                            break;
-                        }
-                        Some(there) => self.forward_copy(slot, start..offset, there),
-                        None => self.device.drops.count(reason),
-                    }
+            let is_here = begun.as_ref().is_ok_and(|begun| begun.home == own);
+            let there = if forwards && !is_here { self.device.elsewhere(index) } else { None };
+            let BegunIn { peer, home: there, keypair, key } = match (begun, there) {
+                (Ok(begun), None) => begun,
+                (_, Some(there)) if start == 0 && is_all_of(slot, index) => {
+                    elsewhere = Some(there);
+                    break;
+                }
+                (_, Some(there)) => {
+                    self.forward_copy(slot, start..offset, there);
+                    continue;
+                }
+                (Err(reason), None) => {
+                    self.device.drops.count(reason);
                     continue;
                 }
             };

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A split begins and ends while no lane takes a turn. Between its end for the sockets and its end here it goes on, until all that was
-//! dealt out has come home: then each lane has found its sockets empty once, and nothing is under way.
+//! dealt out has come home: then each lane has found its sockets empty once, or has received as much as may have waited in them, and
+//! nothing is under way. So it ends under any load. What is merged by then, of each lane's own datagrams only, is committed as it is.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -38,14 +39,14 @@ pub(super) struct Split<A> {
     own: usize,
     /// The lanes that may bring more.
     comes: Vec<bool>,
-    /// The sockets were found empty since they are not steered by counters any more; nothing while they are.
-    dry: Option<bool>,
+    /// How many of the datagrams, or trains of them, that are yet to be received may be here by their counters; nothing while all may be.
+    dealt: Option<usize>,
 }
 
 impl<A> Split<A> {
     pub(super) fn new(ways: Ways<A>) -> Self {
         let comes = vec![false; ways.lanes()];
-        Self { ways, merge: None, own: 0, comes, dry: None }
+        Self { ways, merge: None, own: 0, comes, dealt: None }
     }
 
     pub(super) fn may_sleep(&self) -> bool {
@@ -94,20 +95,25 @@ impl<A> Lane<A> {
         self.split.as_ref().is_some_and(|split| split.merge.is_some())
     }
 
-    /// Takes note that the sockets are no longer steered by counters: the split goes on until nothing of it is left. See
-    /// [`end_split`].
-    pub fn counters_joined(&mut self) {
+    /// Takes note that the sockets are no longer steered by counters, and that so many datagrams, or trains of them, may wait in them at
+    /// most: the split goes on until nothing of it is left. See [`end_split`].
+    pub fn counters_joined(&mut self, waiting: usize) {
         if let Some(split) = &mut self.split {
-            split.dry = Some(false);
+            split.dealt = Some(waiting);
         }
         self.edge.udp_drained = false;
     }
 
-    /// The sockets are empty.
-    pub(super) fn is_dry(&mut self) {
-        if let Some(dry) = self.split.as_mut().and_then(|split| split.dry.as_mut()) {
-            *dry = true;
+    /// Takes note of what was received, or that the sockets were empty.
+    pub(super) fn took(&mut self, received: Option<usize>) {
+        if let Some(dealt) = self.split.as_mut().and_then(|split| split.dealt.as_mut()) {
+            *dealt = received.map_or(0, |received| dealt.saturating_sub(received));
         }
+    }
+
+    /// Tells whether all that is received from now on is here by its index, though counters are still merged.
+    pub(super) fn has_joined(&self) -> bool {
+        self.split.as_ref().is_some_and(|split| split.dealt == Some(0))
     }
 
     pub(super) fn begin_receive(&self) {
@@ -228,14 +234,25 @@ where
         // Along the way that things go: sockets, hands, rings.
         let mut comes = core::mem::take(&mut self.lane.split.as_mut()?.comes);
         for (lane, comes) in comes.iter_mut().enumerate() {
-            let holds = |split: &Split<A>| split.ways.holds(HomeId::from_index(lane));
-            *comes = self.udp.waits_at(lane) || self.lane.split.as_ref().is_some_and(|split| holds(split));
+            let ways = &self.lane.split.as_ref()?.ways;
+            let id = HomeId::from_index(lane);
+            *comes = ways.is_receiver(id) && (self.udp.waits_at(lane) || ways.holds(id));
         }
         self.take_in_batches();
         let split = self.lane.split.as_mut()?;
         split.comes = comes;
         let merge = split.merge.as_mut()?;
         merge.pop().or_else(|| merge.pop_over_gap(self.now.instant.as_nanos(), &split.comes))
+    }
+
+    /// Commits all that is merged, in order, as nothing comes that is missing.
+    fn commit_merged(&mut self) {
+        let now = self.now.instant.as_nanos();
+        while let Some(merge) = self.lane.split.as_mut().and_then(|split| split.merge.as_mut())
+            && let Some(batch) = merge.pop().or_else(|| merge.pop_over_gap(now, &[]))
+        {
+            self.commit(batch);
+        }
     }
 
     /// Tells others what peers of this home are received with now, as far as they have room to hear it. The rest is told later.
@@ -264,9 +281,13 @@ where
 
 /// Makes ready for datagrams that are steered by their counters, to any lane but the home of their peer. To be called with all lanes of an
 /// interface in the order of their homes, each with its [`Ways`], between two turns of each; afterwards all of them are to be
-/// woken. The steering may change before it or after it, but in the same pause.
-pub fn begin_split<A, R, T, U, D>(lanes: &mut [LaneIo<'_, A, R, T, U, D>])
-where
+/// woken. The steering may change before it or after it, but in the same pause. `receives` tells whether datagrams for a home are steered to
+/// another lane; no other learns the home's keys, but where sessions moved there, whose datagrams are steered as those of the home
+/// they are from.
+pub fn begin_split<A, R, T, U, D>(
+    lanes: &mut [LaneIo<'_, A, R, T, U, D>],
+    receives: impl Fn(HomeId, HomeId) -> bool,
+) where
     A: BatchAead,
     R: TryCryptoRng,
     T: TunIo,
@@ -277,11 +298,13 @@ where
     for io in lanes.iter_mut() {
         io.take_in_all();
         let Some(split) = &mut io.lane.split else { continue };
-        split.dry = None;
+        split.dealt = None;
         if split.merge.is_some() {
             continue;
         }
         split.merge = Some(SharedMerge::new(count, WAY_BATCHES));
+        let (home, all) = (split.ways.home(), io.device.has_stray());
+        split.ways.name_receivers(|lane| all || receives(home, lane));
         let boxes = (count - 1) * WAY_BATCHES;
         io.lane.spare_in.reserve_exact(boxes + IN_BATCHES - io.lane.spare_in.len());
         io.lane.spare_in.extend((0..boxes).map(|_| Box::default()));
@@ -316,24 +339,25 @@ where
     U: UdpIo,
     D: Dh,
 {
-    let is_over = |io: &mut LaneIo<'_, A, R, T, U, D>| {
+    let has_come_home = |io: &mut LaneIo<'_, A, R, T, U, D>| {
         io.lane.take_boxes();
         io.hear_keys();
         let Some(split) = io.lane.split.as_ref() else { return true };
         let own = split.ways.home();
-        let Some(merge) = &split.merge else { return true };
-        split.dry == Some(true)
-            && merge.is_empty()
-            && split.ways.is_idle()
-            && io.lane.ready_in.iter().all(|batch| batch.home == own)
+        split.merge.is_none()
+            || split.dealt == Some(0)
+                && split.ways.is_idle()
+                && io.lane.tickets_in == 0
+                && io.lane.ready_in.iter().all(|batch| batch.home == own)
     };
     // All of them are looked at, as each takes back what it lent.
-    if !lanes.iter_mut().map(is_over).fold(true, |all, over| all & over) {
+    if !lanes.iter_mut().map(has_come_home).fold(true, |all, home| all & home) {
         return false;
     }
     for io in lanes {
+        io.commit_merged();
         let Some(split) = &mut io.lane.split else { continue };
-        (split.merge, split.dry, split.own) = (None, None, 0);
+        (split.merge, split.dealt, split.own) = (None, None, 0);
         for _ in &io.lane.ready_in {
             split.ways.hands.give(split.ways.home().index());
         }

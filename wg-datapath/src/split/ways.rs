@@ -43,6 +43,8 @@ struct Way<A> {
     lent: usize,
     small: usize,
     large: usize,
+    /// The other receives for this home.
+    receives: bool,
     /// Keys were told, or boxes given back, of which the other has not been told.
     untold: bool,
 }
@@ -97,6 +99,7 @@ impl<A> Ways<A> {
                         lent: 0,
                         small: 0,
                         large: 0,
+                        receives: false,
                         untold: false,
                     });
                 }
@@ -123,6 +126,18 @@ impl<A> Ways<A> {
             + self.ways.capacity() * size_of::<Way<A>>()
             + self.ways.len() * (ring + RING)
             + self.lanes() * RING
+    }
+
+    /// Says which lanes receive for this home.
+    pub(crate) fn name_receivers(&mut self, receives: impl Fn(HomeId) -> bool) {
+        for way in &mut self.ways {
+            way.receives = receives(way.home);
+        }
+    }
+
+    /// Tells whether a lane may have something for this home in its sockets.
+    pub(crate) fn is_receiver(&self, lane: HomeId) -> bool {
+        lane == self.home || self.ways.iter().any(|way| way.home == lane && way.receives)
     }
 
     /// Takes a place on the way to the home of a batch, if there is one.
@@ -178,14 +193,14 @@ impl<A> Ways<A> {
         Some(batch)
     }
 
-    /// Tells whether all others have room for what one more peer opens with.
+    /// Tells whether all receivers have room for what one more peer opens with.
     pub(crate) fn may_tell(&self) -> bool {
-        self.ways.iter().all(|way| way.keys_out.slots() > 0)
+        self.ways.iter().all(|way| !way.receives || way.keys_out.slots() > 0)
     }
 
-    /// Tells all others what a peer opens with.
+    /// Tells all receivers what a peer opens with.
     pub(crate) fn tell(&mut self, keys: impl Fn() -> PeerKeys<A>) {
-        for way in &mut self.ways {
+        for way in self.ways.iter_mut().filter(|way| way.receives) {
             let told = way.keys_out.push(keys());
             debug_assert!(told.is_ok(), "there is room");
             way.untold = true;

@@ -144,17 +144,22 @@ impl Gateway {
         self.members.iter_mut().for_each(|member| member.strategy = kind.build());
     }
 
-    /// Has counters split from now on.
+    /// Has counters split from now on, by those that receive for each home as the wire knows them.
     pub(crate) fn split(&mut self, wire: &Wire, now: Now) {
         wire.split(true);
-        begin_split(&mut self.members.iter_mut().map(|member| member.io(now)).collect::<Vec<_>>());
+        let lanes = self.members.len();
+        let receives =
+            |home: HomeId, lane: HomeId| wire.receivers(home.index(), lanes).contains(&lane.index());
+        let mut lanes: Vec<_> = self.members.iter_mut().map(|member| member.io(now)).collect();
+        begin_split(&mut lanes, receives);
+        drop(lanes);
         self.follow(StrategyKind::CounterSplit);
     }
 
     /// Has counters split no longer; what was dealt out is yet to come.
     pub(crate) fn join(&mut self, wire: &Wire, kind: StrategyKind) {
         wire.split(false);
-        self.members.iter_mut().for_each(|member| member.lane.counters_joined());
+        self.members.iter_mut().for_each(|member| member.lane.counters_joined(member.socket.waiting()));
         self.follow(kind);
     }
 

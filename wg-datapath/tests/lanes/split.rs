@@ -359,6 +359,153 @@ fn counters_are_split_and_joined_under_load_without_loss_and_in_order() {
     }
 }
 
+/// Has peers send, each so much in a turn that no lane ever finds its socket empty, until the split has ended. Adds up what they sent.
+fn end_under_load(rig: &mut Rig, sent: &mut [u32], load: &[u32]) {
+    for turn in 0.. {
+        assert!(turn < 60, "it does not end");
+        rig.now.instant = rig.now.instant.saturating_add(Duration::from_micros(100));
+        let now = rig.now;
+        for (peer, (sent, more)) in (1..).zip(sent.iter_mut().zip(load)) {
+            send(rig, peer, *sent..*sent + more);
+            *sent += more;
+        }
+        // A home goes before those that bring it something.
+        for member in rig.hub.members.iter_mut().rev() {
+            member.step_within(now, Budget { batches: 1, packets: 64 });
+            assert!(member.socket.waiting() > 0, "a lane ran dry");
+        }
+        if rig.hub.end_split(now) {
+            break;
+        }
+    }
+    assert!(rig.hub.members.iter().all(|member| !member.lane.is_splitting()));
+}
+
+#[test]
+fn a_split_ends_though_no_lane_ever_finds_its_sockets_empty() {
+    for kind in [StrategyKind::Adaptive, StrategyKind::Inline, StrategyKind::Pipelined] {
+        let mut rig = rig(3, 3);
+        let mut homes: Vec<_> = (1..=3).map(|peer| rig.hub.home(peer)).collect();
+        homes.sort_unstable();
+        assert_eq!(homes, [0, 1, 2], "each lane has one");
+        for peer in 1..=3 {
+            send(&mut rig, peer, 0..400);
+        }
+        rig.hub.join(&rig.wire, kind);
+        let mut sent = [400; 3];
+        end_under_load(&mut rig, &mut sent, &[100; 3]);
+        rig.settle();
+        for peer in 1..=3 {
+            assert_eq!(delivered(&mut rig, peer), (0..sent[peer - 1]).collect::<Vec<_>>(), "{kind}");
+        }
+        assert_eq!(rig.hub.drops(), 0);
+    }
+}
+
+#[test]
+fn a_split_ends_under_load_with_gaps_and_a_peer_whose_datagrams_come_to_where_it_was() {
+    let mut rig = Rig::new(3, 4);
+    rig.connect();
+    let (now, from) = (rig.now, rig.hub.home(1));
+    assert_eq!(rig.hub.home(4), from, "another that keeps the lane busy");
+    rig.hub.rehome(1, (from + 1) % 3, now).unwrap();
+    let mut sent = [0; 4];
+    for _ in 0..3 {
+        rig.hub.split(&rig.wire, now);
+        for peer in 1..=4 {
+            send(&mut rig, peer, sent[peer - 1]..sent[peer - 1] + 400);
+            sent[peer - 1] += 400;
+        }
+        let now = rig.now;
+        rig.hub.members.iter_mut().for_each(|member| {
+            member.step_within(now, Budget { batches: 1, packets: 64 });
+        });
+        rig.hub.join(&rig.wire, StrategyKind::Adaptive);
+        // Of what waits in each lane, one is lost.
+        rig.hub.members.iter().for_each(|member| member.socket.lose());
+        end_under_load(&mut rig, &mut sent, &[10, 100, 100, 100]);
+        rig.settle();
+        let mut got = 0;
+        for peer in 1..=4 {
+            let numbers = delivered(&mut rig, peer);
+            assert!(numbers.is_sorted());
+            assert_eq!(numbers.last(), Some(&(sent[peer - 1] - 1)));
+            got += numbers.len();
+        }
+        assert_eq!(got + 3, sent.iter().sum::<u32>() as usize);
+        sent = [0; 4];
+    }
+    assert_eq!(rig.hub.drops(), 0);
+}
+
+/// Two nodes of two lanes, each of which receives for the other of its node, and a peer of each.
+fn nodes() -> Rig {
+    let mut rig = Rig::new(4, 4);
+    rig.wire.name_receivers(&[&[1], &[0], &[3], &[2]]);
+    rig.connect();
+    rig
+}
+
+#[test]
+fn lanes_that_are_not_named_receive_nothing_and_know_no_keys() {
+    let mut rig = nodes();
+    rig.hub.split(&rig.wire, rig.now);
+    for peer in 1..=4 {
+        let received: Vec<_> = rig.hub.members.iter().map(|member| member.socket.received).collect();
+        send(&mut rig, peer, 0..500);
+        rig.settle();
+        assert_eq!(delivered(&mut rig, peer), (0..500).collect::<Vec<_>>());
+        let other = rig.hub.home(peer) ^ 1;
+        for (lane, before) in received.into_iter().enumerate() {
+            let more = if lane == other { 500 } else { 0 };
+            assert_eq!(rig.hub.members[lane].socket.received, before + more, "{lane} for {peer}");
+        }
+    }
+    assert!(rig.hub.members.iter().all(|member| member.device.foreign_sessions() == 1));
+    // New ones as well.
+    rig.pass(130);
+    for peer in 1..=4 {
+        send(&mut rig, peer, 500..700);
+        rig.settle();
+        assert_eq!(delivered(&mut rig, peer), (500..700).collect::<Vec<_>>());
+    }
+    assert_eq!(rig.hub.drops(), 0);
+}
+
+#[test]
+fn a_home_waits_for_nobody_who_does_not_receive_for_it() {
+    let mut rig = nodes();
+    rig.hub.split(&rig.wire, rig.now);
+    let (now, home) = (rig.now, rig.hub.home(1));
+    send(&mut rig, 1, 0..1);
+    rig.settle();
+    assert_eq!(delivered(&mut rig, 1), [0]);
+    // Of a peer on the other node, whose receiver has it in its sockets all the while.
+    let elsewhere = (2..=4).find(|peer| rig.hub.home(*peer) / 2 != home / 2).unwrap();
+    send(&mut rig, elsewhere, 0..1);
+    send(&mut rig, 1, 1..2);
+    rig.hub.members[home ^ 1].socket.lose();
+    send(&mut rig, 1, 2..4);
+    for lane in [home ^ 1, home] {
+        while rig.hub.members[lane].step(now) {}
+    }
+    assert_eq!(delivered(&mut rig, 1), [2, 3]);
+    rig.settle();
+    assert_eq!(delivered(&mut rig, elsewhere), [0]);
+}
+
+#[test]
+fn a_peer_that_moved_from_another_node_is_received_where_its_datagrams_come() {
+    let mut rig = nodes();
+    let (now, from) = (rig.now, rig.hub.home(1));
+    rig.hub.rehome(1, (from + 2) % 4, now).unwrap();
+    rig.hub.split(&rig.wire, now);
+    send(&mut rig, 1, 0..500);
+    rig.settle();
+    assert_eq!(delivered(&mut rig, 1), (0..500).collect::<Vec<_>>());
+    assert_eq!(rig.hub.drops(), 0);
+}
+
 #[test]
 fn a_peer_that_moved_before_is_received_by_any_lane() {
     let mut rig = Rig::new(3, 1);

@@ -53,18 +53,6 @@ pub(crate) fn steered(datagram: &[u8], sockets: usize) -> usize {
     index.map_or(0, |index| member_of(u32::from_le_bytes(index.try_into().unwrap()), sockets))
 }
 
-/// The same where counters are split: transport data goes to the others in turn, 64 counters to each.
-fn steered_by_counter(datagram: &[u8], sockets: usize) -> usize {
-    let home = steered(datagram, sockets);
-    match datagram.get(8..16) {
-        Some(counter) if sockets > 1 && datagram[0] == 4 => {
-            let block = u64::from_le_bytes(counter.try_into().unwrap()) >> 6;
-            (home + 1 + block as usize % (sockets - 1)) % sockets
-        }
-        _ => home,
-    }
-}
-
 pub(crate) fn member_of(index: u32, sockets: usize) -> usize {
     (index.wrapping_mul(0x9e37_79b1) >> 16) as usize % sockets
 }
@@ -82,7 +70,7 @@ struct Mailbox {
 
 /// Who is connected.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wire(Rc<RefCell<Vec<Mailbox>>>, Rc<Cell<bool>>);
+pub(crate) struct Wire(Rc<RefCell<Vec<Mailbox>>>, Rc<Cell<bool>>, Rc<RefCell<Vec<Vec<usize>>>>);
 
 impl Wire {
     pub(crate) fn socket(&self, address: SocketAddr) -> Socket {
@@ -92,6 +80,33 @@ impl Wire {
     /// Has counters split, or joined again, from the next datagram on.
     pub(crate) fn split(&self, splits: bool) {
         self.1.set(splits);
+    }
+
+    /// Names those that receive for each home where counters are split, instead of all others.
+    pub(crate) fn name_receivers(&self, receivers: &[&[usize]]) {
+        *self.2.borrow_mut() = receivers.iter().map(|list| list.to_vec()).collect();
+    }
+
+    /// Those that receive for a home where counters are split, in the order of their turns.
+    pub(crate) fn receivers(&self, home: usize, sockets: usize) -> Vec<usize> {
+        let named = self.2.borrow();
+        named.get(home).cloned().unwrap_or_else(|| (1..sockets).map(|step| (home + step) % sockets).collect())
+    }
+
+    /// The same as [`steered`] where counters are split: transport data goes to the receivers in turn, 64 counters to each.
+    fn steered_by_counter(&self, datagram: &[u8], sockets: usize) -> usize {
+        let home = steered(datagram, sockets);
+        let (named, others) = (self.2.borrow(), sockets - 1);
+        let list = named.get(home);
+        let count = list.map_or(others, Vec::len);
+        match datagram.get(8..16) {
+            Some(counter) if count > 0 && datagram[0] == 4 => {
+                let block = u64::from_le_bytes(counter.try_into().unwrap()) >> 6;
+                let turn = block as usize % count;
+                list.map_or((home + 1 + turn) % sockets, |list| list[turn])
+            }
+            _ => home,
+        }
     }
 
     /// One of several sockets on one address, see [`steered`].
@@ -120,7 +135,8 @@ impl Wire {
         let mut mailboxes = self.0.borrow_mut();
         let is_to = |mailbox: &&mut Mailbox| {
             let (member, of) = mailbox.member;
-            let to_member = if self.1.get() { steered_by_counter(bytes, of) } else { steered(bytes, of) };
+            let to_member =
+                if self.1.get() { self.steered_by_counter(bytes, of) } else { steered(bytes, of) };
             mailbox.address == to && to_member == member
         };
         let Some(mailbox) = mailboxes.iter_mut().find(is_to) else { return };
@@ -158,6 +174,11 @@ impl Socket {
         assert!(mailbox.len > 0, "nothing waits");
         mailbox.first = (mailbox.first + 1) % mailbox.places.len();
         mailbox.len -= 1;
+    }
+
+    /// How many datagrams wait in it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.wire.0.borrow()[self.number].len
     }
 
     pub(crate) fn last(&self) -> &[u8] {

@@ -112,7 +112,9 @@ fn batches_that_other_lanes_open_allocate_nothing_and_take_no_more_than_was_said
     run(&mut ends, 1);
     wire.split(true);
     let before = allocator::live();
-    begin_split(&mut ends[..LANES].iter_mut().map(|end| end.io(Default::default())).collect::<Vec<_>>());
+    let mut lanes: Vec<_> = ends[..LANES].iter_mut().map(|end| end.io(Default::default())).collect();
+    begin_split(&mut lanes, |_, _| true);
+    drop(lanes);
     let taken = usize::try_from(allocator::live() - before).unwrap();
     let bound = ends[0].lane.max_memory() - Lane::<RingAead>::new().max_memory();
     assert!(taken < LANES * bound, "{taken}");

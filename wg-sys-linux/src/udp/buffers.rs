@@ -11,6 +11,10 @@ use socket2::Socket;
 
 use super::Udp;
 
+/// What the kernel counts for a datagram at least: its `sk_buff` with the `skb_shared_info` behind its bytes, 576 on 64 bits, and less if
+/// either shrinks.
+const LEAST: usize = 512;
+
 /// Sizes of a receive and a send buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
@@ -53,6 +57,16 @@ impl Udp {
     }
 }
 
+impl Udp {
+    /// Returns how many datagrams, or trains of them, are received at most until all that wait in the sockets now have been, whatever
+    /// comes meanwhile: as many of the smallest as the buffers hold, and as many more of the other family, as they are read by turns.
+    #[must_use]
+    pub fn most_waiting(&self) -> usize {
+        let held = |socket: &Socket| sockopt::socket_recv_buffer_size(socket).unwrap_or(0) / LEAST;
+        2 * self.pair.sockets().map(held).sum::<usize>()
+    }
+}
+
 /// Asks beyond the system's limit, then within it. What there is works, too.
 pub(super) fn resize(socket: impl AsFd, wanted: Buffers) {
     if sockopt::set_socket_recv_buffer_size_force(&socket, wanted.recv).is_err() {
@@ -65,6 +79,8 @@ pub(super) fn resize(socket: impl AsFd, wanted: Buffers) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
@@ -84,5 +100,21 @@ mod tests {
         let given = udp.set_buffers(Buffers { recv: usize::MAX, send: 0 });
         assert!(given.recv >= first.recv || !rustix::process::geteuid().is_root(), "{given:?}");
         assert!(given.send > 0, "the kernel leaves some");
+    }
+
+    #[test]
+    fn no_more_wait_than_the_buffers_may_hold() {
+        let mut udp = Udp::bind(0, 0).unwrap();
+        udp.set_buffers(Buffers { recv: 50_000, send: 50_000 });
+        let Some(socket) = &udp.pair.v4 else { return println!("no IPv4 here") };
+        let held = sockopt::socket_recv_buffer_size(socket).unwrap() / LEAST;
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..1000 {
+            let _ = client.send_to(&[], ("127.0.0.1", udp.port()));
+        }
+        let reader = UdpSocket::from(socket.try_clone().unwrap());
+        let waited = (0..).take_while(|_| reader.recv(&mut [0]).is_ok()).count();
+        assert!((1..=held).contains(&waited), "{waited} of {held}");
+        assert!(udp.most_waiting() >= 2 * held);
     }
 }

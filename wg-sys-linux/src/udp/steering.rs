@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Where counters are split ([`Steering::split`]) the socket of an index receives no transport data: blocks of 64 counters, as many as
-//! one train has, go round the sockets of the others. Those open them for the core of the session, see [`Steering::receiver_of`].
+//! one train has, go round the sockets of the others, or of those that are named ([`Steering::split_among`]). They open them for the
+//! core of the session, see [`Steering::receiver_of`].
 //!
 //! ```text
 //!  counter >> 6:         0        1        2        3
@@ -22,6 +23,10 @@
 //!
 //! Steering reads what nobody has authenticated. An attacker can choose the socket, no more; that the session lives there is
 //! checked again by whoever reads it.
+
+mod receivers;
+
+use receivers::Receivers;
 
 /// The first four bytes of the messages that have a receiver index, in network byte order, and where they have it.
 const TRANSPORT_DATA: u32 = 0x0400_0000;
@@ -48,6 +53,8 @@ const OR_INDEX: u16 = 0x4c;
 const ADD_INDEX: u16 = 0x0c;
 const ADD: u16 = 0x04;
 const REMAINDER: u16 = 0x94;
+const LOAD_INDEX: u16 = 0x87;
+const JUMP_IF_NOT_BELOW: u16 = 0x35;
 
 /// Where transport data has the lowest byte of its counter, and how many counters go to one socket, as a power of two. Three bytes are
 /// looked at: with the fourth the round begins anew.
@@ -64,50 +71,90 @@ pub(crate) struct Instruction {
     operand: u32,
 }
 
+impl Instruction {
+    const fn plain(code: u16, operand: u32) -> Self {
+        Self { code, if_true: 0, if_false: 0, operand }
+    }
+}
+
 /// The length of the program up to the number of the home.
 const LEN: usize = 12;
 
+/// Where transport data goes.
+#[derive(Clone, PartialEq, Eq)]
+enum Split {
+    /// Home.
+    Joined,
+    /// To all others.
+    Others,
+    /// To those that are named.
+    Among(Receivers),
+}
+
 /// How datagrams are spread over the sockets of a group.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Steering {
     /// Odd, so that no two indices become one.
     secret: u32,
     members: u16,
-    splits: bool,
+    split: Split,
 }
 
 impl Steering {
     /// Spreads over `members` sockets, at least one, by 31 bits of a random secret.
     #[must_use]
     pub const fn new(members: u16, secret: u32) -> Self {
-        Self { secret: secret | 1, members: if members == 0 { 1 } else { members }, splits: false }
+        Self { secret: secret | 1, members: if members == 0 { 1 } else { members }, split: Split::Joined }
     }
 
     /// The same, and transport data goes by its counters to the other sockets than that of its index, if `splits` and there are
     /// others.
     #[must_use]
-    pub const fn split(self, splits: bool) -> Self {
-        Self { splits: splits && self.members > 1, ..self }
+    pub fn split(&self, splits: bool) -> Self {
+        let split = if splits && self.members > 1 { Split::Others } else { Split::Joined };
+        Self { split, ..*self }
+    }
+
+    /// The same, and transport data goes by its counters to the sockets that are named for that of its index, from the next on, or to the
+    /// first of them, if all would make the program too long. Where none is named it goes to that of its index.
+    #[must_use]
+    pub fn split_among(&self, receivers: impl Fn(usize) -> Vec<usize>) -> Self {
+        match Receivers::new(self.members, receivers) {
+            Some(receivers) => Self { split: Split::Among(receivers), ..*self },
+            None => self.split(true),
+        }
     }
 
     /// Tells whether transport data goes by its counters.
     #[must_use]
-    pub const fn splits(&self) -> bool {
-        self.splits
+    pub fn splits(&self) -> bool {
+        self.split != Split::Joined
+    }
+
+    /// Tells whether a socket gets transport data of indices that belong to another.
+    #[must_use]
+    pub fn is_receiver(&self, home: usize, receiver: usize) -> bool {
+        match &self.split {
+            Split::Joined => false,
+            Split::Others => home != receiver,
+            Split::Among(receivers) => receivers.names(home, receiver),
+        }
     }
 
     /// The socket that transport data of this index and counter goes to.
     #[must_use]
-    pub const fn receiver_of(&self, receiver_index: u32, counter: u64) -> usize {
+    pub fn receiver_of(&self, receiver_index: u32, counter: u64) -> usize {
         let home = self.member_of(receiver_index);
-        if !self.splits {
-            return home;
-        }
         // Below 2^18.
         let [low, middle, high, ..] = counter.to_le_bytes();
-        let block = (low as u32 >> BLOCK) | (middle as u32) << (8 - BLOCK) | (high as u32) << (16 - BLOCK);
-        let members = self.members as usize;
-        (home + 1 + block as usize % (members - 1)) % members
+        let block =
+            u32::from(low) >> BLOCK | u32::from(middle) << (8 - BLOCK) | u32::from(high) << (16 - BLOCK);
+        let members = self.members();
+        match &self.split {
+            Split::Joined => home,
+            Split::Others => (home + 1 + block as usize % (members - 1)) % members,
+            Split::Among(receivers) => receivers.of(home, block).unwrap_or(home),
+        }
     }
 
     /// The number of sockets.
@@ -126,53 +173,58 @@ impl Steering {
 
     /// The same as a program.
     pub(super) fn program(&self) -> Vec<Instruction> {
-        const fn plain(code: u16, operand: u32) -> Instruction {
-            Instruction { code, if_true: 0, if_false: 0, operand }
-        }
         const fn skip_if(operand: u32, if_true: u8) -> Instruction {
             Instruction { code: JUMP_IF_EQUAL, if_true, if_false: 0, operand }
         }
         let members = u32::from(self.members);
         let home: [Instruction; LEN] = [
             // Outside a short datagram this ends the program with 0, as do the loads further down.
-            plain(LOAD_WORD, 0),
+            Instruction::plain(LOAD_WORD, 0),
             skip_if(TRANSPORT_DATA, 3),
             skip_if(COOKIE_REPLY, 2),
             skip_if(RESPONSE, 3),
-            plain(RETURN_CONSTANT, 0),
-            plain(LOAD_WORD, RECEIVER_INDEX),
-            plain(JUMP, 1),
-            plain(LOAD_WORD, RECEIVER_INDEX_OF_RESPONSE),
-            plain(MULTIPLY, self.secret),
-            plain(SHIFT_RIGHT, 16),
-            plain(MULTIPLY, members),
-            plain(SHIFT_RIGHT, 16),
+            Instruction::plain(RETURN_CONSTANT, 0),
+            Instruction::plain(LOAD_WORD, RECEIVER_INDEX),
+            Instruction::plain(JUMP, 1),
+            Instruction::plain(LOAD_WORD, RECEIVER_INDEX_OF_RESPONSE),
+            Instruction::plain(MULTIPLY, self.secret),
+            Instruction::plain(SHIFT_RIGHT, 16),
+            Instruction::plain(MULTIPLY, members),
+            Instruction::plain(SHIFT_RIGHT, 16),
         ];
-        let receiver = [
-            plain(KEEP, 0),
-            plain(LOAD_WORD, 0),
+        let block = [
+            Instruction::plain(KEEP, 0),
+            Instruction::plain(LOAD_WORD, 0),
             skip_if(TRANSPORT_DATA, 2),
-            plain(LOAD_KEPT, 0),
-            plain(RETURN_RESULT, 0),
+            Instruction::plain(LOAD_KEPT, 0),
+            Instruction::plain(RETURN_RESULT, 0),
             // The counter is in the order of bytes that the program does not load in.
-            plain(LOAD_BYTE, COUNTER + 2),
-            plain(SHIFT_LEFT, 8),
-            plain(INDEX_RESULT, 0),
-            plain(LOAD_BYTE, COUNTER + 1),
-            plain(OR_INDEX, 0),
-            plain(SHIFT_LEFT, 8 - BLOCK),
-            plain(INDEX_RESULT, 0),
-            plain(LOAD_BYTE, COUNTER),
-            plain(SHIFT_RIGHT, BLOCK),
-            plain(OR_INDEX, 0),
-            plain(REMAINDER, members.saturating_sub(1)),
-            plain(INDEX_KEPT, 0),
-            plain(ADD_INDEX, 0),
-            plain(ADD, 1),
-            plain(REMAINDER, members),
+            Instruction::plain(LOAD_BYTE, COUNTER + 2),
+            Instruction::plain(SHIFT_LEFT, 8),
+            Instruction::plain(INDEX_RESULT, 0),
+            Instruction::plain(LOAD_BYTE, COUNTER + 1),
+            Instruction::plain(OR_INDEX, 0),
+            Instruction::plain(SHIFT_LEFT, 8 - BLOCK),
+            Instruction::plain(INDEX_RESULT, 0),
+            Instruction::plain(LOAD_BYTE, COUNTER),
+            Instruction::plain(SHIFT_RIGHT, BLOCK),
+            Instruction::plain(OR_INDEX, 0),
         ];
-        let receiver = if self.splits { &receiver[..] } else { &[] };
-        home.into_iter().chain(receiver.iter().copied()).chain([plain(RETURN_RESULT, 0)]).collect()
+        let round = [
+            Instruction::plain(REMAINDER, members.saturating_sub(1)),
+            Instruction::plain(INDEX_KEPT, 0),
+            Instruction::plain(ADD_INDEX, 0),
+            Instruction::plain(ADD, 1),
+            Instruction::plain(REMAINDER, members),
+        ];
+        let mut program = home.to_vec();
+        match &self.split {
+            Split::Joined => {}
+            Split::Others => program.extend(block.into_iter().chain(round)),
+            Split::Among(receivers) => program.extend(block.into_iter().chain(receivers.program())),
+        }
+        program.push(Instruction::plain(RETURN_RESULT, 0));
+        program
     }
 }
 
@@ -216,6 +268,10 @@ mod tests {
                 ADD_INDEX => accumulator = accumulator.wrapping_add(index),
                 ADD => accumulator = accumulator.wrapping_add(operand),
                 REMAINDER => accumulator %= operand,
+                LOAD_INDEX => accumulator = index,
+                JUMP_IF_NOT_BELOW => {
+                    at += usize::from(if accumulator >= operand { if_true } else { if_false });
+                }
                 JUMP => at += operand as usize,
                 JUMP_IF_EQUAL => {
                     at += usize::from(if accumulator == operand { if_true } else { if_false });
@@ -269,6 +325,26 @@ mod tests {
         }
 
         #[test]
+        fn data_goes_to_those_that_are_named_for_its_home_and_the_rest_home(
+            index: u32,
+            counter: u64,
+            secret: u32,
+            named in proptest::collection::vec(proptest::collection::vec(0..12_usize, 0..12), 2..12),
+        ) {
+            let members = u16::try_from(named.len()).unwrap();
+            let steering = Steering::new(members, secret).split_among(|home| named[home].clone());
+            let home = steering.member_of(index);
+            let (program, [mut data, cookie_reply, response]) = (steering.program(), messages(index));
+            data[8..16].copy_from_slice(&counter.to_le_bytes());
+            let receiver = run(&program, &data) as usize;
+            prop_assert_eq!(receiver, steering.receiver_of(index, counter));
+            let others: Vec<_> = named[home].iter().filter(|other| **other != home && **other < named.len()).collect();
+            prop_assert!(others.contains(&&receiver) || others.is_empty() && receiver == home);
+            prop_assert_eq!(receiver, steering.receiver_of(index, counter / 64 * 64), "a block goes to one");
+            prop_assert_eq!([&cookie_reply, &response].map(|message| run(&program, message) as usize), [home; 2]);
+        }
+
+        #[test]
         fn whatever_has_no_receiver_index_goes_to_the_first(
             bytes in proptest::collection::vec(any::<u8>(), 0..40),
             kind in 0_u8..8,
@@ -315,6 +391,44 @@ mod tests {
         let alone = Steering::new(1, 5).split(true);
         assert!(!alone.splits() && alone.receiver_of(7, 64) == 0);
         assert_eq!(steering.split(false).receiver_of(index, 64), 1);
+    }
+
+    #[test]
+    fn those_that_are_named_have_their_turns_and_all_others_are_no_list() {
+        let steering = Steering::new(6, 0x9e37_79b9);
+        let index = (0..).find(|index| steering.member_of(*index) == 4).unwrap();
+        // Nodes whose cores alternate, and nobody for the first.
+        let among = steering.split_among(|home| {
+            if home == 0 { vec![] } else { vec![home, home % 2, home % 2 + 2, home % 2 + 4] }
+        });
+        let receivers = [0, 63, 64, 128, 192].map(|counter| among.receiver_of(index, counter));
+        assert_eq!(receivers, [0, 0, 2, 0, 2]);
+        let first = (0..).find(|index| steering.member_of(*index) == 0).unwrap();
+        assert_eq!(among.receiver_of(first, 64), 0);
+        let named: Vec<_> = (0..6).map(|receiver| among.is_receiver(4, receiver)).collect();
+        assert_eq!(named, [true, false, true, false, false, false]);
+        assert!(steering.split(true).is_receiver(4, 5) && !steering.is_receiver(4, 5));
+        assert_eq!(steering.split_among(|_| (0..6).collect()), steering.split(true));
+        assert_eq!(among.split(false), steering);
+    }
+
+    #[test]
+    fn lists_are_cut_until_the_program_is_short_enough() {
+        // Nodes whose cores alternate: each core is a run of its own.
+        for (members, most) in [(32, 15), (64, 7), (256, 1)] {
+            let steering = Steering::new(members, 0x9e37_79b9);
+            let node = |home: usize| {
+                (0..usize::from(members)).filter(move |other| (home + other).is_multiple_of(2)).collect()
+            };
+            let among = steering.split_among(node);
+            let index = (0..).find(|index| steering.member_of(*index) == 5).unwrap();
+            let mut hit: Vec<_> = (0..256).map(|block| among.receiver_of(index, block * 64)).collect();
+            hit.sort_unstable();
+            hit.dedup();
+            assert_eq!(hit.len(), most, "{members}");
+            assert!(hit.iter().all(|receiver| receiver % 2 == 1 && *receiver != 5));
+            assert!(among.program().len() < 1700);
+        }
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub struct Lane<A> {
     polled: u32,
     /// Frames that were read, and datagrams or trains of them that were received; it wraps.
     pieces: u32,
+    /// Datagrams that came from the sockets.
+    received: u64,
     /// Errors to senders on this host.
     icmp: IcmpLimiter,
     /// The next time to hear of narrow paths.
@@ -193,6 +195,7 @@ impl<A> Lane<A> {
             out_under_way: 0,
             polled: 0,
             pieces: 0,
+            received: 0,
             icmp: IcmpLimiter::new(),
             path_news_at: Instant::default(),
             edge: Edge::NEW,
@@ -299,6 +302,12 @@ impl<A> Lane<A> {
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         Traffic { packets: self.polled, pieces: self.pieces }
+    }
+
+    /// How many datagrams its sockets gave so far, those that were dropped later, or were for another lane, among them.
+    #[must_use]
+    pub const fn received(&self) -> u64 {
+        self.received
     }
 
     fn polled(&mut self, batch: Batch<A>) -> Batch<A> {

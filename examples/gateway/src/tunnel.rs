@@ -227,6 +227,16 @@ impl Configuring<'_> {
         lanes.collect()
     }
 
+    /// How many datagrams came to each lane, if there are several.
+    fn received(&self) -> Vec<u64> {
+        let lanes = self.all.homes.iter().filter_map(|home| match &home.seat {
+            Seat::Own(state) => Some(state.lane.received()),
+            Seat::Shared(_) => None,
+        });
+        let received: Vec<_> = lanes.collect();
+        if received.len() > 1 { received } else { Vec::new() }
+    }
+
     /// Has datagrams come to the threads as a strategy wants it.
     pub(crate) fn follow(&mut self, kind: StrategyKind) -> Result<(), Error> {
         let splits = kind.splits_counters() && self.all.homes.len() > 1;
@@ -447,6 +457,7 @@ impl Configure for Configuring<'_> {
             listen_port: self.tunnel.port.number(),
             firewall_mark: self.tunnel.port.mark(),
             lane_moves: self.tunnel.moves,
+            lane_received: self.received(),
             peers: peers.collect(),
         }
     }

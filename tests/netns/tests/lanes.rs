@@ -374,6 +374,75 @@ fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
     }
 }
 
+/// How many datagrams each lane of a gateway received so far.
+fn received(node: &Node) -> Vec<u64> {
+    let status = uapi::request(node.interface(), "get=1\n\n").expect("an answer");
+    let lines = status.lines().filter_map(|line| line.strip_prefix("lane_received="));
+    let count = |(lane, line): (usize, &str)| {
+        let count = line.strip_prefix(&format!("{lane} ")).expect("lanes in their order");
+        count.parse().expect("a number")
+    };
+    lines.enumerate().map(count).collect()
+}
+
+/// The last handshake of the peers of a node, to the nanosecond.
+fn handshakes(node: &Node) -> Vec<String> {
+    let status = uapi::request(node.interface(), "get=1\n\n").expect("an answer");
+    status.lines().filter(|line| line.starts_with("last_handshake_time")).map(Into::into).collect()
+}
+
+#[test]
+fn a_peer_renews_its_session_and_roams_while_all_other_lanes_receive_it() {
+    if can_run() {
+        // The peer is at home on the second lane. Whatever the processors are, the first and the third do not share one with it alone.
+        let mut pair = acquainted_at([3, 1], 1);
+        assert_eq!(uapi::set(pair.a.interface(), "strategy=counter-split\n").expect("an answer"), 0);
+        assert_exchange(&pair);
+        let before = received(&pair.a);
+        let to = SocketAddr::new(pair.a.inner(Family::V4), 4001);
+        let flow = Flow::start(&pair.b.namespace, &pair.a.namespace, to, 3000, 300);
+        let goes_on = |what: &str| {
+            let mark = flow.received();
+            assert!(wait::until(Duration::from_secs(5), || flow.received() > mark + 400), "{what}");
+        };
+        goes_on("at first");
+        let inside = Family::BOTH.map(|family| {
+            format!("allowed_ip={}/{}\n", pair.a.inner(family), if family == Family::V4 { 32 } else { 128 })
+        });
+        for round in 0..3 {
+            // It forgets its session and asks for another, while ours is as it was.
+            let old = handshakes(&pair.a);
+            let (key, endpoint) = (pair.a.keys.public.hex(), pair.a.endpoint(Family::V4));
+            let anew = format!(
+                "public_key={key}\nremove=true\npublic_key={key}\nendpoint={endpoint}\n{}",
+                inside.concat()
+            );
+            assert_eq!(uapi::set(pair.b.interface(), &anew).expect("an answer"), 0);
+            assert!(wait::until(Duration::from_secs(5), || handshakes(&pair.a) != old), "no handshake");
+            goes_on("after a handshake");
+            let port = PORT + 1 + round;
+            pair.b.tunnel.set(&format!("listen-port {port}"));
+            let endpoint = Some(SocketAddr::new(pair.b.outer(Family::V4), port));
+            assert!(
+                wait::until(Duration::from_secs(5), || pair.a.peer(&pair.b).endpoint == endpoint),
+                "{port}"
+            );
+            goes_on("from another port");
+            assert!(pair.a.reaches(&pair.b, Family::V4), "it is answered where it is");
+        }
+        let account = flow.finish();
+        // As in the test above.
+        assert!(account.reordered * 20 <= account.received, "{account:?}");
+        assert!(Account { reordered: 0, ..account.clone() }.is_perfect(), "{account:?}");
+        let more: Vec<_> =
+            received(&pair.a).into_iter().zip(before).map(|(after, before)| after - before).collect();
+        let [first, home, third] = more[..] else { panic!("{more:?}") };
+        assert!(first > 400 && third > 400 && first + third >= account.received, "{more:?}");
+        assert!(home < account.received / 4, "handshake messages and little else: {more:?}");
+        assert!(pair.a.tunnel.is_running());
+    }
+}
+
 #[test]
 fn one_thread_takes_up_every_strategy() {
     if can_run() {

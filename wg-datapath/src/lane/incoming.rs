@@ -89,6 +89,7 @@ where
         // Out of the lane for the moment.
         let mut slots = core::mem::take(&mut self.lane.slots);
         for slot in slots.iter_mut().take(received) {
+            self.lane.received += datagrams(slot).len().max(1) as u64;
             self.sort(slot);
         }
         self.lane.slots = slots;

@@ -108,6 +108,8 @@ pub struct Snapshot {
     pub firewall_mark: u32,
     /// How many peers moved to another lane so far; 0 is left out of the reply.
     pub lane_moves: u64,
+    /// How many datagrams came to the sockets of each lane so far, if there are several; nothing is left out of the reply.
+    pub lane_received: Vec<u64>,
     /// The peers, in the order they are to be printed.
     pub peers: Vec<PeerSnapshot>,
 }

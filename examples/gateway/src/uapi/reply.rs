@@ -55,9 +55,12 @@ fn write_device<W: Write>(lines: &mut Lines<'_, W>, device: &Snapshot) -> io::Re
     if device.firewall_mark != 0 {
         lines.line(format_args!("fwmark={}", device.firewall_mark))?;
     }
-    // An addition; who does not know it passes over it.
+    // Additions; who does not know them passes over them.
     if device.lane_moves != 0 {
         lines.line(format_args!("lane_moves={}", device.lane_moves))?;
+    }
+    for (lane, received) in device.lane_received.iter().enumerate() {
+        lines.line(format_args!("lane_received={lane} {received}"))?;
     }
     device.peers.iter().try_for_each(|peer| write_peer(lines, peer))
 }
@@ -134,10 +137,12 @@ mod tests {
             listen_port: 51820,
             firewall_mark: u32::MAX,
             lane_moves: 3,
+            lane_received: vec![7, u64::MAX],
             peers: vec![peer()],
         });
         let expected = format!(
-            "private_key=a8{}6a\nlisten_port=51820\nfwmark=4294967295\nlane_moves=3\npublic_key={}\npreshared_key={}\n\
+            "private_key=a8{}6a\nlisten_port=51820\nfwmark=4294967295\nlane_moves=3\n\
+             lane_received=0 7\nlane_received=1 18446744073709551615\npublic_key={}\npreshared_key={}\n\
              protocol_version=1\nendpoint=192.0.2.1:7\nlast_handshake_time_sec=1700000000\n\
              last_handshake_time_nsec=5\ntx_bytes=18446744073709551615\nrx_bytes=2\n\
              persistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\nerrno=0\n\n",

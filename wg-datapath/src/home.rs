@@ -18,6 +18,7 @@
 //! indices are drawn until their datagrams come to the sockets of the home. Initiations have none: they come to home 0, see `device::handover`.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
 
 use wg_proto::SessionIndex;
@@ -66,5 +67,25 @@ impl IndexFilter {
 impl fmt::Debug for IndexFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "IndexFilter(some)" } else { "IndexFilter(all)" })
+    }
+}
+
+/// Where the datagrams of a session index come to.
+#[derive(Clone, Default)]
+pub(crate) struct HomeOf(Option<Arc<dyn Fn(SessionIndex) -> HomeId + Send + Sync>>);
+
+impl HomeOf {
+    pub(crate) fn new(of: impl Fn(SessionIndex) -> HomeId + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(of)))
+    }
+
+    pub(crate) fn find(&self, index: SessionIndex) -> Option<HomeId> {
+        self.0.as_ref().map(|of| of(index))
+    }
+}
+
+impl fmt::Debug for HomeOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HomeOf").finish_non_exhaustive()
     }
 }

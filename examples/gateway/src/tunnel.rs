@@ -13,7 +13,7 @@ use wg_datapath::{
     Batch, Config, ConfigError, Device, Discipline, Exchange, HomeId, HomeState, IpPrefix, Lane, LaneIo, Now,
     PeerId, PeerStatus, RehomeError, SharedHome, Ways, Worker, begin_split, end_split, rehome,
 };
-use wg_proto::{Endpoint, Instant, PresharedKey, PrivateKey, PublicKey};
+use wg_proto::{Endpoint, Instant, PresharedKey, PrivateKey, PublicKey, SessionIndex};
 use wg_sched::handoff::Doorbell;
 use wg_sched::{Member, StrategyKind};
 use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
@@ -248,7 +248,12 @@ impl Configuring<'_> {
         let (now, steering) = (read_clocks(), self.tunnel.port.steering().clone());
         let mut lanes = self.lanes(now);
         if splits {
-            begin_split(&mut lanes, |home, lane| steering.is_receiver(home.index(), lane.index()));
+            let receives = |home: HomeId, lane: HomeId| steering.is_receiver(home.index(), lane.index());
+            let plain = steering.clone();
+            let home_of = move |index: SessionIndex| {
+                HomeId::new(u8::try_from(plain.member_of(index.get())).unwrap_or(u8::MAX))
+            };
+            begin_split(&mut lanes, receives, home_of);
         } else {
             lanes.iter_mut().for_each(|io| io.lane.counters_joined(io.udp.most_waiting()));
         }

@@ -177,7 +177,10 @@ where
                 begun.map(|(peer, key)| BegunIn { peer, home: own, keypair: 0, key })
             };
             let is_here = begun.as_ref().is_ok_and(|begun| begun.home == own);
-            let there = if forwards && !is_here { self.device.elsewhere(index) } else { None };
+            let mut there = if forwards && !is_here { self.device.elsewhere(index) } else { None };
+            if splits && begun.is_err() && there.is_none() {
+                there = self.lane.unheard(index);
+            }
             let BegunIn { peer, home: there, keypair, key } = match (begun, there) {
                 (Ok(begun), None) => begun,
                 (_, Some(there)) if start == 0 && is_all_of(slot, index) => {

@@ -14,15 +14,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use rand_core::TryCryptoRng;
-use wg_proto::Instant;
 use wg_proto::dh::Dh;
+use wg_proto::{Instant, SessionIndex};
 use wg_sched::SharedMerge;
 
 use super::{IN_BATCHES, Lane, LaneIo};
 use crate::batch::InBatch;
 use crate::batch_aead::BatchAead;
 use crate::drop::DropReason;
-use crate::home::HomeId;
+use crate::home::{HomeId, HomeOf};
 use crate::io::{TunIo, UdpIo};
 use crate::split::{WAY_BATCHES, Ways};
 
@@ -39,6 +39,8 @@ pub(super) struct Split<A> {
     own: usize,
     /// The lanes that may bring more.
     comes: Vec<bool>,
+    /// Where the datagrams of an index are at home, but for those that moved.
+    home_of: HomeOf,
     /// How many of the datagrams, or trains of them, that are yet to be received may be here by their counters; nothing while all may be.
     dealt: Option<usize>,
 }
@@ -46,7 +48,7 @@ pub(super) struct Split<A> {
 impl<A> Split<A> {
     pub(super) fn new(ways: Ways<A>) -> Self {
         let comes = vec![false; ways.lanes()];
-        Self { ways, merge: None, own: 0, comes, dealt: None }
+        Self { ways, merge: None, own: 0, comes, home_of: HomeOf::default(), dealt: None }
     }
 
     pub(super) fn may_sleep(&self) -> bool {
@@ -114,6 +116,12 @@ impl<A> Lane<A> {
     /// Tells whether all that is received from now on is here by its index, though counters are still merged.
     pub(super) fn has_joined(&self) -> bool {
         self.split.as_ref().is_some_and(|split| split.dealt == Some(0))
+    }
+
+    /// The home of a session that was not heard of, if that may not have told all of its keys.
+    pub(super) fn unheard(&self, index: SessionIndex) -> Option<HomeId> {
+        let split = self.split.as_ref()?;
+        Some(split.home_of.find(index)?).filter(|home| split.ways.may_miss(*home))
     }
 
     pub(super) fn begin_receive(&self) {
@@ -257,20 +265,31 @@ where
 
     /// Tells others what peers of this home are received with now, as far as they have room to hear it. The rest is told later.
     pub(super) fn tell_keys(&mut self) {
+        self.tell_while(|_| true);
+        if let Some(split) = self.lane.split.as_mut().filter(|split| split.ways.has_missed()) {
+            split.ways.tell_missed(|slot| self.device.keys_of(slot));
+            split.ways.publish();
+        }
+    }
+
+    fn tell_while(&mut self, may_tell: impl Fn(&Ways<A>) -> bool) {
         if !self.device.has_untold() {
             return;
         }
         let Some(split) = &mut self.lane.split else { return };
-        while split.ways.may_tell()
+        while may_tell(&split.ways)
             && let Some(slot) = self.device.next_untold()
         {
-            split.ways.tell(|| self.device.keys_of(slot));
+            split.ways.tell(slot, || self.device.keys_of(slot));
         }
         split.ways.publish();
     }
 
     /// Hears what others tell.
     pub(super) fn hear_keys(&mut self) {
+        if let Some(split) = self.lane.split.as_mut().filter(|split| split.merge.is_some()) {
+            split.ways.look_behind();
+        }
         while let Some(told) = self.lane.split.as_mut().and_then(|split| split.ways.next_keys()) {
             if self.lane.is_splitting() {
                 self.device.foreign_keys.hear(told);
@@ -283,10 +302,11 @@ where
 /// interface in the order of their homes, each with its [`Ways`], between two turns of each; afterwards all of them are to be
 /// woken. The steering may change before it or after it, but in the same pause. `receives` tells whether datagrams for a home are steered to
 /// another lane; no other learns the home's keys, but where sessions moved there, whose datagrams are steered as those of the home
-/// they are from.
+/// they are from. `home_of` is where the datagrams of a session index come while counters are not split.
 pub fn begin_split<A, R, T, U, D>(
     lanes: &mut [LaneIo<'_, A, R, T, U, D>],
     receives: impl Fn(HomeId, HomeId) -> bool,
+    home_of: impl Fn(SessionIndex) -> HomeId + Send + Sync + 'static,
 ) where
     A: BatchAead,
     R: TryCryptoRng,
@@ -294,7 +314,7 @@ pub fn begin_split<A, R, T, U, D>(
     U: UdpIo,
     D: Dh,
 {
-    let count = lanes.len();
+    let (count, home_of) = (lanes.len(), HomeOf::new(home_of));
     for io in lanes.iter_mut() {
         io.take_in_all();
         let Some(split) = &mut io.lane.split else { continue };
@@ -304,6 +324,7 @@ pub fn begin_split<A, R, T, U, D>(
         }
         split.merge = Some(SharedMerge::new(count, WAY_BATCHES));
         let (home, all) = (split.ways.home(), io.device.has_stray());
+        split.home_of = home_of.clone();
         split.ways.name_receivers(|lane| all || receives(home, lane));
         let boxes = (count - 1) * WAY_BATCHES;
         io.lane.spare_in.reserve_exact(boxes + IN_BATCHES - io.lane.spare_in.len());
@@ -320,7 +341,7 @@ pub fn begin_split<A, R, T, U, D>(
         }
     }
     for _ in 0..ROUNDS {
-        lanes.iter_mut().for_each(LaneIo::tell_keys);
+        lanes.iter_mut().for_each(|io| io.tell_while(Ways::may_tell));
         lanes.iter_mut().for_each(LaneIo::hear_keys);
         if !lanes.iter().any(|io| io.device.has_untold()) {
             break;
@@ -358,6 +379,7 @@ where
         io.commit_merged();
         let Some(split) = &mut io.lane.split else { continue };
         (split.merge, split.dealt, split.own) = (None, None, 0);
+        split.ways.forget_missed();
         for _ in &io.lane.ready_in {
             split.ways.hands.give(split.ways.home().index());
         }

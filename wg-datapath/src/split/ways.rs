@@ -2,17 +2,21 @@
 //!
 //! Between each two lanes and in each direction there are three, of one producer and one consumer: opened batches to their home, the same
 //! boxes back, empty but for their slabs, and keys. A place in the first is taken before a batch is opened and free again
-//! when its box is back, so neither of the two is ever full.
+//! when its box is back, so neither of the two is ever full. That of keys may be, if a lane does not hear them for long. A home tells what
+//! it could not tell once there is room, and until then says that something is missing: what the other finds no key for it then takes home.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use wg_sched::handoff::{Doorbell, Hands};
 
 use super::PeerKeys;
+use crate::allowed_ips::PeerSlot;
 use crate::batch::InBatch;
 use crate::home::HomeId;
 use crate::slab::SlabClass;
@@ -45,6 +49,14 @@ struct Way<A> {
     large: usize,
     /// The other receives for this home.
     receives: bool,
+    /// The slots of the peers whose keys the other may not have been told.
+    missed: Range<u32>,
+    /// Whether there are any: this home writes it, and the other reads. Its Release pairs with the Acquire of [`Ways::look_behind`]; what was
+    /// told before it is false again is heard by who reads that.
+    misses: Arc<AtomicBool>,
+    /// The same of the other home, and what was read last.
+    other_misses: Arc<AtomicBool>,
+    was_missing: bool,
     /// Keys were told, or boxes given back, of which the other has not been told.
     untold: bool,
 }
@@ -83,7 +95,10 @@ impl<A> Ways<A> {
                 let [told, heard] = pair(WAY_KEYS);
                 let first = (there.0, here.1, back.0, forth.1, told.0, heard.1);
                 let second = (here.0, there.1, forth.0, back.1, heard.0, told.1);
-                for (from, to, ends) in [(one, other, first), (other, one, second)] {
+                let flags = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+                for (side, (from, to, ends)) in
+                    [(one, other, first), (other, one, second)].into_iter().enumerate()
+                {
                     let (batches_out, batches_in, boxes_out, boxes_in, keys_out, keys_in) = ends;
                     let (bell, hands) = (Arc::clone(&parts[to].bell), Arc::clone(&parts[to].hands));
                     parts[from].ways.push(Way {
@@ -100,6 +115,10 @@ impl<A> Ways<A> {
                         small: 0,
                         large: 0,
                         receives: false,
+                        missed: 0..0,
+                        misses: Arc::clone(&flags[side]),
+                        other_misses: Arc::clone(&flags[1 - side]),
+                        was_missing: false,
                         untold: false,
                     });
                 }
@@ -128,11 +147,12 @@ impl<A> Ways<A> {
             + self.lanes() * RING
     }
 
-    /// Says which lanes receive for this home.
+    /// Says which lanes receive for this home; they have been told nothing yet.
     pub(crate) fn name_receivers(&mut self, receives: impl Fn(HomeId) -> bool) {
         for way in &mut self.ways {
             way.receives = receives(way.home);
         }
+        self.forget_missed();
     }
 
     /// Tells whether a lane may have something for this home in its sockets.
@@ -198,13 +218,60 @@ impl<A> Ways<A> {
         self.ways.iter().all(|way| !way.receives || way.keys_out.slots() > 0)
     }
 
-    /// Tells all receivers what a peer opens with.
-    pub(crate) fn tell(&mut self, keys: impl Fn() -> PeerKeys<A>) {
+    /// Tells all receivers what a peer opens with, as far as they have room to hear it.
+    pub(crate) fn tell(&mut self, slot: PeerSlot, keys: impl Fn() -> PeerKeys<A>) {
         for way in self.ways.iter_mut().filter(|way| way.receives) {
-            let told = way.keys_out.push(keys());
-            debug_assert!(told.is_ok(), "there is room");
-            way.untold = true;
+            if way.keys_out.slots() > 0 && way.keys_out.push(keys()).is_ok() {
+                way.untold = true;
+                continue;
+            }
+            let (from, to) = (slot.get(), slot.get() + 1);
+            way.missed = if way.missed.is_empty() {
+                from..to
+            } else {
+                way.missed.start.min(from)..way.missed.end.max(to)
+            };
+            way.misses.store(true, Ordering::Release);
         }
+    }
+
+    /// Tells what could not be told, as far as there is room now: of all peers between the first and the last of them.
+    pub(crate) fn tell_missed(&mut self, keys: impl Fn(PeerSlot) -> PeerKeys<A>) {
+        for way in self.ways.iter_mut().filter(|way| !way.missed.is_empty()) {
+            while way.keys_out.slots() > 0
+                && let Some(slot) = way.missed.next()
+            {
+                way.untold |= way.keys_out.push(keys(PeerSlot::new(slot))).is_ok();
+            }
+            if way.missed.is_empty() {
+                way.misses.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// Tells whether there is something that could not be told.
+    pub(crate) fn has_missed(&self) -> bool {
+        self.ways.iter().any(|way| !way.missed.is_empty())
+    }
+
+    /// Forgets what could not be told.
+    pub(crate) fn forget_missed(&mut self) {
+        for way in &mut self.ways {
+            way.missed = 0..0;
+            way.misses.store(false, Ordering::Release);
+        }
+    }
+
+    /// Reads who has not told all of its keys. To be called before they are heard.
+    pub(crate) fn look_behind(&mut self) {
+        for way in &mut self.ways {
+            way.was_missing = way.other_misses.load(Ordering::Acquire);
+        }
+    }
+
+    /// Tells whether a home may have keys that were not heard, as of then.
+    pub(crate) fn may_miss(&self, home: HomeId) -> bool {
+        self.ways.iter().any(|way| way.home == home && way.was_missing)
     }
 
     /// Rings the bells of those who were told something.
@@ -268,4 +335,110 @@ fn slabs<A>(batch: &InBatch<A>) -> (usize, usize) {
 /// Two rings, one for each direction.
 fn pair<T>(capacity: usize) -> [(Producer<T>, Consumer<T>); 2] {
     [(); 2].map(|()| RingBuffer::new(capacity))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::thread;
+
+    use super::*;
+
+    const LANES: usize = 3;
+    const COUNT: u64 = if cfg!(miri) { 100 } else { 3000 };
+
+    /// What one lane does with the others, until all has come and come back.
+    fn exchange(mut part: Ways<()>) {
+        let own = part.home();
+        let others: Vec<_> = part.ways.iter().map(|way| way.home).collect();
+        let (mut sent, mut got, mut heard) = ([0; LANES], [0; LANES], [0; LANES]);
+        let (mut returned, mut told) = (0, 0);
+        let all = COUNT * others.len() as u64;
+        while returned < all
+            || got.iter().sum::<u64>() < all
+            || told < COUNT
+            || part.has_missed()
+            || heard.iter().sum::<u64>() < all
+        {
+            for home in &others {
+                let sent = &mut sent[home.index()];
+                let batch =
+                    Box::new(InBatch { home: *home, from: own, keypair: *sent, ..InBatch::default() });
+                if *sent < COUNT && part.reserve(&batch) {
+                    part.hands.take(home.index());
+                    part.bring(batch);
+                    *sent += 1;
+                }
+            }
+            while let Some(batch) = part.next_batch() {
+                let got = &mut got[batch.from.index()];
+                assert_eq!(batch.keypair, *got, "in order");
+                *got += 1;
+                part.give_back(batch);
+            }
+            while let Some(batch) = part.next_box() {
+                assert_eq!(batch.from, own);
+                returned += 1;
+            }
+            let keys = |slot| PeerKeys { slot, home: own, peer: None, keys: heapless::Vec::new() };
+            if told < COUNT && !part.has_missed() {
+                let slot = PeerSlot::new(u32::try_from(told).unwrap());
+                part.tell(slot, || keys(slot));
+                told += 1;
+            }
+            part.tell_missed(keys);
+            part.look_behind();
+            while let Some(keys) = part.next_keys() {
+                let heard = &mut heard[keys.home.index()];
+                assert_eq!(u64::from(keys.slot.get()), *heard, "each once");
+                *heard += 1;
+            }
+            for home in &others {
+                part.holds(*home);
+                part.may_miss(*home);
+            }
+            thread::yield_now();
+        }
+        assert!(part.is_idle());
+    }
+
+    #[test]
+    fn batches_boxes_and_keys_go_from_thread_to_thread_once_and_in_order() {
+        let bells: Vec<_> = (0..LANES).map(|_| Arc::new(Doorbell::new(|| ()))).collect();
+        thread::scope(|scope| {
+            for mut part in Ways::between(&bells) {
+                part.name_receivers(|_| true);
+                scope.spawn(|| exchange(part));
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_lane_has_no_room_to_hear_is_told_later_and_known_to_be_missing() {
+        let bells: Vec<_> = (0..2).map(|_| Arc::new(Doorbell::new(|| ()))).collect();
+        let mut parts = Ways::<()>::between(&bells).into_iter();
+        let (mut home, mut lane) = (parts.next().unwrap(), parts.next().unwrap());
+        home.name_receivers(|_| true);
+        let keys = |slot| PeerKeys { slot, home: HomeId::default(), peer: None, keys: heapless::Vec::new() };
+        let tell = |home: &mut Ways<()>, slots: Range<u32>| {
+            slots.map(PeerSlot::new).for_each(|slot| home.tell(slot, || keys(slot)));
+        };
+        let hear = |lane: &mut Ways<()>| -> Vec<u32> {
+            lane.look_behind();
+            core::iter::from_fn(|| lane.next_keys()).map(|keys| keys.slot.get()).collect()
+        };
+        let most = u32::try_from(WAY_KEYS).unwrap();
+        tell(&mut home, 0..most);
+        assert!(!home.has_missed());
+        tell(&mut home, 9..10);
+        tell(&mut home, 5..6);
+        assert!(home.has_missed());
+        assert_eq!(hear(&mut lane), (0..most).collect::<Vec<_>>());
+        assert!(lane.may_miss(home.home()) && !home.may_miss(lane.home()));
+        home.tell_missed(keys);
+        assert!(!home.has_missed());
+        assert_eq!(hear(&mut lane), [5, 6, 7, 8, 9]);
+        assert!(!lane.may_miss(home.home()));
+    }
 }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use wg_datapath::memory::MemoryTun;
 use wg_datapath::proto::aead::RingAead;
-use wg_datapath::proto::{Instant, PrivateKey, PublicKey, UnixTime};
+use wg_datapath::proto::{Instant, PrivateKey, PublicKey, SessionIndex, UnixTime};
 use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::sched::{AnyStrategy, Budget, CoreId, Strategy, StrategyKind};
 use wg_datapath::{
@@ -147,11 +147,13 @@ impl Gateway {
     /// Has counters split from now on, by those that receive for each home as the wire knows them.
     pub(crate) fn split(&mut self, wire: &Wire, now: Now) {
         wire.split(true);
-        let lanes = self.members.len();
+        let count = self.members.len();
         let receives =
-            |home: HomeId, lane: HomeId| wire.receivers(home.index(), lanes).contains(&lane.index());
+            |home: HomeId, lane: HomeId| wire.receivers(home.index(), count).contains(&lane.index());
         let mut lanes: Vec<_> = self.members.iter_mut().map(|member| member.io(now)).collect();
-        begin_split(&mut lanes, receives);
+        let home_of =
+            move |index: SessionIndex| HomeId::new(u8::try_from(member_of(index.get(), count)).unwrap());
+        begin_split(&mut lanes, receives, home_of);
         drop(lanes);
         self.follow(StrategyKind::CounterSplit);
     }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use wg_datapath::proto::UnixTime;
 use wg_datapath::sched::{Budget, StrategyKind};
 use wg_datapath::{DropReason, RehomeError};
 
@@ -503,6 +504,47 @@ fn a_peer_that_moved_from_another_node_is_received_where_its_datagrams_come() {
     send(&mut rig, 1, 0..500);
     rig.settle();
     assert_eq!(delivered(&mut rig, 1), (0..500).collect::<Vec<_>>());
+    assert_eq!(rig.hub.drops(), 0);
+}
+
+#[test]
+fn what_a_lane_could_not_hear_the_key_of_it_takes_home() {
+    let mut rig = rig(3, 1);
+    let stalled = receivers(&rig, 1)[0];
+    assert_ne!(stalled, 0, "initiations come to the first");
+    // The peer asks for one session after the other, so many that the lane that does not listen has no room to hear of more.
+    for _ in 0..300 {
+        rig.now.instant = rig.now.instant.saturating_add(Duration::from_secs(1));
+        rig.now.wall = UnixTime::new(rig.now.wall.secs() + 1, 0);
+        let now = rig.now;
+        let peer = rig.peer(1);
+        let hub = peer.members[0].device.peer(&crate::rig::public(0)).unwrap();
+        peer.configure(|device| device.remove_peer(hub));
+        peer.add(0);
+        send(&mut rig, 1, 0..1);
+        for _ in 0..3 {
+            for lane in (0..3).filter(|lane| *lane != stalled) {
+                while rig.hub.members[lane].step(now) {}
+            }
+            while rig.peer(1).members[0].step(now) {}
+        }
+        while rig.hub.members[stalled].socket.waiting() > 0 {
+            rig.hub.members[stalled].socket.lose();
+        }
+    }
+    assert_eq!(rig.hub.drops(), 0);
+    send(&mut rig, 1, 0..500);
+    rig.settle();
+    let mut got = delivered(&mut rig, 1);
+    // What goes home another way may be late.
+    got.sort_unstable();
+    assert_eq!(got, (0..500).collect::<Vec<_>>());
+    // By now the lane has heard, and opens it.
+    let known: Vec<_> = rig.hub.members.iter().map(|member| member.device.foreign_sessions()).collect();
+    assert!(known[1] > 0 && known[1] == known[2], "{known:?}");
+    send(&mut rig, 1, 500..1000);
+    rig.settle();
+    assert_eq!(delivered(&mut rig, 1), (500..1000).collect::<Vec<_>>());
     assert_eq!(rig.hub.drops(), 0);
 }
 

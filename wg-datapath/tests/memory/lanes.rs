@@ -9,7 +9,7 @@ use rand_core::SeedableRng;
 use wg_datapath::proto::aead::RingAead;
 use wg_datapath::sched::StrategyKind;
 use wg_datapath::sched::handoff::Doorbell;
-use wg_datapath::{Config, Device, DropReason, Exchange, IpPrefix, Lane, Ways, begin_split};
+use wg_datapath::{Config, Device, DropReason, Exchange, HomeId, IpPrefix, Lane, Ways, begin_split};
 use wg_tally::allocator;
 
 use crate::edges::{Host, Wire, member_of};
@@ -113,7 +113,11 @@ fn batches_that_other_lanes_open_allocate_nothing_and_take_no_more_than_was_said
     wire.split(true);
     let before = allocator::live();
     let mut lanes: Vec<_> = ends[..LANES].iter_mut().map(|end| end.io(Default::default())).collect();
-    begin_split(&mut lanes, |_, _| true);
+    begin_split(
+        &mut lanes,
+        |_, _| true,
+        |index| HomeId::new(u8::try_from(member_of(index.get(), LANES)).unwrap()),
+    );
     drop(lanes);
     let taken = usize::try_from(allocator::live() - before).unwrap();
     let bound = ends[0].lane.max_memory() - Lane::<RingAead>::new().max_memory();

@@ -1,11 +1,11 @@
 //! `cargo xtask soak thread-sanitizer`: threads that share memory, with ThreadSanitizer.
 //!
 //! What runs are the tests of `wg-sched` (rings, slots, offers, order, crews, the executor with its threads), those of
-//! `wg-datapath` in which workers have one home, and those of the locks of the gateway's homes. As root with `/dev/net/tun` there
+//! `wg-datapath` in which workers have one home or lanes split counters, and those of the locks of the gateway's homes. As root with `/dev/net/tun` there
 //! are also two gateways in namespaces, whose threads carry traffic both ways while strategies change.
 //!
 //! The standard library is built along, so that its own atomics are seen: it has another way for its fences then. ThreadSanitizer
-//! does not know fences. Those of this workspace are in `wg-sched/src/handoff/doorbell.rs` and `crew.rs`; they order atomics among
+//! does not know fences. Those of this workspace are in `wg-sched/src/handoff/doorbell.rs`, `hands.rs` and `crew.rs`; they order atomics among
 //! each other, for who sleeps and who rings. What is not atomic goes from thread to thread by a Release and an Acquire of one
 //! atomic (`slot.rs`, and `rtrb` likewise), which are seen. So a report is a race, and that no bell is lost is for loom to show.
 
@@ -17,10 +17,11 @@ use crate::cargo;
 use crate::fuzz::toolchain;
 
 /// What is built and run: the package, and what its tests are told.
-const RUNS: [&[&str]; 3] = [
+const RUNS: [&[&str]; 4] = [
     // The tests that count allocations have an allocator of their own, of which the sanitizer knows nothing.
     &["--package", "wg-sched", "--lib"],
     &["--package", "wg-datapath", "--test", "shared"],
+    &["--package", "wg-datapath", "--lib", "--", "split"],
     &["--package", "wg-gateway", "--lib", "--", "homes"],
 ];
 /// Tests in namespaces that gateways are to pass.
@@ -28,8 +29,10 @@ const GATEWAYS: [&str; 2] =
     ["all_lanes_follow_the_interface_its_port_its_mark_and_its_key", "peers_of_every_home_exchange_traffic"];
 /// Those whose threads share most. They ask for every packet of a stream, for which the sanitizer may be too slow: what counts is
 /// whether there are reports.
-const UNDER_LOAD: [&str; 3] = [
+const UNDER_LOAD: [&str; 5] = [
+    "a_peer_renews_its_session_and_roams_while_all_other_lanes_receive_it",
     "busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_overtaken",
+    "counters_of_a_tunnel_are_split_over_threads_and_joined_again",
     "strategies_change_under_traffic_and_nothing_is_lost_or_overtaken",
     "workers_share_a_home_and_lose_nothing",
 ];

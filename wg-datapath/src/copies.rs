@@ -12,7 +12,9 @@
 
 #![deny(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
-/// Whether copies are made.
+use core::marker::PhantomData;
+
+/// Whether packets to be sealed are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Copies {
     /// No packet is moved for its own sake.
@@ -70,11 +72,11 @@ impl CopyOut {
     /// The room for the next batch.
     pub(crate) fn room(&mut self) -> CopyRoom<'_> {
         CopyRoom {
-            copies: Copies::BUILT,
             #[cfg(feature = "measure-copies")]
-            rest: &mut self.bytes,
-            #[cfg(not(feature = "measure-copies"))]
-            rest: &mut [],
+            free: Some(&mut self.bytes),
+            #[cfg(all(test, not(feature = "measure-copies")))]
+            free: None,
+            packets: PhantomData,
         }
     }
 }
@@ -82,22 +84,24 @@ impl CopyOut {
 /// Room for the opened packets of a batch, one behind the other.
 #[derive(Debug)]
 pub(crate) struct CopyRoom<'a> {
-    copies: Copies,
-    rest: &'a mut [u8],
+    /// Nothing where no copies are made.
+    #[cfg(any(test, feature = "measure-copies"))]
+    free: Option<&'a mut [u8]>,
+    packets: PhantomData<&'a [u8]>,
 }
 
 impl<'a> CopyRoom<'a> {
     /// Copies a packet, where copies are made. One that has no room, and all behind it, stay where they are.
     #[inline]
     pub(crate) fn take<'p: 'a>(&mut self, packet: &'p [u8]) -> &'a [u8] {
-        if self.copies == Copies::Spared {
-            return packet;
+        #[cfg(any(test, feature = "measure-copies"))]
+        if let Some((copy, free)) = self.free.take().and_then(|free| free.split_at_mut_checked(packet.len()))
+        {
+            copy.copy_from_slice(packet);
+            self.free = Some(free);
+            return copy;
         }
-        let room = core::mem::take(&mut self.rest);
-        let Some((copy, rest)) = room.split_at_mut_checked(packet.len()) else { return packet };
-        copy.copy_from_slice(packet);
-        self.rest = rest;
-        copy
+        packet
     }
 }
 
@@ -171,14 +175,14 @@ mod tests {
     fn packets_are_copied_in_order_until_there_is_no_room() {
         let packets: Vec<Vec<u8>> = (1..=4).map(|number| vec![number; usize::from(number)]).collect();
         let mut bytes = [0; 7];
-        let mut room = CopyRoom { copies: Copies::Made, rest: &mut bytes };
+        let mut room = CopyRoom { free: Some(&mut bytes), packets: PhantomData };
         let taken: Vec<&[u8]> = packets.iter().map(|packet| room.take(packet)).collect();
         assert_eq!(taken, packets);
         let is_copied = |at: usize| taken[at].as_ptr() != packets[at].as_ptr();
         assert_eq!([0, 1, 2, 3].map(is_copied), [true, true, true, false]);
         assert_eq!(bytes, [1, 2, 2, 3, 3, 3, 0]);
 
-        let mut room = CopyRoom { copies: Copies::Spared, rest: &mut bytes };
+        let mut room = CopyRoom { free: None, packets: PhantomData };
         assert_eq!(room.take(&packets[0]).as_ptr(), packets[0].as_ptr());
     }
 }

@@ -173,14 +173,14 @@ mod tests {
 
     #[test]
     fn packets_are_copied_in_order_until_there_is_no_room() {
-        let packets: Vec<Vec<u8>> = (1..=4).map(|number| vec![number; usize::from(number)]).collect();
+        let packets: Vec<Vec<u8>> = (1..=4).map(|number| (10 * number..11 * number).collect()).collect();
         let mut bytes = [0; 7];
         let mut room = CopyRoom { free: Some(&mut bytes), packets: PhantomData };
         let taken: Vec<&[u8]> = packets.iter().map(|packet| room.take(packet)).collect();
         assert_eq!(taken, packets);
         let is_copied = |at: usize| taken[at].as_ptr() != packets[at].as_ptr();
         assert_eq!([0, 1, 2, 3].map(is_copied), [true, true, true, false]);
-        assert_eq!(bytes, [1, 2, 2, 3, 3, 3, 0]);
+        assert_eq!(bytes, [10, 20, 21, 30, 31, 32, 0]);
 
         let mut room = CopyRoom { free: None, packets: PhantomData };
         assert_eq!(room.take(&packets[0]).as_ptr(), packets[0].as_ptr());

@@ -7,6 +7,7 @@
 mod memory;
 mod tun;
 mod udp;
+mod wake;
 
 use core::time::Duration;
 use std::io;
@@ -66,6 +67,7 @@ pub struct Costs {
 pub fn run(rounds: usize, mut progress: impl FnMut(usize)) -> Costs {
     let mut costs = Costs::default();
     let mut sources: Vec<(&'static str, Box<dyn Source>)> = memory::sources();
+    sources.extend(wake::sources());
     sources.extend(tun::sources(&mut costs.missing));
     sources.extend(udp::sources(&mut costs.missing));
     let mut all: Vec<(Sample, Vec<f64>)> = Vec::new();
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_primitive_of_memory_costs_something() {
-        for (name, mut source) in memory::sources() {
+        for (name, mut source) in memory::sources().into_iter().chain(wake::sources()) {
             let samples = source.sample().unwrap();
             assert!(!samples.is_empty() && samples.iter().all(|sample| sample.nanoseconds > 0.0), "{name}");
         }

@@ -9,3 +9,4 @@ pub mod report;
 pub mod stages;
 pub mod strategies;
 pub mod traffic;
+pub mod wake;

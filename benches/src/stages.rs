@@ -86,12 +86,12 @@ impl Subject {
     const ALL: [Self; 4] = [Self::Default, Self::Ring, Self::NoCoalescing, Self::NoOffloads];
 
     const fn name(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Ring => "ring",
-            Self::NoCoalescing => "no coalescing",
-            Self::NoOffloads => "no offloads",
-        }
+        const NAMES: [&str; 4] = if cfg!(feature = "measure-copies") {
+            ["default, copies", "ring, copies", "no coalescing, copies", "no offloads, copies"]
+        } else {
+            ["default", "ring", "no coalescing", "no offloads"]
+        };
+        NAMES[self as usize]
     }
 
     /// Loads that come singly have next to no offloads.

@@ -1,12 +1,14 @@
 //! All strategies side by side: the datapath from memory to memory on one thread and on two, and what it costs to hand a batch
 //! from one thread to another.
 //!
-//! The packets of a host are read, sealed and sent, all of a session each, and nothing of it is the kernel's. Threads are pinned and
+//! Out, the packets of a host are read, sealed and sent; in, trains of datagrams that wait in the sockets are received, opened and
+//! delivered, and come to the sockets that the kernel would steer them to. All are of a session each, and nothing of it is the kernel's. Threads are pinned and
 //! never sleep, so that a wake-up is in no figure but its own. In each round every strategy has its turn, after a round that
 //! warms up, so what changes from one round to another hits all of them alike; the ratios to `inline` are those of the rounds.
 
 mod edges;
 mod handoff;
+mod remote;
 mod rig;
 
 use core::time::Duration;
@@ -14,7 +16,7 @@ use core::time::Duration;
 use wg_datapath::sched::StrategyKind;
 
 use crate::report::Row;
-use rig::{Load, Rig};
+use rig::{Direction, Load, Rig};
 
 const BENCH: &str = "strategies";
 /// The unit of what a batch pays.
@@ -64,7 +66,8 @@ pub fn run(choice: &Choice, rounds: usize, mut progress: impl FnMut(usize)) -> S
                         peers: (*peers).max(1),
                         packets: choice.packets,
                     };
-                    measured.push((case(load, *threads), *kind, Rig::new(*kind, *threads, load), Vec::new()));
+                    let rig = Rig::new(*kind, *threads, load);
+                    measured.push((case(load, *threads), *kind, rig, [const { Vec::new() }; 2]));
                 }
             }
         }
@@ -72,9 +75,11 @@ pub fn run(choice: &Choice, rounds: usize, mut progress: impl FnMut(usize)) -> S
     let mut parts: Vec<_> = handoff::parts().into_iter().map(|part| (part, Vec::new())).collect();
     for round in 0..=rounds {
         for (_, _, rig, samples) in &mut measured {
-            let sample = rig.sample();
-            if round > 0 {
-                samples.push(sample.as_nanos() as f64 / choice.packets as f64);
+            for (direction, samples) in Direction::ALL.into_iter().zip(samples) {
+                let sample = rig.sample(direction);
+                if round > 0 {
+                    samples.push(sample.as_nanos() as f64 / choice.packets as f64);
+                }
             }
         }
         for (part, samples) in &mut parts {
@@ -86,15 +91,20 @@ pub fn run(choice: &Choice, rounds: usize, mut progress: impl FnMut(usize)) -> S
         progress(round);
     }
     let mut rows = Vec::new();
-    for (case, kind, _, samples) in &measured {
-        let time = Row::new(BENCH, kind.name(), case, "time", "ns/packet", samples);
-        rows.push(time.derive("rate", "packets/s", |time| 1e9 / time));
-        rows.push(time);
-        let inline = measured.iter().find(|(other, kind, ..)| other == case && *kind == StrategyKind::Inline);
-        if let Some((.., inline)) = inline {
-            // By rounds, so that what slows both of them down is in neither.
-            let ratios: Vec<_> = samples.iter().zip(inline).map(|(time, inline)| time / inline).collect();
-            rows.push(Row::new(BENCH, kind.name(), case, "time", RATIO, &ratios));
+    for (at, direction) in Direction::ALL.into_iter().enumerate() {
+        for (case, kind, _, samples) in &measured {
+            let (name, samples) = (format!("{}, {case}", direction.name()), &samples[at]);
+            let time = Row::new(BENCH, kind.name(), &name, "time", "ns/packet", samples);
+            rows.push(time.derive("rate", "packets/s", |time| 1e9 / time));
+            rows.push(time);
+            let inline =
+                measured.iter().find(|(other, kind, ..)| other == case && *kind == StrategyKind::Inline);
+            if let Some((.., inline)) = inline {
+                // By rounds, so that what slows both of them down is in neither.
+                let ratios: Vec<_> =
+                    samples.iter().zip(&inline[at]).map(|(time, inline)| time / inline).collect();
+                rows.push(Row::new(BENCH, kind.name(), &name, "time", RATIO, &ratios));
+            }
         }
     }
     let parts =
@@ -168,13 +178,14 @@ mod tests {
         let choice = Choice { threads: vec![1, 2], lengths: vec![64], peers: vec![1, 3], packets: 300 };
         let measured = run(&choice, 1, |_| ());
         let times = measured.rows.iter().filter(|row| row.unit == "ns/packet");
-        assert_eq!(times.filter(|row| row.median > 0.0).count(), 4 * StrategyKind::ALL.len());
+        assert_eq!(times.filter(|row| row.median > 0.0).count(), 8 * StrategyKind::ALL.len());
         for kind in StrategyKind::ALL {
             assert!(measured.table.contains(&format!("| `{kind}` |")), "{}", measured.table);
         }
-        assert!(measured.table.contains("64 B, 3 peers, 2 threads"));
+        assert!(measured.table.contains("out, 64 B, 3 peers, 2 threads"));
+        assert!(measured.table.contains("in, 64 B, 1 peer, 1 thread"));
         let ratios = measured.rows.iter().filter(|row| row.unit == RATIO);
-        assert_eq!(ratios.clone().count(), 4 * StrategyKind::ALL.len());
+        assert_eq!(ratios.clone().count(), 8 * StrategyKind::ALL.len());
         assert!(ratios.clone().all(|row| row.median > 0.0 && (row.subject != "inline" || row.median == 1.0)));
         assert!(measured.table.contains("| of inline (least to most) |"));
         let parts = measured.rows.iter().filter(|row| row.unit == BATCH);

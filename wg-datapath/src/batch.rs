@@ -15,6 +15,7 @@ use wg_proto::{Endpoint, RecvKey, SendKey, SessionIndex};
 use wg_sched::Span;
 
 use crate::batch_aead::{BatchAead, OpenSegment, SealSegment};
+use crate::copies::Copies;
 use crate::frame::OutFrame;
 use crate::home::HomeId;
 use crate::io::Segment;
@@ -366,6 +367,7 @@ impl<A: BatchAead> OutBatch<A> {
                 if !segmenter.write_header(frame.bytes(), number, out) {
                     out = Default::default();
                 }
+                (head_len, body) = Copies::BUILT.gather(out, head_len, body);
             }
             let key = key.cipher();
             let job = SealSegment { key, counter, out, head_len, body, checksum, result: Ok(()) };

@@ -33,6 +33,7 @@ use crate::batch::{BATCH_SEGMENTS, Batch, InBatch, OutBatch};
 use crate::batch_aead::BatchAead;
 use crate::burst::BurstCap;
 use crate::coalesce::Coalescer;
+use crate::copies::CopyOut;
 use crate::device::{ControlDatagram, Device, Now};
 use crate::encap::Begun;
 use crate::exchange::{Exchange, Room};
@@ -100,6 +101,7 @@ pub struct Lane<A> {
     /// The slab that frames for the TUN are put together in.
     outbox: Slab,
     coalescer: Option<Box<Coalescer>>,
+    copy_out: CopyOut,
     /// The other lanes, if there are any.
     exchange: Option<Box<Exchange>>,
     /// What is needed to split counters, if there are other lanes.
@@ -179,6 +181,7 @@ impl<A> Lane<A> {
             inbox: (Slab::default(), Slab::default()),
             outbox: Slab::default(),
             coalescer: Some(Box::default()),
+            copy_out: CopyOut::new(),
             exchange,
             split: None,
             tickets_in: 0,
@@ -348,6 +351,7 @@ impl<A> Lane<A> {
             + RECV_SLOTS * size_of::<RecvSlot>()
             + control::HELD * size_of::<ControlDatagram>()
             + self.coalescer.as_ref().map_or(0, |coalescer| coalescer.memory_bytes())
+            + self.copy_out.memory_bytes()
             + self.exchange.as_ref().map_or(0, |exchange| exchange.memory_bytes())
             + self.split.as_ref().map_or(0, |split| split.max_memory())
             + self.crew.as_ref().map_or(0, |crew| crew.memory_bytes())

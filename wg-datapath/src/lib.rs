@@ -9,6 +9,7 @@ mod batch;
 mod batch_aead;
 mod burst;
 mod coalesce;
+mod copies;
 mod deadlines;
 mod decap;
 mod device;

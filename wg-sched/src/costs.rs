@@ -18,8 +18,9 @@ pub struct Costs {
 impl Costs {
     /// Of the machine that the records in `benches/record` are of. Crypt: 52 ns for 64 bytes and 548 ns for 1424 in
     /// batches of sixteen. A line: half of the round trip of 455 ns. Transfer: 97 ns for 1424 bytes. To wake a core is an
-    /// estimate, of a system call at one end and the way through the scheduler at the other, on a machine without a hypervisor;
-    /// the virtual one of the records takes 17 us (`strategies.md` there).
+    /// estimate, of a system call at one end and the way through the scheduler at the other, on a machine without a hypervisor.
+    /// The virtual one of the records takes 15 to 22 us, whether the core was idle or busy, of which 7 to 9 keep the one who calls
+    /// (`io.json` there): so it is the interrupt, which the hypervisor delivers, rather than the sleep of the core.
     pub const REFERENCE: Self =
         Self { crypt_packet: 29, crypt_kib: 373, wake: 5000, line: 230, transfer_kib: 70 };
 

@@ -38,17 +38,23 @@ pub(crate) fn build_gateway(profile: Profile) -> Result<PathBuf, String> {
 
 /// Builds a gateway that writes its keys to a file, puts it where it is not taken for another, and returns its path.
 pub(crate) fn build_key_log_gateway(profile: Profile) -> Result<PathBuf, String> {
+    build_gateway_with("key-log", profile)
+}
+
+/// Builds a gateway with a feature that no gateway has that is used, puts it in a directory of that name, where it is not taken for
+/// another, and returns its path.
+pub(crate) fn build_gateway_with(feature: &str, profile: Profile) -> Result<PathBuf, String> {
     let mut build =
-        command(&["build", "--package", "wg-gateway", "--bin", "wg-gateway", "--features", "key-log"]);
+        command(&["build", "--package", "wg-gateway", "--bin", "wg-gateway", "--features", feature]);
     if profile == Profile::Release {
         build.arg("--release");
     }
     let (_, built) = executables(&mut build)?.pop().ok_or("cargo built no gateway")?;
-    let directory = target_directory()?.join("key-log");
+    let directory = target_directory()?.join(feature);
     let kept = directory.join("wg-gateway");
     let text = |error: std::io::Error| format!("{}: {error}", kept.display());
     std::fs::create_dir_all(&directory).map_err(text)?;
-    // A copy, so that a build without the key log finds the place it is used to free of it.
+    // A copy, so that a build without the feature finds the place it is used to free of it.
     std::fs::copy(built, &kept).map_err(text)?;
     Ok(kept)
 }

@@ -1,22 +1,77 @@
-//! Edges that threads can have: a queue of a TUN device whose host has so many packets to send, and sockets that count what is
-//! sent once the sessions are there.
+//! Edges that threads can have: a queue of a TUN device whose host has so many packets to send and counts what it gets, and sockets that
+//! have so many datagrams and count what is sent.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use wg_datapath::io::{IoError, RecvSlot, SendReport, SendStatus, Transmit, TunIo, UdpIo};
-use wg_datapath::proto::{Endpoint, SessionIndex};
+use wg_datapath::proto::Endpoint;
+
+/// Datagrams of a train, and its bytes, at most: what the kernel's `UDP_GRO` makes of them.
+const TRAIN: usize = 64;
+const TRAIN_BYTES: usize = 65_507;
+/// How many packets are received before the first of them is delivered, at most: what a transport lets come.
+const WINDOW: u64 = 2048;
+
+/// A count on a line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// There is one writer.
+    fn add(&self, more: u64) {
+        self.0.store(self.get() + more, Ordering::Relaxed);
+    }
+}
+
+/// What the threads of a gateway know of each other's edges. Each count is written by the thread that has the edge, and read by all.
+#[derive(Debug)]
+pub(super) struct Port {
+    sent: Vec<Count>,
+    delivered: Vec<Count>,
+    /// Trains that wait in the sockets.
+    waiting: Vec<Count>,
+}
+
+impl Port {
+    pub(super) fn new(edges: usize) -> Arc<Self> {
+        let counts = || (0..edges).map(|_| Count::default()).collect();
+        Arc::new(Self { sent: counts(), delivered: counts(), waiting: counts() })
+    }
+
+    /// Packets sent so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.iter().map(Count::get).sum()
+    }
+
+    /// Packets delivered so far.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered.iter().map(Count::get).sum()
+    }
+}
 
 /// A queue of a TUN device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Host {
     /// Packets that are sent in turns.
     pub(super) packets: Vec<Vec<u8>>,
     /// How many there still are to send.
     pub(super) left: u64,
-    pub(super) delivered: usize,
+    port: Arc<Port>,
+    number: usize,
+}
+
+impl Host {
+    pub(super) fn new(port: &Arc<Port>, number: usize) -> Self {
+        Self { packets: Vec::new(), left: 0, port: Arc::clone(port), number }
+    }
 }
 
 impl TunIo for Host {
@@ -34,86 +89,159 @@ impl TunIo for Host {
     }
 
     fn write(&mut self, _packet: &[u8]) -> Result<(), IoError> {
-        self.delivered += 1;
+        self.port.delivered[self.number].add(1);
         Ok(())
     }
 }
 
-type Datagram = (SocketAddr, SocketAddr, Vec<u8>);
-
-/// Datagrams under way, in the order in which they were sent.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Wire(Arc<Mutex<VecDeque<Datagram>>>);
+/// Datagrams of one sender and of one length, one behind the other.
+#[derive(Debug)]
+struct Train {
+    from: SocketAddr,
+    bytes: Vec<u8>,
+    /// Of each.
+    len: usize,
+    /// How many are delivered when all have been that came before it, wherever they came.
+    before: u64,
+}
 
 /// One of the sockets on an address.
 #[derive(Debug)]
 pub(super) struct Socket {
-    wire: Wire,
-    own: SocketAddr,
-    /// Which of how many it is; they are chosen by [`member_of`].
-    member: (usize, usize),
-    /// What is sent is counted, and goes nowhere; nothing comes.
-    pub(super) is_sink: bool,
-    /// Written by the thread of the socket, read by all to see when everything is sent.
-    pub(super) sent: Arc<Count>,
+    port: Arc<Port>,
+    number: usize,
+    inbox: VecDeque<Train>,
+    /// Trains that were received: to give their memory back takes time.
+    spent: Vec<Train>,
+    /// What is sent while sessions come up; nothing once it only counts.
+    pub(super) outbox: Option<Vec<Vec<u8>>>,
 }
-
-/// A count on a line of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(super) struct Count(pub(super) AtomicU64);
 
 impl Socket {
-    pub(super) fn new(wire: &Wire, own: SocketAddr, member: (usize, usize)) -> Self {
-        Self { wire: wire.clone(), own, member, is_sink: false, sent: Arc::default() }
+    pub(super) fn new(port: &Arc<Port>, number: usize) -> Self {
+        let port = Arc::clone(port);
+        Self { port, number, inbox: VecDeque::new(), spent: Vec::new(), outbox: Some(Vec::new()) }
     }
 
-    fn is_for_me(&self, (_, to, bytes): &Datagram) -> bool {
-        let index = match bytes.first() {
-            Some(2) => bytes.get(8..12),
-            Some(3 | 4) => bytes.get(4..8),
-            _ => None,
-        };
-        let index = index.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-        let member = index.map_or(0, |index| member_of(SessionIndex::new(index), self.member.1));
-        *to == self.own && member == self.member.0
+    /// A datagram arrives, behind so many packets that are or will be delivered.
+    pub(super) fn arrives(&mut self, from: SocketAddr, datagram: &[u8], before: u64) {
+        let last = self.inbox.back_mut().filter(|last| (last.from, last.len) == (from, datagram.len()));
+        let most = TRAIN_BYTES.min(TRAIN * datagram.len());
+        if let Some(last) = last.filter(|last| last.bytes.len() + datagram.len() <= most) {
+            last.bytes.extend_from_slice(datagram);
+            return;
+        }
+        self.spent.clear();
+        self.inbox.push_back(Train { from, bytes: datagram.to_vec(), len: datagram.len(), before });
+        self.spent.reserve(self.inbox.len());
+        self.port.waiting[self.number].add(1);
     }
-}
-
-/// Which of so many sockets datagrams of a session come to.
-pub(super) fn member_of(index: SessionIndex, sockets: usize) -> usize {
-    index.get() as usize % sockets
 }
 
 impl UdpIo for Socket {
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
-        if self.is_sink {
+        if self.inbox.is_empty() {
             return Err(IoError::WouldBlock);
         }
-        let mut wire = self.wire.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = self.port.delivered() + WINDOW;
         let mut received = 0;
-        while received < slots.len() && wire.front().is_some_and(|datagram| self.is_for_me(datagram)) {
-            let Some((from, _, bytes)) = wire.pop_front() else { break };
-            let slot = &mut slots[received];
-            slot.slab[..bytes.len()].copy_from_slice(&bytes);
-            (slot.len, slot.truncated, slot.endpoint) = (bytes.len(), false, Some(Endpoint::new(from)));
+        for slot in slots {
+            let Some(train) = self.inbox.pop_front_if(|train| train.before < end) else { break };
+            slot.slab[..train.bytes.len()].copy_from_slice(&train.bytes);
+            (slot.len, slot.segment_size) = (train.bytes.len(), train.len);
+            (slot.truncated, slot.endpoint) = (false, Some(Endpoint::new(train.from)));
+            self.spent.push(train);
             received += 1;
         }
+        self.port.waiting[self.number].0.store(self.inbox.len() as u64, Ordering::Relaxed);
         if received == 0 { Err(IoError::WouldBlock) } else { Ok(received) }
     }
 
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {
         let segments = transmit.segments;
-        if !self.is_sink {
-            let mut wire = self.wire.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for segment in segments {
-                let bytes = &transmit.buffer[segment.offset as usize..][..segment.len as usize];
-                wire.push_back((self.own, transmit.endpoint.remote, bytes.to_vec()));
-            }
+        if let Some(outbox) = &mut self.outbox {
+            let sent = segments
+                .iter()
+                .map(|segment| transmit.buffer[segment.offset as usize..][..segment.len as usize].to_vec());
+            outbox.extend(sent);
         }
-        // There is one writer.
-        let sent = self.sent.0.load(Ordering::Relaxed) + segments.len() as u64;
-        self.sent.0.store(sent, Ordering::Relaxed);
+        self.port.sent[self.number].add(segments.len() as u64);
         SendReport { sent: segments.len(), status: SendStatus::Done }
+    }
+
+    fn waits_at(&self, home: usize) -> bool {
+        self.port.waiting[home].get() > 0
+    }
+}
+
+/// How datagrams are dealt out to the sockets of a gateway, as the kernel does it for `wg-sys-linux`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steering {
+    pub(super) sockets: usize,
+    /// By their counters, in blocks, to the sockets of others than their home.
+    pub(super) splits: bool,
+}
+
+impl Steering {
+    /// The socket of a session.
+    pub(super) const fn home_of(self, index: u32) -> usize {
+        index as usize % self.sockets
+    }
+
+    /// The socket that a datagram comes to: what has no index comes to the first.
+    pub(super) fn receiver_of(self, datagram: &[u8]) -> usize {
+        const BLOCK: u64 = 64;
+        let [4, 0, 0, 0, index @ .., _, _, _, _, _, _, _, _] =
+            datagram.first_chunk::<16>().copied().unwrap_or_default()
+        else {
+            return 0;
+        };
+        let home = self.home_of(u32::from_le_bytes(index));
+        if !self.splits {
+            return home;
+        }
+        let counter =
+            datagram.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let others = self.sockets - 1;
+        (home + 1 + usize::try_from(counter / BLOCK).unwrap_or(0) % others) % self.sockets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_goes_home_or_by_blocks_of_counters_to_all_others() {
+        let data = |counter: u64| [&[4, 0, 0, 0, 4, 0, 0, 0][..], &counter.to_le_bytes(), &[0; 16]].concat();
+        let to =
+            |steering: Steering| [0, 63, 64, 127, 128].map(|counter| steering.receiver_of(&data(counter)));
+        assert_eq!(to(Steering { sockets: 3, splits: false }), [1; 5]);
+        assert_eq!(to(Steering { sockets: 3, splits: true }), [2, 2, 0, 0, 2]);
+        assert_eq!(to(Steering { sockets: 2, splits: true }), [1; 5], "index 4 is at home at the first");
+        let initiation = [&[1, 0, 0, 0][..], &[7; 144]].concat();
+        assert_eq!(Steering { sockets: 3, splits: true }.receiver_of(&initiation), 0);
+    }
+
+    #[test]
+    fn no_more_is_received_than_the_window_lets_come() {
+        use wg_datapath::slab::{SlabClass, SlabPool};
+
+        let port = Port::new(2);
+        let (mut socket, mut host) = (Socket::new(&port, 1), Host::new(&port, 0));
+        let mut slabs = SlabPool::new(0, 1);
+        let mut slots = [RecvSlot::new(slabs.take(SlabClass::Large).unwrap())];
+        let from = ([192, 0, 2, 1], 1).into();
+        (0..WINDOW + 64).for_each(|before| socket.arrives(from, &[4; 96], before));
+        let mut datagrams = 0;
+        while socket.recv(&mut slots) == Ok(1) {
+            assert_eq!(slots[0].segment_size, 96);
+            datagrams += slots[0].len / 96;
+        }
+        assert_eq!(datagrams as u64, WINDOW);
+        assert!(socket.waits_at(1) && !socket.waits_at(0));
+        host.write(&[]).unwrap();
+        assert_eq!(socket.recv(&mut slots), Ok(1));
+        assert!(!socket.waits_at(1));
     }
 }

@@ -10,16 +10,14 @@ use std::time::Instant;
 use wg_datapath::sched::Direction;
 use wg_datapath::sched::handoff::{Doorbell, Offers, OrderTable, Slot, Stream, ring};
 use wg_netns::process::pin_thread;
-use wg_sys_linux::{Events, Interest, Poller, Token, Waker};
 
 use super::per;
 use crate::handoff::{self, Batch, PLACES, across};
+use crate::wake::{Meanwhile, Sleep, Wake, wake};
 
 const ONE: &str = "one thread";
 const TWO: &str = "two threads";
 const COUNT: u32 = 20_000;
-/// Wake-ups of one sample, of which the median is taken.
-const WAKES: usize = 9;
 
 /// A figure.
 pub(super) struct Part {
@@ -85,12 +83,12 @@ pub(super) fn parts() -> Vec<Part> {
             }),
             part("a line, one way", TWO, line),
             part("wake-up of a thread that has slept for 50 us", TWO, || {
-                wake(Duration::from_micros(50)).latency
+                wake_a_lane(Duration::from_micros(50)).latency
             }),
             part("wake-up of a thread that has slept for 2 ms", TWO, || {
-                wake(Duration::from_millis(2)).latency
+                wake_a_lane(Duration::from_millis(2)).latency
             }),
-            part("of that, for the one who rings", TWO, || wake(Duration::from_millis(2)).call),
+            part("of that, for the one who rings", TWO, || wake_a_lane(Duration::from_millis(2)).call),
         ]);
     }
     parts
@@ -133,62 +131,7 @@ fn line() -> f64 {
     })
 }
 
-/// Nanoseconds.
-struct Wake {
-    /// From before the bell is rung until the other runs.
-    latency: f64,
-    /// For which the one who rings it is kept.
-    call: f64,
-}
-
 /// Wakes a thread that waits as a lane of the gateway does, after it has slept for some time.
-fn wake(slept: Duration) -> Wake {
-    let (bell, back) = (Waker::new().expect("a bell"), AtomicU32::new(0));
-    let base = Instant::now();
-    let awake = core::sync::atomic::AtomicU64::new(0);
-    let (mut latencies, mut calls) = (Vec::new(), Vec::new());
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            pin_thread(Some(1));
-            let mut poller = Poller::new().expect("a set");
-            poller.add(&bell, Token::new(0), Interest::Readable).expect("it can be polled");
-            let mut events = Events::with_capacity(1);
-            for round in 1..=WAKES {
-                poller.wait(&mut events, None).expect("it can wait");
-                awake.store(nanos(base.elapsed()), Ordering::Relaxed);
-                bell.clear();
-                back.store(u32::try_from(round).unwrap_or(u32::MAX), Ordering::Release);
-            }
-        });
-        scope
-            .spawn(|| {
-                pin_thread(Some(0));
-                for round in 1..=WAKES {
-                    let wait = Instant::now();
-                    while wait.elapsed() < slept {
-                        spin_loop();
-                    }
-                    let rung = nanos(base.elapsed());
-                    bell.wake();
-                    let called = nanos(base.elapsed());
-                    while back.load(Ordering::Acquire) as usize != round {
-                        spin_loop();
-                    }
-                    latencies.push(awake.load(Ordering::Relaxed).saturating_sub(rung) as f64);
-                    calls.push((called - rung) as f64);
-                }
-            })
-            .join()
-            .expect("it only waits");
-    });
-    Wake { latency: median(&mut latencies), call: median(&mut calls) }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_unstable_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+fn wake_a_lane(slept: Duration) -> Wake {
+    wake([0, 1], slept, Sleep::Poll, Meanwhile::Idle)
 }

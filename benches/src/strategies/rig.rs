@@ -1,5 +1,5 @@
 //! A gateway of one thread or several under a strategy, as `wg-gateway` puts it together: a device and a lane for each thread, or
-//! by strategies that share homes one for all of them.
+//! by strategies that share homes one for all of them; and counters are split for the strategy that wants it.
 
 use core::hint::spin_loop;
 use core::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::time::Instant as Clock;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use wg_datapath::proto::{Instant, PrivateKey, UnixTime};
+use wg_datapath::proto::{Endpoint, Instant, PrivateKey, UnixTime};
 use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::sched::{
     AnyStrategy, Budget, Capacity, Core, CoreId, Crew, Helper, Homes, Lane as Place, LaneId, Limits, Member,
@@ -19,11 +19,12 @@ use wg_datapath::sched::{
 };
 use wg_datapath::{
     Batch, Config, Device, Exchange, HomeId, HomeState, IpPrefix, Lane, LaneIo, MultiBufferAead, Now,
-    SharedHome, SharedIo, Worker,
+    SharedHome, SharedIo, Ways, Worker, begin_split,
 };
 use wg_netns::process::pin_thread;
 
-use super::edges::{Count, Host, Socket, Wire, member_of};
+use super::edges::{Host, Port, Socket, Steering};
+use super::remote::Remote;
 
 /// The shortest packet: a header, and a little behind it.
 pub(super) const SHORTEST: usize = 28;
@@ -47,10 +48,33 @@ pub(super) struct Load {
     pub(super) packets: u64,
 }
 
-/// The gateway.
+/// Where packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// From the host to peers.
+    Out,
+    /// From peers to the host.
+    In,
+}
+
+impl Direction {
+    pub(super) const ALL: [Self; 2] = [Self::Out, Self::In];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+        }
+    }
+}
+
+/// The gateway, and its peers.
 pub(super) struct Rig {
     shared: Option<Shared>,
     seats: Vec<Seat>,
+    port: Arc<Port>,
+    steering: Steering,
+    remotes: Vec<(SocketAddr, Remote)>,
     packets: u64,
 }
 
@@ -73,16 +97,15 @@ enum Part {
 impl Rig {
     /// Makes it, with a session for each peer.
     pub(super) fn new(kind: StrategyKind, threads: u32, load: Load) -> Self {
-        let wire = Wire::default();
         let shares = kind.shares_home();
         let plan = plan(kind, threads);
         let count = plan.lanes.len();
         let homes = if shares { 1 } else { count };
-        let mut states = states(homes, count);
+        let steering = Steering { sockets: count, splits: kind.splits_counters() && count > 1 };
+        let mut states = states(homes, steering);
         let home_of: Vec<usize> =
             (1..=load.peers).map(|number| add_everywhere(&mut states, number)).collect();
         let members = crew(shares, &plan);
-        let socket = |at: usize| Socket::new(&wire, outer(0), (at, count));
         let (shared, parts): (_, Vec<Part>) = if shares {
             let state = states.remove(0);
             let workers = members.into_iter().map(|member| Part::Worker(Box::new(Worker::new(member))));
@@ -94,14 +117,25 @@ impl Rig {
             };
             (None, states.into_iter().zip(members).map(join).collect())
         };
-        let seats = (0..).zip(parts).map(|(core, part)| {
+        let port = Port::new(count);
+        let seats = parts.into_iter().zip(&plan.lanes).enumerate().map(|(number, (part, lane))| {
             let mut strategy = kind.build();
-            strategy.place(&plan, CoreId(core));
-            let socket = socket(core as usize);
-            Seat { part, strategy, core: CoreId(core), host: Host::default(), socket, share: 0 }
+            strategy.place(&plan, lane.core);
+            let (host, socket) = (Host::new(&port, number), Socket::new(&port, number));
+            Seat { part, strategy, core: lane.core, host, socket, share: 0 }
         });
-        let mut rig = Self { shared, seats: seats.collect(), packets: load.packets };
-        rig.acquaint(&wire, load.peers);
+        let seats = seats.collect();
+        let remotes = (1..=load.peers).map(|number| {
+            let gateway = (key(0).public_key(), Endpoint::new(outer(0)));
+            let packet = packet(number, 0, load.len);
+            (outer(number), Remote::new(key(number), gateway, packet, (number.into(), NOW)))
+        });
+        let mut rig =
+            Self { shared, seats, port, steering, remotes: remotes.collect(), packets: load.packets };
+        if steering.splits {
+            begin_split(&mut rig.seats.iter_mut().filter_map(Seat::io).collect::<Vec<_>>());
+        }
+        rig.acquaint();
         // Packets come to the home of their peer, as the kernel gives them to the queue that wrote to their flow; those of a shared
         // home to all queues.
         let mut left = load.packets;
@@ -124,40 +158,62 @@ impl Rig {
     }
 
     /// Brings the sessions up: each peer sends a packet.
-    fn acquaint(&mut self, wire: &Wire, peers: u8) {
-        for number in 1..=peers {
-            let mut state = Box::new(HomeState { device: device(number, 0, 1), lane: Lane::new() });
-            add(&mut state.device, 0);
-            let mut peer = Seat {
-                part: Part::Own(state),
-                strategy: StrategyKind::Inline.build(),
-                core: CoreId(0),
-                host: Host { packets: vec![packet(number, 0, 100)], left: 1, delivered: 0 },
-                socket: Socket::new(wire, outer(number), (0, 1)),
-                share: 0,
-            };
+    fn acquaint(&mut self) {
+        let Self { shared, seats, port, steering, remotes, .. } = self;
+        let settle = |seats: &mut [Seat]| {
             for _ in 0..100 {
-                peer.step(None);
-                for seat in &mut self.seats {
-                    seat.step(self.shared.as_ref());
+                for seat in &mut *seats {
+                    seat.step(shared.as_ref());
                 }
             }
+        };
+        for (from, remote) in &mut *remotes {
+            // What is initiated comes to the first.
+            seats[0].socket.arrives(*from, remote.initiation(), 0);
+            settle(seats);
+            let sent = seats.iter_mut().find_map(|seat| seat.socket.outbox.as_mut()?.pop());
+            remote.answered(sent.expect("an answer"));
+            let sealed = remote.seal();
+            seats[steering.receiver_of(sealed)].socket.arrives(*from, sealed, 0);
+            settle(seats);
         }
-        let delivered: usize = self.seats.iter().map(|seat| seat.host.delivered).sum();
-        assert_eq!(delivered, usize::from(peers), "every peer has a session");
-        self.seats.iter_mut().for_each(|seat| seat.socket.is_sink = true);
+        assert_eq!(port.delivered(), remotes.len() as u64, "every peer has a session");
+        seats.iter_mut().for_each(|seat| seat.socket.outbox = None);
     }
 
-    /// Lets all threads work until all packets are sent, and tells how long that took.
-    pub(super) fn sample(&mut self) -> Duration {
-        let counts: Vec<Arc<Count>> = self.seats.iter().map(|seat| Arc::clone(&seat.socket.sent)).collect();
-        let sum = || counts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum::<u64>();
+    /// Puts into the sockets what the peers send: bursts, in turns.
+    fn deal(&mut self) {
+        const BURST: u64 = 64;
+        let (mut before, mut left) = (self.port.delivered(), self.packets);
+        while left > 0 {
+            for (from, remote) in &mut self.remotes {
+                let burst = left.min(BURST);
+                for _ in 0..burst {
+                    let sealed = remote.seal();
+                    self.seats[self.steering.receiver_of(sealed)].socket.arrives(*from, sealed, before);
+                    before += 1;
+                }
+                left -= burst;
+            }
+        }
+    }
+
+    /// Lets all threads work until all packets of one direction are sent or delivered, and tells how long that took.
+    pub(super) fn sample(&mut self, direction: Direction) -> Duration {
+        if direction == Direction::In {
+            self.deal();
+        }
+        let port = Arc::clone(&self.port);
+        let sum = || match direction {
+            Direction::Out => port.sent(),
+            Direction::In => port.delivered(),
+        };
         let (goal, shared) = (sum() + self.packets, self.shared.as_ref());
         let (ready, start) = (AtomicU32::new(0), OnceLock::<Clock>::new());
         let others = u32::try_from(self.seats.len() - 1).unwrap_or(u32::MAX);
         let work = |seat: &mut Seat| {
             pin_thread(Some(seat.core.0 as usize));
-            seat.host.left = seat.share;
+            seat.host.left = if direction == Direction::Out { seat.share } else { 0 };
             if seat.core.0 == 0 {
                 while ready.load(Ordering::Acquire) < others {
                     spin_loop();
@@ -189,6 +245,13 @@ impl Rig {
 }
 
 impl Seat {
+    /// Its lane and its edges, if it has one of its own.
+    fn io(&mut self) -> Option<LaneIo<'_, MultiBufferAead, ChaCha20Rng, Host, Socket>> {
+        let Self { part: Part::Own(state), host, socket, .. } = self else { return None };
+        let HomeState { device, lane } = &mut **state;
+        Some(LaneIo { device, lane, tun: host, udp: socket, now: NOW })
+    }
+
     fn step(&mut self, shared: Option<&Shared>) -> Outcome {
         let Self { part, strategy, core, host, socket, .. } = self;
         match (part, shared) {
@@ -230,34 +293,43 @@ fn crew(shares: bool, plan: &Plan) -> Vec<Member<Batch<MultiBufferAead>>> {
     members
 }
 
-/// The devices of so many homes, whose sessions come to so many sockets.
-fn states(homes: usize, sockets: usize) -> Vec<Box<State>> {
+/// The devices of so many homes.
+fn states(homes: usize, steering: Steering) -> Vec<Box<State>> {
     if homes == 1 {
-        let device = if sockets == 1 { device(0, 0, 1) } else { shared_device() };
+        // Sessions come to any socket.
+        let device = device(0, HomeId::default(), 1, |_| true);
         return vec![Box::new(HomeState { device, lane: Lane::new() })];
     }
-    let bells = (0..homes).map(|_| Arc::new(Doorbell::new(|| ()))).collect();
-    let states = Exchange::between(bells).into_iter().map(|exchange| {
-        let device = device(0, exchange.home().index(), homes);
-        Box::new(HomeState { device, lane: Lane::among(exchange) })
+    let bells: Vec<_> = (0..homes).map(|_| Arc::new(Doorbell::new(|| ()))).collect();
+    let ways: Vec<Option<Ways<_>>> = if steering.splits {
+        Ways::between(&bells).into_iter().map(Some).collect()
+    } else {
+        bells.iter().map(|_| None).collect()
+    };
+    let states = Exchange::between(bells).into_iter().zip(ways).map(|(exchange, ways)| {
+        let home = exchange.home();
+        let device =
+            device(home.index() as u64, home, homes, move |index| steering.home_of(index) == home.index());
+        let mut lane = Lane::among(exchange);
+        if let Some(ways) = ways {
+            lane.join_ways(ways);
+        }
+        Box::new(HomeState { device, lane })
     });
     states.collect()
 }
 
-fn device(number: u8, home: usize, homes: usize) -> Device<MultiBufferAead, ChaCha20Rng> {
-    let rng = ChaCha20Rng::seed_from_u64(u64::from(number) * 100 + home as u64);
+fn device(
+    seed: u64,
+    home: HomeId,
+    homes: usize,
+    is_here: impl Fn(u32) -> bool + Send + Sync + 'static,
+) -> Device<MultiBufferAead, ChaCha20Rng> {
+    let rng = ChaCha20Rng::seed_from_u64(seed);
     let mut device = Device::new(Config::default(), rng).expect("the source does not fail");
-    let id = HomeId::new(u8::try_from(home).expect("few homes"));
-    device.set_home(id, homes, move |index| member_of(index, homes) == home);
-    device.set_private_key(Some(key(number)), NOW);
+    device.set_home(home, homes, move |index| is_here(index.get()));
+    device.set_private_key(Some(key(0)), NOW);
     device.set_up(true, NOW);
-    device
-}
-
-/// That of workers, to whom sessions come at any socket.
-fn shared_device() -> Device<MultiBufferAead, ChaCha20Rng> {
-    let mut device = device(0, 0, 1);
-    device.set_home(HomeId::default(), 1, |_| true);
     device
 }
 

@@ -13,6 +13,7 @@ use wg_proto::{RecvKey, SessionIndex};
 use super::{COOKIES, COOKIES_BEHIND, LaneIo, OPEN_BATCHES, RECV_SLOTS};
 use crate::batch::{BATCH_SEGMENTS, InBatch, InSegment, Train};
 use crate::batch_aead::BatchAead;
+use crate::copies::CopyRoom;
 use crate::decap::{BegunIn, Opened};
 use crate::device::HANDSHAKE_GROUP;
 use crate::drop::DropReason;
@@ -281,7 +282,10 @@ where
                     Err(reason) => self.device.drops.count(reason),
                 }
             }
-            self.deliver(peer, &batch);
+            // Out of the lane for the moment, as the coalescer is.
+            let mut copy_out = core::mem::take(&mut self.lane.copy_out);
+            self.deliver(peer, &batch, copy_out.room());
+            self.lane.copy_out = copy_out;
             self.device.touch(peer.slot());
         }
         if batch.from != self.device.peers.home().0
@@ -319,7 +323,7 @@ where
     }
 
     /// Writes the packets of a batch to the TUN, those of a flow in one frame where that can be, and counts those it took.
-    fn deliver(&mut self, peer: PeerId, batch: &InBatch<A>) {
+    fn deliver<'b>(&mut self, peer: PeerId, batch: &'b InBatch<A>, mut room: CopyRoom<'b>) {
         let offloads = self.tun.offloads();
         // Out of the lane for the moment; always there.
         let mut coalescer = self.lane.coalescer.take();
@@ -336,6 +340,7 @@ where
         for segment in &batch.segments {
             let Some(train) = batch.trains.get(usize::from(segment.train)) else { continue };
             let Some(packet) = segment.packet(&train.slab) else { continue };
+            let packet = room.take(packet);
             let message_len = segment.len as usize;
             // There is room for as many packets as a batch has.
             let planned = plan.as_mut().is_some_and(|plan| plan.push(packet, segment.sum));

@@ -28,7 +28,7 @@ use crate::install;
 use crate::report::{self, Row};
 use ablations::Part;
 use case::{Case, Extent, Measured};
-use column::{Column, Name};
+use column::{Column, Name, Variant};
 use load::Load;
 use route::Route;
 use table::Results;
@@ -81,7 +81,11 @@ pub(super) fn run(choice: &Choice, rounds: Option<u32>, json: Option<&Path>) -> 
     if !requirements.missing().is_empty() {
         return Err(format!("The bench needs:\n  {}", requirements.missing().join("\n  ")));
     }
-    let named = |arguments: &String| (format!("wg-gateway {arguments}"), arguments.clone());
+    let named = |arguments: &String| Variant {
+        name: format!("wg-gateway {arguments}"),
+        arguments: arguments.clone(),
+        feature: None,
+    };
     let mut variants: Vec<_> = choice.gateway_args.iter().map(named).collect();
     let names = match &choice.ablations {
         Some(parts) => {

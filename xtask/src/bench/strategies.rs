@@ -79,7 +79,9 @@ pub(super) fn run(
             "# Strategies",
             &conditions,
             "## From memory to memory",
-            "Packets are read, sealed and sent without the kernel, by threads that do not sleep.",
+            "Out, packets are read, sealed and sent; in, trains of datagrams that wait in the sockets are received, opened and \
+             delivered: without the kernel, by threads that do not sleep. With `counter-split` datagrams wait in the sockets of \
+             other lanes than their home's, where there are others; for what goes out it is `adaptive`.",
             memory.trim_end(),
             "## Through two gateways",
             &gateway,

@@ -6,6 +6,7 @@
 use core::fmt::Write as _;
 
 use super::case::{Better, Case, Figure};
+use super::column::Variant;
 use super::table::{Line, NONE, Results, median};
 use crate::report::{self, figure};
 
@@ -22,6 +23,8 @@ pub(super) enum Part {
     Offloads,
     /// Several packets at once in the AEAD.
     Aead,
+    /// Packets that are not copied for their own sake.
+    Copies,
     /// The queue that is fair.
     Queue,
     /// To go before other programs.
@@ -31,7 +34,16 @@ pub(super) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Offloads, Self::Aead, Self::Queue, Self::Priority, Self::Strategies];
+    const ALL: [Self; 6] =
+        [Self::Offloads, Self::Aead, Self::Copies, Self::Queue, Self::Priority, Self::Strategies];
+
+    /// The feature that its variants are built with.
+    const fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Copies => Some("measure-copies"),
+            _ => None,
+        }
+    }
 
     /// Its variants, with the arguments that make them. `tun-csum=off` is not there: it is `tun=off`.
     const fn variants(self) -> &'static [(&'static str, &'static str)] {
@@ -45,11 +57,12 @@ impl Part {
                 ("udp-gro=off", "--offload udp-gro=off"),
             ],
             Self::Aead => &[("one by one (ring)", "--aead ring"), ("portable", "--aead portable")],
+            Self::Copies => &[("a copy each way", "")],
             Self::Queue => &[("fifo", "--queue fifo")],
             Self::Priority => &[
                 ("not real-time", "--real-time off"),
-                ("nice 0", "--nice 0"),
-                ("neither", "--real-time off --nice 0"),
+                ("nice -15", "--nice=-15"),
+                ("not real-time, nice -15", "--real-time off --nice=-15"),
             ],
             Self::Strategies => &[
                 ("2 lanes inline", "--threads 2 --strategy inline"),
@@ -62,19 +75,27 @@ impl Part {
     }
 }
 
-/// The variants of these parts, or of all if there are none, each with its arguments.
-pub(super) fn variants(parts: &[Part]) -> Vec<(String, String)> {
+/// The variants of these parts, or of all if there are none.
+pub(super) fn variants(parts: &[Part]) -> Vec<Variant> {
     let parts = if parts.is_empty() { &Part::ALL[..] } else { parts };
-    let variants = parts.iter().flat_map(|part| part.variants());
-    let owned = |(name, arguments): &(&str, &str)| ((*name).to_owned(), (*arguments).to_owned());
-    [(AGAIN, "")].iter().chain(variants).map(owned).collect()
+    let of_part = |part: &Part| {
+        let feature = part.feature();
+        let variant = move |(name, arguments): &(&str, &str)| Variant {
+            name: (*name).to_owned(),
+            arguments: (*arguments).to_owned(),
+            feature,
+        };
+        part.variants().iter().map(variant)
+    };
+    let again = Variant { name: AGAIN.to_owned(), ..Variant::default() };
+    [again].into_iter().chain(parts.iter().flat_map(of_part)).collect()
 }
 
-/// What each variant is called with.
-pub(super) fn legend(variants: &[(String, String)]) -> String {
-    let named = variants.iter().filter(|(_, arguments)| !arguments.is_empty());
-    let named: Vec<String> = named.map(|(name, arguments)| format!("{name}: `{arguments}`")).collect();
-    format!("{AGAIN}: the gateway as it is, for what chance does; {}.", named.join("; "))
+/// How each variant is had.
+pub(super) fn legend(variants: &[Variant]) -> String {
+    let different = variants.iter().filter_map(|variant| Some((&variant.name, variant.difference()?)));
+    let told: Vec<String> = different.map(|(name, difference)| format!("{name}: {difference}")).collect();
+    format!("{AGAIN}: the gateway as it is, for what chance does; {}.", told.join("; "))
 }
 
 impl Results {
@@ -155,12 +176,18 @@ mod tests {
     #[test]
     fn each_part_has_variants_and_one_more_is_for_chance() {
         let all = variants(&[]);
-        assert_eq!((all.len(), all[0].0.as_str()), (18, AGAIN));
-        assert_eq!(
-            variants(&[Part::Queue]),
-            [(AGAIN.into(), "".into()), ("fifo".into(), "--queue fifo".into())]
-        );
-        let mut names: Vec<&String> = all.iter().map(|(name, _)| name).collect();
+        assert_eq!((all.len(), all[0].name.as_str()), (19, AGAIN));
+        let named = |parts: &[Part]| -> Vec<(String, Option<String>)> {
+            variants(parts).iter().map(|variant| (variant.name.clone(), variant.difference())).collect()
+        };
+        let again = (AGAIN.to_owned(), None);
+        let fifo = ("fifo".to_owned(), Some("`--queue fifo`".to_owned()));
+        assert_eq!(named(&[Part::Queue]), [again.clone(), fifo]);
+        let copies =
+            ("a copy each way".to_owned(), Some("built with the feature `measure-copies`".to_owned()));
+        assert_eq!(named(&[Part::Copies]), [again, copies]);
+        assert!(all[1..].iter().all(|variant| variant.difference().is_some()), "no other is for chance");
+        let mut names: Vec<&String> = all.iter().map(|variant| &variant.name).collect();
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all.len(), "rows are told apart by name");

@@ -34,6 +34,28 @@ impl Column {
     }
 }
 
+/// The gateway once more, with something different.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Variant {
+    /// What stands above it.
+    pub(super) name: String,
+    /// Its arguments.
+    pub(super) arguments: String,
+    /// The feature that it is built with; none if it is the gateway as it is.
+    pub(super) feature: Option<&'static str>,
+}
+
+impl Variant {
+    /// What is different; nothing if it is the same.
+    pub(super) fn difference(&self) -> Option<String> {
+        match self.feature {
+            Some(feature) => Some(format!("built with the feature `{feature}`")),
+            None if self.arguments.is_empty() => None,
+            None => Some(format!("`{}`", self.arguments)),
+        }
+    }
+}
+
 /// The programs that are asked for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Name {
@@ -55,9 +77,9 @@ impl Name {
         [Self::NoTunnel, Self::Ours, Self::WireguardGo, Self::Boringtun, Self::Gotatun];
 }
 
-/// Makes the columns, the variants of the gateway behind the gateway, each with its name and its arguments; builds and installs what
-/// they need. What cannot be had is told, and left out.
-pub(super) fn columns(names: &[Name], variants: &[(String, String)]) -> Result<Vec<Column>, String> {
+/// Makes the columns, the variants of the gateway behind the gateway; builds and installs what they need. What cannot be had is
+/// told, and left out.
+pub(super) fn columns(names: &[Name], variants: &[Variant]) -> Result<Vec<Column>, String> {
     let mut columns = Vec::new();
     for name in names {
         match name {
@@ -75,7 +97,7 @@ pub(super) fn columns(names: &[Name], variants: &[(String, String)]) -> Result<V
     Ok(columns)
 }
 
-fn ours(variants: &[(String, String)]) -> Result<Vec<Column>, String> {
+fn ours(variants: &[Variant]) -> Result<Vec<Column>, String> {
     // A gateway that is built already, as the tests take it.
     let path = match std::env::var_os(wg_netns::program::GATEWAY_VARIABLE) {
         Some(path) => path.into(),
@@ -83,10 +105,13 @@ fn ours(variants: &[(String, String)]) -> Result<Vec<Column>, String> {
     };
     let plain = column(Program::Gateway, path);
     let mut columns = vec![plain.clone()];
-    for (name, arguments) in variants {
+    for Variant { name, arguments, feature } in variants {
         let mut column = Column { name: name.clone(), version: String::new(), ..plain.clone() };
         if let Some(launch) = &mut column.launch {
             launch.arguments = arguments.split_whitespace().map(str::to_owned).collect();
+            if let Some(feature) = feature {
+                launch.path = Some(cargo::build_gateway_with(feature, Profile::Release)?);
+            }
         }
         columns.push(column);
     }

@@ -124,10 +124,9 @@ fn black_hole() {
     }
 }
 
-fn moonwire(kind: StrategyKind, cores: u32, packet: u32) -> Setup {
-    let contender = Contender::shipped(kind);
+fn moonwire(contender: Contender, cores: u32, packet: u32) -> Setup {
     let mut setup = Setup::new(topology(cores, 1), Calibration::MoonWire.costs(), contender, 1);
-    (setup.packet, setup.flows, setup.batch, setup.ring) = (packet, 64, 16, 8192);
+    (setup.packet, setup.flows, setup.ring) = (packet, 64, 8192);
     setup.load = Load::Windowed { most: 1024 };
     setup.shared_queues = true;
     setup.link = 40_000_000_000;
@@ -139,9 +138,14 @@ fn locking(result: &Measured) -> f64 {
 }
 
 fn variant_2() {
-    for (name, kind) in [("mutex", StrategyKind::LockedMutex), ("spin lock", StrategyKind::LockedSpin)] {
+    for (name, contender) in [
+        ("variant 2, mutex", Contender::VARIANT_2_MUTEX),
+        ("variant 2, spin lock", Contender::VARIANT_2_SPIN),
+        ("shipped, mutex", Contender::shipped(StrategyKind::LockedMutex)),
+        ("shipped, spin lock", Contender::shipped(StrategyKind::LockedSpin)),
+    ] {
         for workers in 1..=10 {
-            let result = Machine::run(&moonwire(kind, workers, 64));
+            let result = Machine::run(&moonwire(contender, workers, 64));
             row("locked", name, workers, result.mpps(), "Mpps", "");
             row("locking", name, workers, locking(&result), "percent", "");
         }
@@ -155,7 +159,7 @@ fn variant_3() {
             ("variant 3", Contender::VARIANT_3),
             ("sent in order by the home", Contender::shipped(StrategyKind::PipelinedNoOverlap)),
         ] {
-            let setup = Setup { contender, ..moonwire(contender.kind, workers + 1, 64) };
+            let setup = moonwire(contender, workers + 1, 64);
             let fitted = if name == "variant 3" && matches!(workers, 1 | 7) { "fitted" } else { "" };
             row("pipeline", name, workers, Machine::run(&setup).mpps(), "Mpps", fitted);
         }

@@ -576,3 +576,6 @@ impl State {
         self.homes[self.seats[core].home?].ready()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,10 +139,10 @@ fn locking(result: &Measured) -> f64 {
 
 fn variant_2() {
     for (name, contender) in [
-        ("variant 2, mutex", Contender::VARIANT_2_MUTEX),
-        ("variant 2, spin lock", Contender::VARIANT_2_SPIN),
-        ("shipped, mutex", Contender::shipped(StrategyKind::LockedMutex)),
-        ("shipped, spin lock", Contender::shipped(StrategyKind::LockedSpin)),
+        ("variant 2 with a mutex", Contender::VARIANT_2_MUTEX),
+        ("variant 2 with a spin lock", Contender::VARIANT_2_SPIN),
+        ("locked-mutex", Contender::shipped(StrategyKind::LockedMutex)),
+        ("locked-spin", Contender::shipped(StrategyKind::LockedSpin)),
     ] {
         for workers in 1..=10 {
             let result = Machine::run(&moonwire(contender, workers, 64));
@@ -206,24 +206,31 @@ fn modern() {
     }
 }
 
-/// The adaptive strategy over the best of the others, at every point.
+/// The adaptive strategy over the best of the others, at every point; and what splitting counters would gain there.
 fn grid() {
-    for nodes in [1, 2] {
-        for cores in [8, 16, 32] {
-            for packet in [64, 1420] {
-                for tunnels in TUNNELS {
-                    let rate = |kind: StrategyKind| {
-                        let contender = Contender::shipped(kind);
-                        let costs = Calibration::Modern.costs();
-                        let mut setup = Setup::new(topology(cores, nodes), costs, contender, tunnels);
-                        (setup.packet, setup.link) = (packet, 4_000_000_000_000);
-                        Machine::run(&setup).mpps()
-                    };
-                    let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
-                    let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
-                    let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
-                    let series = format!("{nodes} nodes {cores} cores {packet} B");
-                    row("grid", &series, tunnels, rate(StrategyKind::Adaptive) / best, "ratio", "");
+    for (figure, calibration) in [("grid", Calibration::Modern), ("grid-guest", Calibration::Guest)] {
+        for nodes in [1, 2] {
+            for cores in [8, 16, 32] {
+                for packet in [64, 1420] {
+                    for tunnels in TUNNELS {
+                        let rate = |kind: StrategyKind| {
+                            let contender = Contender::shipped(kind);
+                            let mut setup =
+                                Setup::new(topology(cores, nodes), calibration.costs(), contender, tunnels);
+                            (setup.packet, setup.link) = (packet, 4_000_000_000_000);
+                            Machine::run(&setup).mpps()
+                        };
+                        let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
+                        let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
+                        let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
+                        let adaptive = rate(StrategyKind::Adaptive);
+                        let series = format!("{nodes} nodes {cores} cores {packet} B");
+                        row(figure, &series, tunnels, adaptive / best, "ratio", "");
+                        if calibration == Calibration::Modern {
+                            let split = rate(StrategyKind::CounterSplit) / adaptive;
+                            row("grid-split", &series, tunnels, split, "ratio", "");
+                        }
+                    }
                 }
             }
         }

@@ -18,8 +18,8 @@ pub struct Costs {
 impl Costs {
     /// Of the machine that the records in `benches/record` are of. Crypt: 52 ns for 64 bytes and 548 ns for 1424 in
     /// batches of sixteen. A line: half of the round trip of 455 ns. Transfer: 97 ns for 1424 bytes. To wake a core: 8.4 us, under a
-    /// hypervisor (`strategies.md` there), and half as long again until it runs; without one it is an estimated 1 us, and 4. With this figure
-    /// `adaptive` does well on virtual machines of either kind, with 5 us or 17 only on one (`docs/figures.md`).
+    /// hypervisor (`strategies.md` there), of 17 until it runs; without one, an estimated 1 us of 5. On a simulated machine of either kind
+    /// `adaptive` does well with this figure; with 5 us it falls behind on the first, with 17 it gains less on the second (`docs/figures.md`).
     pub const REFERENCE: Self =
         Self { crypt_packet: 29, crypt_kib: 373, wake: 8400, line: 230, transfer_kib: 70 };
 

@@ -124,10 +124,9 @@ fn black_hole() {
     }
 }
 
-fn moonwire(kind: StrategyKind, cores: u32, packet: u32) -> Setup {
-    let contender = Contender::shipped(kind);
+fn moonwire(contender: Contender, cores: u32, packet: u32) -> Setup {
     let mut setup = Setup::new(topology(cores, 1), Calibration::MoonWire.costs(), contender, 1);
-    (setup.packet, setup.flows, setup.batch, setup.ring) = (packet, 64, 16, 8192);
+    (setup.packet, setup.flows, setup.ring) = (packet, 64, 8192);
     setup.load = Load::Windowed { most: 1024 };
     setup.shared_queues = true;
     setup.link = 40_000_000_000;
@@ -139,9 +138,14 @@ fn locking(result: &Measured) -> f64 {
 }
 
 fn variant_2() {
-    for (name, kind) in [("mutex", StrategyKind::LockedMutex), ("spin lock", StrategyKind::LockedSpin)] {
+    for (name, contender) in [
+        ("variant 2 with a mutex", Contender::VARIANT_2_MUTEX),
+        ("variant 2 with a spin lock", Contender::VARIANT_2_SPIN),
+        ("locked-mutex", Contender::shipped(StrategyKind::LockedMutex)),
+        ("locked-spin", Contender::shipped(StrategyKind::LockedSpin)),
+    ] {
         for workers in 1..=10 {
-            let result = Machine::run(&moonwire(kind, workers, 64));
+            let result = Machine::run(&moonwire(contender, workers, 64));
             row("locked", name, workers, result.mpps(), "Mpps", "");
             row("locking", name, workers, locking(&result), "percent", "");
         }
@@ -155,7 +159,7 @@ fn variant_3() {
             ("variant 3", Contender::VARIANT_3),
             ("sent in order by the home", Contender::shipped(StrategyKind::PipelinedNoOverlap)),
         ] {
-            let setup = Setup { contender, ..moonwire(contender.kind, workers + 1, 64) };
+            let setup = moonwire(contender, workers + 1, 64);
             let fitted = if name == "variant 3" && matches!(workers, 1 | 7) { "fitted" } else { "" };
             row("pipeline", name, workers, Machine::run(&setup).mpps(), "Mpps", fitted);
         }
@@ -202,24 +206,31 @@ fn modern() {
     }
 }
 
-/// The adaptive strategy over the best of the others, at every point.
+/// The adaptive strategy over the best of the others, at every point; and what splitting counters would gain there.
 fn grid() {
-    for nodes in [1, 2] {
-        for cores in [8, 16, 32] {
-            for packet in [64, 1420] {
-                for tunnels in TUNNELS {
-                    let rate = |kind: StrategyKind| {
-                        let contender = Contender::shipped(kind);
-                        let costs = Calibration::Modern.costs();
-                        let mut setup = Setup::new(topology(cores, nodes), costs, contender, tunnels);
-                        (setup.packet, setup.link) = (packet, 4_000_000_000_000);
-                        Machine::run(&setup).mpps()
-                    };
-                    let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
-                    let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
-                    let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
-                    let series = format!("{nodes} nodes {cores} cores {packet} B");
-                    row("grid", &series, tunnels, rate(StrategyKind::Adaptive) / best, "ratio", "");
+    for (figure, calibration) in [("grid", Calibration::Modern), ("grid-guest", Calibration::Guest)] {
+        for nodes in [1, 2] {
+            for cores in [8, 16, 32] {
+                for packet in [64, 1420] {
+                    for tunnels in TUNNELS {
+                        let rate = |kind: StrategyKind| {
+                            let contender = Contender::shipped(kind);
+                            let mut setup =
+                                Setup::new(topology(cores, nodes), calibration.costs(), contender, tunnels);
+                            (setup.packet, setup.link) = (packet, 4_000_000_000_000);
+                            Machine::run(&setup).mpps()
+                        };
+                        let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
+                        let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
+                        let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
+                        let adaptive = rate(StrategyKind::Adaptive);
+                        let series = format!("{nodes} nodes {cores} cores {packet} B");
+                        row(figure, &series, tunnels, adaptive / best, "ratio", "");
+                        if calibration == Calibration::Modern {
+                            let split = rate(StrategyKind::CounterSplit) / adaptive;
+                            row("grid-split", &series, tunnels, split, "ratio", "");
+                        }
+                    }
                 }
             }
         }

@@ -22,8 +22,9 @@ mod lock;
 mod setup;
 mod source;
 mod split;
+mod state_lock;
 
 pub use calibration::Calibration;
 pub use cost::{Costs, Locality, StageCost};
 pub use engine::Machine;
-pub use setup::{Contender, Egress, Load, Measured, Setup, threads, topology};
+pub use setup::{Contender, Egress, Load, Measured, Setup, Wait, threads, topology};

@@ -6,7 +6,11 @@ use wg_sched::StrategyKind;
 use wg_sim::machine::{Calibration, Contender, Load, Machine, Measured, Setup, threads, topology};
 
 fn modern(cores: u32, nodes: u32, kind: StrategyKind, tunnels: u32) -> Setup {
-    let costs = Calibration::Modern.costs();
+    shipped(Calibration::Modern, cores, nodes, kind, tunnels)
+}
+
+fn shipped(calibration: Calibration, cores: u32, nodes: u32, kind: StrategyKind, tunnels: u32) -> Setup {
+    let costs = calibration.costs();
     let mut setup = Setup::new(topology(cores, nodes), costs, Contender::shipped(kind), tunnels);
     (setup.link, setup.warmup, setup.duration) = (4_000_000_000_000, 3_000_000, 4_000_000);
     setup
@@ -31,11 +35,15 @@ fn run_seed(contender: Contender, tunnels: u32, flows: u32, seed: u64) -> Measur
 }
 
 fn moonwire(contender: Contender, cores: u32) -> f64 {
+    Machine::run(&moonwire_setup(contender, cores)).mpps()
+}
+
+fn moonwire_setup(contender: Contender, cores: u32) -> Setup {
     let mut setup = Setup::new(topology(cores, 1), Calibration::MoonWire.costs(), contender, 1);
     (setup.packet, setup.flows, setup.ring) = (64, 64, 8192);
     setup.load = Load::Windowed { most: 1024 };
     setup.shared_queues = true;
-    Machine::run(&setup).mpps()
+    setup
 }
 
 #[test]
@@ -179,8 +187,53 @@ fn third_variant_is_linear_to_seven_workers_and_flat_behind() {
 }
 
 #[test]
+fn second_variant_peaks_at_four_workers_and_spinning_pays_until_then() {
+    for seed in 1..=3 {
+        let rate =
+            |contender, workers| Machine::run(&Setup { seed, ..moonwire_setup(contender, workers) }).mpps();
+        let rates = |contender| [1, 2, 3, 4, 5, 6, 8, 10].map(|workers| rate(contender, workers));
+        let (mutex, spin) = (rates(Contender::VARIANT_2_MUTEX), rates(Contender::VARIANT_2_SPIN));
+        for (at, pair) in spin.windows(2).enumerate() {
+            assert_eq!(pair[0] < pair[1], at < 3, "seed {seed}: a peak at four: {spin:?}");
+        }
+        for (at, (spin, mutex)) in spin.iter().zip(mutex).enumerate().skip(1) {
+            assert_eq!(
+                *spin > mutex,
+                at < 4,
+                "seed {seed}: ahead up to the peak, behind from then on: {spin} {mutex}"
+            );
+        }
+        // The paper has it fall. Here it gains little: with ten it is at less than half of what ten would do alone.
+        assert!(mutex[7] < 5.0 * mutex[0], "seed {seed}: {mutex:?}");
+    }
+}
+
+#[test]
+fn second_variant_holds_up_for_longer_with_large_packets() {
+    let rates = [4, 6, 10].map(|workers| {
+        let setup = moonwire_setup(Contender::VARIANT_2_SPIN, workers);
+        Machine::run(&Setup { packet: 1514, ..setup }).mpps()
+    });
+    assert!(rates[1] > 1.3 * rates[0], "past four: {rates:?}");
+    assert!(rates[2] < rates[1], "but not for ever: {rates:?}");
+}
+
+#[test]
+fn second_variant_needs_flows_for_its_workers() {
+    // The paper: few flows are dealt out unevenly.
+    let rate = |flows| {
+        let setup = moonwire_setup(Contender::VARIANT_2_SPIN, 4);
+        Machine::run(&Setup { flows, ..setup })
+    };
+    let one = rate(1);
+    assert_eq!(one.busy.iter().filter(|busy| **busy > 0).count(), 1, "{:?}", one.busy);
+    assert!((one.mpps() / moonwire(Contender::VARIANT_2_SPIN, 1) - 1.0).abs() < 0.05, "as one worker");
+    assert!(rate(64).mpps() > 2.5 * one.mpps());
+}
+
+#[test]
 fn locked_workers_stop_gaining_and_spinning_pays_until_then() {
-    // The paper has both peak at four; see `docs/figures.md`.
+    // The strategy as it is shipped, which takes its lock twice a round; `docs/figures.md` has it beside variant 2.
     let rates = |kind| [2, 4, 6, 8, 10].map(|cores| moonwire(Contender::shipped(kind), cores));
     let (mutex, spin) = (rates(StrategyKind::LockedMutex), rates(StrategyKind::LockedSpin));
     assert!(spin[2] > mutex[2], "ahead up to the peak: {mutex:?} {spin:?}");
@@ -265,18 +318,22 @@ fn a_plan_that_knows_siblings_is_better_than_one_that_does_not() {
 
 #[test]
 fn adaptive_is_not_far_behind_the_best_of_the_others() {
-    let points = [(1, 8, 1), (1, 8, 8), (2, 8, 2), (2, 16, 4), (2, 16, 16), (1, 8, 24)];
-    for (seed, (nodes, cores, tunnels)) in (1..).zip(points) {
+    // However dear a wake-up is.
+    let modern = [(1, 8, 1), (1, 8, 8), (2, 8, 2), (2, 16, 4), (2, 16, 16), (1, 8, 24)];
+    let guest = [(1, 8, 1), (2, 16, 2), (2, 16, 4), (1, 8, 32)];
+    let points = modern.map(|point| (Calibration::Modern, point));
+    let points = points.into_iter().chain(guest.map(|point| (Calibration::Guest, point)));
+    for (seed, (calibration, (nodes, cores, tunnels))) in (1..).zip(points) {
         for packet in [64, 1420] {
             let rate = |kind| {
-                let setup = modern(cores, nodes, kind, tunnels);
+                let setup = shipped(calibration, cores, nodes, kind, tunnels);
                 Machine::run(&Setup { packet, seed, ..setup }).mpps()
             };
             let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
             let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind));
             let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
             let ratio = rate(StrategyKind::Adaptive) / best;
-            assert!(ratio > 0.95, "{nodes} {cores} {tunnels} {packet}: {ratio}");
+            assert!(ratio > 0.95, "{calibration:?} {nodes} {cores} {tunnels} {packet}: {ratio}");
         }
     }
 }

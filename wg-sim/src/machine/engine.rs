@@ -14,6 +14,7 @@ use super::lock::Lock;
 use super::setup::{Load, Measured, Setup};
 use super::source::Flow;
 use super::split::Split;
+use super::state_lock::StateLock;
 
 mod contexts;
 
@@ -59,6 +60,8 @@ pub(super) struct Seat {
     quiet: u64,
     /// Packets that it polled.
     pub(super) polled: u32,
+    /// Packets that are left of the burst it received.
+    pub(super) burst: u32,
     pub(super) ring: VecDeque<(u64, Ticket, Batch)>,
     busy: u64,
     looked: u64,
@@ -97,6 +100,8 @@ pub(super) struct State {
     pub(super) seats: Vec<Seat>,
     pub(super) homes: Vec<Home>,
     pub(super) locks: Vec<Lock>,
+    /// By peer.
+    pub(super) states: Vec<StateLock>,
     pub(super) kernel: Option<Kernel>,
     pub(super) peers: Vec<Peer>,
     flows: Vec<Flow>,
@@ -156,6 +161,7 @@ impl Machine {
                 context: None,
                 quiet: 0,
                 polled: 0,
+                burst: 0,
                 ring: VecDeque::new(),
                 busy: 0,
                 looked: 0,
@@ -194,6 +200,7 @@ impl Machine {
             random: setup.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             kernel: setup.contender.is_kernel().then(|| contexts::kernel(setup, &seats)),
             locks: homes.iter().map(|_| Lock::new(FORGET)).collect(),
+            states: (0..setup.tunnels).map(|_| StateLock::default()).collect(),
             peers: (0..setup.tunnels).map(peer).collect(),
             lanes: homes.iter().map(|home| LaneLoad::idle(seats[home.core].core.node)).collect(),
             flows,
@@ -339,7 +346,7 @@ impl State {
         self.events.push(Reverse((at, self.sequence, event)));
     }
 
-    fn random(&mut self) -> u64 {
+    pub(super) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -413,8 +420,11 @@ impl State {
             self.peers[peer].parked.push_back((flow, packets, counter));
             return;
         }
-        // The home's lane, or one that receives for it.
-        let home = self.split.lane(self.peers[peer].home, counter);
+        // The home's lane, or one that receives for it; or that of the flow, where the NIC deals flows out.
+        let home = match self.setup.contender.waits() {
+            Some(_) => flow % self.homes.len(),
+            None => self.split.lane(self.peers[peer].home, counter),
+        };
         let room = self.setup.ring.saturating_sub(self.homes[home].queued);
         let taken = packets.min(room);
         if taken < packets {
@@ -566,3 +576,6 @@ impl State {
         self.homes[self.seats[core].home?].ready()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ use super::engine::{OFFERS, RING, State};
 use super::kernel::{Context, QUEUE};
 use super::setup::Egress;
 
+mod independent;
+
 /// A batch: lengths without bytes.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -38,7 +40,7 @@ pub(super) struct View<'a> {
     beside: bool,
     /// Packets that were polled before this step.
     from: u32,
-    /// Batches that this step popped or drained, under the kernel.
+    /// Batches that this step popped or drained, under the kernel; or received, where cores share the state of a tunnel.
     taken: u32,
 }
 
@@ -184,8 +186,10 @@ impl<'a> View<'a> {
     }
 
     fn send(&mut self, batch: &Batch) {
-        let time = self.state.setup.costs.send.of(batch.packets, batch.bytes);
-        self.charge_ns(time);
+        if !self.pays_by_burst() {
+            let time = self.state.setup.costs.send.of(batch.packets, batch.bytes);
+            self.charge_ns(time);
+        }
         self.state.delivered(self.core, batch);
     }
 
@@ -201,8 +205,7 @@ impl<'a> View<'a> {
         Some((ticket, batch))
     }
 
-    /// Takes the next batch from the NIC ring of a lane.
-    /// The next batch of a lane's queue, but for what its ring has no place for.
+    /// Takes the next batch of a lane's queue, but for what its ring has no place for.
     fn poll(&mut self, lane: usize) -> Option<Batch> {
         loop {
             let now = self.clock();
@@ -211,9 +214,11 @@ impl<'a> View<'a> {
             }
             let (_, mut batch) = self.state.homes[lane].queue.pop_front()?;
             self.state.homes[lane].queued -= batch.packets;
-            let time = self.state.setup.costs.receive.of(batch.packets, batch.bytes);
-            let time = time + self.guarded(batch.packets);
-            self.charge_ns(time);
+            if !self.pays_by_burst() {
+                let time = self.state.setup.costs.receive.of(batch.packets, batch.bytes);
+                let time = time + self.guarded(batch.packets);
+                self.charge_ns(time);
+            }
             let seat = &mut self.state.seats[self.core];
             seat.polled = seat.polled.wrapping_add(batch.packets);
             // The NIC brought it to memory, not to a cache.
@@ -241,7 +246,7 @@ impl CoreIo for View<'_> {
 
     fn poll_udp(&mut self) -> Option<Batch> {
         let home = self.home().filter(|_| !self.state.split.is_on() && self.does(Context::Receive))?;
-        self.poll(home)
+        if self.pays_by_burst() { self.poll_burst(home) } else { self.poll(home) }
     }
 
     fn polled(&self) -> u32 {
@@ -262,7 +267,9 @@ impl CoreIo for View<'_> {
 
     fn crypt(&mut self, batches: &mut [Batch]) {
         for batch in batches {
+            self.pass_state(batch.peer as usize);
             let time = self.state.setup.costs.crypt.of(batch.packets, batch.bytes);
+            let time = self.varied(time);
             self.charge_ns(time);
         }
     }

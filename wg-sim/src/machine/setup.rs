@@ -27,11 +27,23 @@ pub enum Egress {
     Home,
     /// From the core that crypted it, at once and in no order: MoonWire's variant 3.
     Worker,
+    /// From the core that received it, at once: MoonWire's variant 2. The NIC deals flows out to all cores (RSS), each does all there is to
+    /// do for what it gets, and for each packet passes the lock of its tunnel's state.
+    Receiver(Wait),
     /// The kernel's: rings that drop, contexts that share a core, and drains in the softirq of the core on which the head of
     /// the peer was done.
     Softirq,
     /// The same, with drains in threads that the scheduler places (threaded NAPI).
     Threaded,
+}
+
+/// What a core does while another has a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It sleeps: a mutex.
+    Sleep,
+    /// It spins.
+    Spin,
 }
 
 /// What is compared: a strategy, and where it sends from.
@@ -50,6 +62,15 @@ impl Contender {
         matches!(self.egress, Egress::Softirq | Egress::Threaded)
     }
 
+    /// How its cores wait for the state of a tunnel, if they share that.
+    #[must_use]
+    pub const fn waits(self) -> Option<Wait> {
+        match self.egress {
+            Egress::Receiver(wait) => Some(wait),
+            _ => None,
+        }
+    }
+
     /// A strategy as it is shipped.
     #[must_use]
     pub const fn shipped(kind: StrategyKind) -> Self {
@@ -60,6 +81,12 @@ impl Contender {
     pub const SOFTIRQ: Self = Self { kind: StrategyKind::Pipelined, egress: Egress::Softirq };
     /// The same with threaded ones.
     pub const THREADED: Self = Self { kind: StrategyKind::Pipelined, egress: Egress::Threaded };
+    /// MoonWire's variant 2 with a mutex.
+    pub const VARIANT_2_MUTEX: Self =
+        Self { kind: StrategyKind::Inline, egress: Egress::Receiver(Wait::Sleep) };
+    /// MoonWire's variant 2 with a spin lock.
+    pub const VARIANT_2_SPIN: Self =
+        Self { kind: StrategyKind::Inline, egress: Egress::Receiver(Wait::Spin) };
     /// MoonWire's variant 3.
     pub const VARIANT_3: Self = Self { kind: StrategyKind::PipelinedNoOverlap, egress: Egress::Worker };
     /// With a pool for each node, and softirq drains.
@@ -123,7 +150,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A contender with tunnels of one flow each, under full load. The kernel's have no GRO for datagrams.
+    /// A contender with tunnels of one flow each, under full load. The kernel's and MoonWire's second have no GRO for datagrams.
     #[must_use]
     pub fn new(topology: Topology, costs: Costs, contender: Contender, tunnels: u32) -> Self {
         Self {
@@ -134,7 +161,7 @@ impl Setup {
             tunnels,
             flows: 1,
             packet: 1420,
-            batch: if contender.is_kernel() { 1 } else { 16 },
+            batch: if contender.is_kernel() || contender.waits().is_some() { 1 } else { 16 },
             load: Load::Windowed { most: 2048 },
             link: 400_000_000_000,
             ring: 4096,

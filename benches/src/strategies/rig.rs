@@ -11,7 +11,7 @@ use std::time::Instant as Clock;
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use wg_datapath::proto::{Endpoint, Instant, PrivateKey, UnixTime};
+use wg_datapath::proto::{Endpoint, Instant, PrivateKey, SessionIndex, UnixTime};
 use wg_datapath::sched::handoff::Doorbell;
 use wg_datapath::sched::{
     AnyStrategy, Budget, Capacity, Core, CoreId, Crew, Helper, Homes, Lane as Place, LaneId, Limits, Member,
@@ -133,7 +133,11 @@ impl Rig {
         let mut rig =
             Self { shared, seats, port, steering, remotes: remotes.collect(), packets: load.packets };
         if steering.splits {
-            begin_split(&mut rig.seats.iter_mut().filter_map(Seat::io).collect::<Vec<_>>());
+            let home_of = move |index: SessionIndex| {
+                HomeId::new(u8::try_from(steering.home_of(index.get())).expect("a rig has few sockets"))
+            };
+            let mut lanes: Vec<_> = rig.seats.iter_mut().filter_map(Seat::io).collect();
+            begin_split(&mut lanes, |home, lane| home != lane, home_of);
         }
         rig.acquaint();
         // Packets come to the home of their peer, as the kernel gives them to the queue that wrote to their flow; those of a shared

@@ -183,6 +183,7 @@ impl Configure for Configured {
             listen_port: self.listen_port,
             firewall_mark: self.firewall_mark,
             lane_moves: 0,
+            lane_received: Vec::new(),
             peers: self.peers.iter().map(peer).collect(),
         }
     }

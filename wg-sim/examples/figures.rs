@@ -150,6 +150,15 @@ fn variant_2() {
             row("locking", name, workers, locking(&result), "percent", "");
         }
     }
+    for (name, contender) in [
+        ("variant 2 with a mutex", Contender::VARIANT_2_MUTEX),
+        ("variant 2 with a spin lock", Contender::VARIANT_2_SPIN),
+    ] {
+        for workers in 1..=10 {
+            let result = Machine::run(&moonwire(contender, workers, 1514));
+            row("locked-large", name, workers, result.mpps(), "Mpps", "");
+        }
+    }
     row("locked", "variant 1: paper", 1, 1.3, "Mpps", "paper");
 }
 

@@ -27,6 +27,8 @@ use crate::slab::Slab;
 
 /// The most packets of a batch.
 pub const BATCH_SEGMENTS: usize = 128;
+/// The bytes of messages that a batch carries as a rule: the longest, or as many as leave together (`UDP_SEGMENT`).
+const BATCH_BYTES: usize = 65_536 + TRANSPORT_OVERHEAD;
 /// The most trains of a batch.
 const TRAINS: usize = 64;
 /// Packets given to the cipher by one call: their jobs are on the stack.
@@ -214,11 +216,11 @@ impl<A> OutBatch<A> {
         self.segments.last().map_or(0, |last| last.offset as usize + last.len as usize)
     }
 
-    /// Lays out a message for a packet, if it still fits.
-    fn lay_out(&mut self, source: Source, mtu: usize) -> bool {
+    /// Lays out a message for a packet, if it still fits into so many bytes.
+    fn lay_out(&mut self, source: Source, mtu: usize, most: usize) -> bool {
         let (start, len) = (self.end(), source.len as usize);
         let message = padded_len(len, mtu) + TRANSPORT_OVERHEAD;
-        if !self.has_room(start, message) {
+        if !self.has_room(start, message, most) {
             return false;
         }
         let (Ok(offset), Ok(message)) = (u32::try_from(start), u32::try_from(message)) else { return false };
@@ -226,20 +228,36 @@ impl<A> OutBatch<A> {
     }
 
     /// Tells whether one more message has room. The first one may be longer than the cap.
-    fn has_room(&self, start: usize, message: usize) -> bool {
+    fn has_room(&self, start: usize, message: usize, most: usize) -> bool {
         let end = start + message;
-        end <= self.slab.len() && (end <= self.cap || start == 0) && !self.sources.is_full()
+        end <= self.slab.len().min(most) && (end <= self.cap || start == 0) && !self.sources.is_full()
     }
 
     /// Tells whether the next packet of a frame fits.
     pub(crate) fn fits(&self, frame: &OutFrame, mtu: usize) -> bool {
         let message = padded_len(frame.segmenter().packet_len(frame.next()), mtu) + TRANSPORT_OVERHEAD;
-        self.has_room(self.end(), message) && !self.frames.is_full()
+        self.has_room(self.end(), message, BATCH_BYTES) && !self.frames.is_full()
     }
 
     /// Takes as many packets of a frame as fit and tells how many that were. The frame itself is to be given to
     /// [`Self::keep`], also if it has more.
     pub(crate) fn take(&mut self, frame: &mut OutFrame, mtu: usize) -> usize {
+        self.take_into(frame, mtu, BATCH_BYTES)
+    }
+
+    /// Takes what is left of a frame as well, if the slab holds all of it: it is sealed together with the rest then, and leaves by the
+    /// same call.
+    pub(crate) fn take_rest(&mut self, frame: &mut OutFrame, mtu: usize) {
+        let left = frame.next()..frame.segmenter().count();
+        let message = |at| padded_len(frame.segmenter().packet_len(at), mtu) + TRANSPORT_OVERHEAD;
+        if self.segments.len() + left.len() <= BATCH_SEGMENTS
+            && self.end() + left.map(message).sum::<usize>() <= self.slab.len().min(self.cap)
+        {
+            self.take_into(frame, mtu, usize::MAX);
+        }
+    }
+
+    fn take_into(&mut self, frame: &mut OutFrame, mtu: usize, most: usize) -> usize {
         let Ok(number) = u16::try_from(self.frames.len()) else { return 0 };
         let tos = frame.tos();
         let mut taken = 0;
@@ -248,7 +266,7 @@ impl<A> OutBatch<A> {
             else {
                 break;
             };
-            if !self.lay_out(Source { frame: number, at, len, tos, sealed: false }, mtu) {
+            if !self.lay_out(Source { frame: number, at, len, tos, sealed: false }, mtu, most) {
                 break;
             }
             taken += 1;
@@ -268,7 +286,8 @@ impl<A> OutBatch<A> {
         let Ok(len) = u32::try_from(packet.len()) else { return false };
         let start = self.end() + TRANSPORT_HEADER_LEN;
         let tos = ip::ecn(packet).outer().bits();
-        if !self.lay_out(Source { frame: IN_PLACE, at: 0, len, tos, sealed: false }, mtu) {
+        let source = Source { frame: IN_PLACE, at: 0, len, tos, sealed: false };
+        if !self.lay_out(source, mtu, BATCH_BYTES) {
             return false;
         }
         let Some(room) = self.slab.get_mut(start..start + packet.len()) else { return false };

@@ -81,6 +81,12 @@ pub trait TunIo {
         if offload == Offload::default() { self.write(frame) } else { Err(IoError::Transient(EINVAL)) }
     }
 
+    /// Tells whether whoever waits for the device is told for as long as it has something, so that a lane that leaves something
+    /// there is told of it ([`Lane::readable`](crate::Lane::readable)) before it sleeps, and may spare the read that meets the end.
+    fn is_told_by_level(&self) -> bool {
+        false
+    }
+
     /// The kinds of frames that may be written now. It may shrink after a write, when the kernel refused one.
     fn offloads(&self) -> TunOffloads {
         TunOffloads::default()
@@ -175,6 +181,13 @@ pub trait UdpIo {
     ///
     /// [`IoError`]; no slot was filled.
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError>;
+
+    /// Tells whether the last receive call, which gave something, came to the end of what waited, as far as is known: the caller need
+    /// not meet the end by another call if it is told of what comes from now on, and of what it was wrong about. An implementation that
+    /// does not know says no.
+    fn is_drained(&self) -> bool {
+        false
+    }
 
     /// Sends a run of datagrams, as far as the socket takes them.
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport;

@@ -16,6 +16,7 @@ mod control;
 mod exchange;
 mod incoming;
 mod outgoing;
+mod probe;
 mod rehome;
 mod split;
 
@@ -43,6 +44,7 @@ use crate::io::{IoError, RecvSlot, TunIo, UdpIo};
 use crate::queue::{Discipline, LaneQueue, QueueConfig};
 use crate::slab::{Slab, SlabClass, SlabPool};
 use crate::split::{WAY_LARGE, WAY_SMALL, Ways};
+use probe::Probe;
 use split::Split;
 
 pub use rehome::{RehomeError, rehome};
@@ -153,10 +155,13 @@ pub(crate) struct Edge {
     cookies: usize,
     /// Something was taken in of which no batch came: the turn was not idle, and there may be more behind it.
     busy: bool,
+    /// Whether to look for the end of the TUN queue.
+    probe: Probe,
 }
 
 impl Edge {
-    pub(crate) const NEW: Self = Self { tun_drained: false, udp_drained: false, cookies: 0, busy: false };
+    pub(crate) const NEW: Self =
+        Self { tun_drained: false, udp_drained: false, cookies: 0, busy: false, probe: Probe::NEW };
 
     /// See [`Lane::readable`].
     pub(crate) const fn readable(&mut self, tun: bool, udp: bool) {

@@ -20,7 +20,8 @@ use crate::home::HomeId;
 pub enum SlabClass {
     /// 2 KiB: one packet at an ordinary MTU.
     Small,
-    /// 64 KiB and 64 bytes: the longest IP packet, padded, with message header and tag.
+    /// 72 KiB: the longest IP packet, padded, with message header and tag; and the messages of a frame of 64 KiB, each with headers
+    /// of its own, at MTUs from 1280 on.
     Large,
 }
 
@@ -33,7 +34,7 @@ impl SlabClass {
     pub const fn bytes(self) -> usize {
         match self {
             Self::Small => 2048,
-            Self::Large => 65_536 + 64,
+            Self::Large => 72 << 10,
         }
     }
 
@@ -277,7 +278,7 @@ mod tests {
     fn a_large_slab_holds_the_longest_packet_sealed() {
         // Header 16, packet of 65,535 padded to 65,536, tag 16.
         assert!(SlabClass::Large.bytes() >= 16 + 65_536 + 16);
-        assert_eq!((SlabClass::Small.bytes(), SlabClass::Large.bytes()), (2048, 65_600));
+        assert_eq!((SlabClass::Small.bytes(), SlabClass::Large.bytes()), (2048, 73_728));
     }
 
     #[test]
@@ -286,8 +287,8 @@ mod tests {
             (0, Some(SlabClass::Small)),
             (2048, Some(SlabClass::Small)),
             (2049, Some(SlabClass::Large)),
-            (65_600, Some(SlabClass::Large)),
-            (65_601, None),
+            (73_728, Some(SlabClass::Large)),
+            (73_729, None),
         ] {
             assert_eq!(SlabClass::for_len(len), class);
         }
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!([SlabClass::Small, SlabClass::Large].map(|class| pool.spare(class)), [0, 1]);
         let large = pool.take(SlabClass::Large).unwrap();
         assert!(pool.take(SlabClass::Large).is_none());
-        assert_eq!((small[0].len(), large.len()), (2048, 65_600));
+        assert_eq!((small[0].len(), large.len()), (2048, 73_728));
         pool.put(large);
         assert!(pool.take(SlabClass::Small).is_none());
         small.into_iter().for_each(|slab| pool.put(slab));

@@ -357,6 +357,11 @@ impl TunIo for Tun {
         }
     }
 
+    /// As a [`Poller`](crate::Poller) does.
+    fn is_told_by_level(&self) -> bool {
+        true
+    }
+
     fn offloads(&self) -> TunOffloads {
         self.offloads
     }

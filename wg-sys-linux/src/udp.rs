@@ -114,6 +114,8 @@ pub struct Udp {
     control: ControlBuffer,
     /// The family to ask first.
     turn: Family,
+    /// The last receive call left nothing in the families it asked.
+    drained: bool,
     v4: FamilyState,
     v6: FamilyState,
     stale_source: bool,
@@ -160,6 +162,7 @@ impl Udp {
             send_batch: SendBatch::new(),
             control: ControlBuffer::new(),
             turn: Family::V4,
+            drained: false,
             v4: FamilyState::NEW,
             v6: FamilyState::NEW,
             stale_source: false,
@@ -350,14 +353,22 @@ impl UdpIo for Udp {
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
         let mut filled = 0;
         let mut failure = None;
+        self.drained = true;
         for family in self.order() {
-            let Some(rest) = slots.get_mut(filled..).filter(|rest| !rest.is_empty()) else { break };
+            let Some(rest) = slots.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+                self.drained = false;
+                break;
+            };
             if filled > 0 && self.state(family).quiet_for.is_some() {
                 // It was empty not long ago: spare the system call.
                 continue;
             }
+            let room = rest.len();
             match self.recv_family(family, rest) {
-                Ok(count) => filled += count,
+                Ok(count) => {
+                    filled += count;
+                    self.drained &= count < room;
+                }
                 Err(IoError::WouldBlock) => {}
                 Err(error) => failure = Some(error),
             }
@@ -365,12 +376,19 @@ impl UdpIo for Udp {
         if self.errors_queued {
             self.read_errors();
         }
+        self.drained &= failure.is_none();
         match failure {
             // What did arrive counts more; a lasting failure will be met again.
             _ if filled > 0 || slots.is_empty() => Ok(filled),
             Some(error) => Err(error),
             None => Err(IoError::WouldBlock),
         }
+    }
+
+    /// The kernel ends a call early if nothing is left, or if an error is, which a poller tells of, as it does of the family that was not
+    /// asked because it was empty not long ago.
+    fn is_drained(&self) -> bool {
+        self.drained
     }
 
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {

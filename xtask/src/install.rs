@@ -16,6 +16,9 @@ pub(crate) const WIREGUARD: [Program; 2] = [("wg", "wireguard-tools"), ("wiregua
 /// What to measure with.
 pub(crate) const TRAFFIC: [Program; 1] = [("iperf3", "iperf3")];
 
+/// What counts system calls.
+pub(crate) const COUNTS: [Program; 1] = [("perf", "linux-perf")];
+
 /// What decrypts without us.
 pub(crate) const DECRYPTION: [Program; 1] = [("tshark", wg_netns::tshark::PACKAGE)];
 /// What watches where secrets go; it needs to know the functions of the C library.

@@ -145,6 +145,10 @@ impl UdpIo for Sockets {
         self.udp.as_mut().map_or(Err(IoError::WouldBlock), |udp| udp.recv(slots))
     }
 
+    fn is_drained(&self) -> bool {
+        self.udp.as_ref().is_some_and(UdpIo::is_drained)
+    }
+
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {
         match &mut self.udp {
             Some(udp) => udp.send(transmit),

@@ -42,6 +42,7 @@ pub mod requirements;
 pub mod site;
 pub mod status;
 pub mod stream;
+pub mod syscalls;
 pub mod tcp;
 pub mod tshark;
 pub mod tun_fd;

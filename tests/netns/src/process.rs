@@ -47,6 +47,15 @@ pub fn pin_thread(cpu: Option<usize>) {
     sched_setaffinity(None, &set).ok();
 }
 
+/// TCP segments sent so far in the network namespace of `pid`, if it runs. Those that leave in one piece count for each.
+pub fn tcp_segments_sent(pid: u32) -> Option<u64> {
+    let snmp = fs::read_to_string(format!("/proc/{pid}/net/snmp")).ok()?;
+    // A line of names, and a line of values.
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let at = lines.next()?.split_whitespace().position(|name| name == "OutSegs")?;
+    lines.next()?.split_whitespace().nth(at)?.parse().ok()
+}
+
 /// How many files `pid` has open, if it runs.
 pub fn open_files(pid: u32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
@@ -70,6 +79,14 @@ mod tests {
         assert!(peak_resident_kib(pid).unwrap() >= resident_kib(pid).unwrap() / 2);
         assert!(open_files(pid).unwrap() >= 3);
         assert!(cpu_time(pid).is_some());
+    }
+
+    #[test]
+    fn segments_of_the_own_namespace_are_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let before = tcp_segments_sent(std::process::id()).unwrap();
+        drop(std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        assert!(tcp_segments_sent(std::process::id()).unwrap() >= before + 3, "SYN, SYN-ACK, ACK");
     }
 
     #[test]

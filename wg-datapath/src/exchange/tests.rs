@@ -68,7 +68,7 @@ fn a_lane_alone_has_nobody_to_lend_to() {
 
 #[test]
 fn no_more_is_lent_than_may_be_and_all_of_it_comes_back() {
-    for (lanes, large) in [(2, 63), (3, 31), (40, 15)] {
+    for (lanes, large) in [(2, 56), (3, 28), (40, 14)] {
         let (mut parts, _) = parts(lanes);
         let mut pools: Vec<_> = parts.iter().map(pool).collect();
         for (class, most) in [(SlabClass::Small, LENT_FRAMES), (SlabClass::Large, large)] {
@@ -132,13 +132,13 @@ fn datagrams_wait_for_room_of_their_own_and_count_as_lent() {
         }
         lent += 1;
     }
-    assert_eq!(lent, 63, "as many as of frames");
+    assert_eq!(lent, 56, "as many as of frames");
     let small = frame(pools[0].take(SlabClass::Small).unwrap(), 0);
     assert!(parts[0].lend(HomeId::new(1), small).is_ok(), "that much is left");
     assert!(!parts[1].may_sleep(ROOM));
     assert!(parts[1].may_sleep(Room { trains: false, ..ROOM }), "the frame was not published");
     parts[1].awake();
-    for number in 0..63 {
+    for number in 0..56 {
         let train = parts[1].next_train().unwrap();
         assert_eq!(train.len, number);
         pools[1].put(train.slab);

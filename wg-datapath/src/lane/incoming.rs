@@ -85,6 +85,8 @@ where
         let received = received.min(self.lane.slots.len());
         self.lane.pieces = self.lane.pieces.wrapping_add(u32::try_from(received).unwrap_or(0));
         self.lane.took(Some(received));
+        // Readiness is told of by levels: whoever waits costs one call, and not one for each family that is empty.
+        self.lane.edge.udp_drained = self.udp.is_drained() && !self.lane.is_joining();
         self.hear_keys();
         self.take_handshakes(received);
         // Out of the lane for the moment.

@@ -32,10 +32,10 @@ where
     U: UdpIo,
     D: Dh,
 {
-    /// Reads the TUN queue to its end, or until the queue of the lane is full, and tells whether it read anything.
+    /// Reads the TUN queue to its end or to what is likely to be it, or until the queue of the lane is full, and tells whether it read anything.
     pub(super) fn drain_tun(&mut self) -> bool {
         let (mut any, mut route) = (false, None);
-        for _ in 0..DRAIN {
+        for at in 0..DRAIN {
             if self.lane.queue_is_full() || !self.refill_inbox() {
                 break;
             }
@@ -43,11 +43,18 @@ where
             let small = if self.lane.expects_large { &mut [][..] } else { &mut small[..] };
             let read = self.tun.read_frame(small, large);
             any |= read.is_ok();
+            if at == 1 {
+                self.lane.edge.probe.found(read.is_ok());
+            }
             match read {
                 Ok(frame) => {
                     self.lane.pieces = self.lane.pieces.wrapping_add(1);
                     if let Err(reason) = self.enqueue(frame, &mut route) {
                         self.device.drops.count(reason);
+                    }
+                    if at == 0 && self.tun.is_told_by_level() && !self.lane.edge.probe.is_due() {
+                        self.lane.edge.tun_drained = true;
+                        break;
                     }
                 }
                 Err(IoError::WouldBlock) => {
@@ -205,6 +212,10 @@ where
                 self.device.drops.count_many(DropReason::OutTooLong, frame.remaining() as u64);
                 self.lane.slabs.put(frame.into_slab());
                 continue;
+            }
+            // Behind nothing else it would be a batch of its own.
+            if frame.remaining() > 0 && self.lane.queue.is_empty() {
+                batch.take_rest(&mut frame, self.device.mtu);
             }
             let rest = frame.remaining();
             if rest > 0 && !self.put_back(&frame, peer, flow, pushed_at) {

@@ -118,6 +118,11 @@ impl<A> Lane<A> {
         self.split.as_ref().is_some_and(|split| split.dealt == Some(0))
     }
 
+    /// Tells whether more may wait in the sockets than was received, which only their end tells.
+    pub(super) fn is_joining(&self) -> bool {
+        self.split.as_ref().and_then(|split| split.dealt).is_some_and(|dealt| dealt > 0)
+    }
+
     /// The home of a session that was not heard of, if that may not have told all of its keys.
     pub(super) fn unheard(&self, index: SessionIndex) -> Option<HomeId> {
         let split = self.split.as_ref()?;

@@ -38,6 +38,11 @@ pub(crate) struct Socket {
     pub(crate) left: Vec<Endpoint>,
     /// Datagrams handed up.
     pub(crate) received: u64,
+    /// Receive calls.
+    pub(crate) calls: u64,
+    /// Whether it says so if a call came to the end of what waited.
+    pub(crate) tells_end: bool,
+    at_end: bool,
     pub(crate) source_is_stale: bool,
     /// What it heard of narrow paths.
     pub(crate) path_news: VecDeque<(SocketAddr, u16)>,
@@ -56,6 +61,9 @@ impl Socket {
             receive_errors: VecDeque::new(),
             left: Vec::new(),
             received: 0,
+            calls: 0,
+            tells_end: false,
+            at_end: false,
             source_is_stale: false,
             path_news: VecDeque::new(),
             held: None,
@@ -67,6 +75,8 @@ impl Socket {
 
 impl UdpIo for Socket {
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
+        self.calls += 1;
+        self.at_end = false;
         if let Some(error) = self.receive_errors.pop_front() {
             return Err(error);
         }
@@ -81,7 +91,12 @@ impl UdpIo for Socket {
             filled = self.inner.recv(slots)?;
         }
         self.received += filled as u64;
+        self.at_end = filled < slots.len();
         Ok(filled)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.tells_end && self.at_end
     }
 
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {
@@ -110,6 +125,9 @@ impl UdpIo for Socket {
 pub(crate) struct Tun {
     pub(crate) inner: MemoryTun,
     pub(crate) read_errors: VecDeque<IoError>,
+    /// Whether it is told of by levels, and how often it was read.
+    pub(crate) told_by_level: bool,
+    pub(crate) reads: u64,
     pub(crate) write_errors: VecDeque<IoError>,
 }
 
@@ -122,7 +140,12 @@ impl TunIo for Tun {
         self.write_errors.pop_front().map_or_else(|| self.inner.write(packet), Err)
     }
 
+    fn is_told_by_level(&self) -> bool {
+        self.told_by_level
+    }
+
     fn read_frame(&mut self, small: &mut [u8], large: &mut [u8]) -> Result<Frame, IoError> {
+        self.reads += 1;
         self.read_errors.pop_front().map_or_else(|| self.inner.read_frame(small, large), Err)
     }
 

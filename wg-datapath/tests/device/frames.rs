@@ -69,6 +69,51 @@ fn a_frame_of_more_packets_than_a_batch_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_frame_of_64_kib_leaves_in_one_run_unless_others_wait() {
+    for (ip, mtu, header) in [(Ip::V4, 1420, 40), (Ip::V6, 1420, 60), (Ip::V4, 1280, 40), (Ip::V6, 1280, 60)]
+    {
+        let mut rig = pair(mtu);
+        let segment = u16::try_from(mtu - header).unwrap();
+        let (frame, offload, packets) = frame(ip, Transport::Tcp, segment, 65_535 - 2 * header);
+        let sealed: usize =
+            packets.iter().map(|packet| packet.len().next_multiple_of(16).min(mtu) + 32).sum();
+        assert!(sealed > 1 << 16, "it is longer than what leaves in one message: {sealed}");
+
+        rig[A].udp.runs.clear();
+        rig[A].tun.inner.frames.push_back((frame.clone(), offload));
+        rig.settle();
+        assert_eq!(rig[A].udp.runs, [sealed], "{ip:?} {mtu}");
+        assert_eq!(rig[B].delivered(), packets);
+        assert_eq!(rig[B].tun.inner.frames_written, 1, "and is one frame again");
+
+        // Where another waits behind it the rest leaves with that.
+        rig[A].udp.runs.clear();
+        (0..2).for_each(|_| rig[A].tun.inner.frames.push_back((frame.clone(), offload)));
+        rig.settle();
+        assert_eq!(
+            rig[A].udp.runs.len(),
+            3 - usize::from(2 * sealed <= 2 * (1 << 16)),
+            "{:?}",
+            rig[A].udp.runs
+        );
+        assert!(rig[A].udp.runs[0] <= 1 << 16);
+        assert_eq!(rig[B].delivered().len(), 2 * packets.len());
+        assert_eq!((rig.drops(A), rig.drops(B)), (0, 0));
+    }
+}
+
+#[test]
+fn a_frame_of_too_many_packets_for_one_slab_loses_none() {
+    let mut rig = pair(576);
+    let (frame, offload, packets) = frame(Ip::V4, Transport::Tcp, 536, 65_000);
+    rig[A].udp.runs.clear();
+    rig[A].tun.inner.frames.push_back((frame, offload));
+    rig.settle();
+    assert_eq!(rig[A].udp.runs.len(), 2, "{:?}", rig[A].udp.runs);
+    assert_eq!(rig[B].delivered(), packets);
+}
+
+#[test]
 fn a_lone_packet_gets_its_checksum() {
     // As a kernel leaves it to be done, whether it is short or long.
     let mut rig = pair(1420);

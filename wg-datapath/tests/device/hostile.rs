@@ -206,7 +206,7 @@ fn slots_as_no_socket_should_fill_them_are_dropped_and_counted() {
     let odd = [
         (Raw { truncated: true, ..Raw::new(&good, from) }, DropReason::Truncated),
         (Raw { endpoint: None, ..Raw::new(&good, from) }, DropReason::NoSource),
-        (Raw { len: 65_601, ..Raw::new(&good, from) }, DropReason::Truncated),
+        (Raw { len: 73_729, ..Raw::new(&good, from) }, DropReason::Truncated),
         (Raw { len: usize::MAX, ..Raw::new(&good, from) }, DropReason::Truncated),
         (Raw { truncated: true, endpoint: None, len: usize::MAX, bytes: vec![] }, DropReason::Truncated),
         (Raw::new(&[], from), DropReason::MessageTooShort),

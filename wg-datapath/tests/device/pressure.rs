@@ -165,6 +165,61 @@ fn an_error_for_a_moment_ends_nothing() {
 }
 
 #[test]
+fn an_end_that_was_told_is_not_met_by_another_call() {
+    // How many calls it takes to receive so many datagrams in one turn, without the end being told and with it.
+    let calls = |count: usize, tells_end: bool| {
+        let mut rig = Rig::with_session();
+        rig[B].udp.tells_end = tells_end;
+        (0..count).for_each(|_| rig.send(A, B, 100));
+        rig.run(A);
+        let (before, received) = (rig[B].udp.calls, rig[B].udp.received);
+        let now = rig.now;
+        while !rig[B].step(now).idle() {
+            assert!(rig[B].udp.calls < before + 100, "it does not end");
+        }
+        assert_eq!(rig[B].udp.received - received, count as u64);
+        let taken = rig[B].udp.calls - before;
+        assert_eq!(rig[B].delivered().len(), count);
+        taken
+    };
+    // `step` tells of readiness each time: one more call finds out that nothing came.
+    assert_eq!(calls(1, false) - calls(1, true), 1);
+    assert_eq!(calls(5, false) - calls(5, true), 1);
+    // As many as there are slots may not be all.
+    let slots = (2..200).find(|count| calls(*count, true) > calls(1, true)).expect("slots are few");
+    assert_eq!(calls(slots, true), calls(slots, false));
+    assert_eq!(calls(slots + 1, false) - calls(slots + 1, true), 1);
+}
+
+#[test]
+fn a_tun_that_has_one_frame_each_time_is_seldom_read_in_vain() {
+    const FRAMES: u64 = 100;
+    let reads = |told_by_level: bool, each: usize| {
+        let mut rig = Rig::with_session();
+        rig[A].tun.told_by_level = told_by_level;
+        let before = rig[A].tun.reads;
+        let now = rig.now;
+        for _ in 0..FRAMES {
+            (0..each).for_each(|_| rig.send(A, B, 100));
+            // The executor tells of what is left for as long as there is something.
+            let mut waits = true;
+            while waits {
+                while !rig[A].step(now).idle() {}
+                waits = !rig[A].tun.inner.outgoing.is_empty();
+            }
+        }
+        rig.settle();
+        assert_eq!(rig[B].delivered().len() as u64, FRAMES * each as u64);
+        rig[A].tun.reads - before
+    };
+    // Every turn, the idle one that ends it too, is told of readiness here: one vain read, and one behind each frame.
+    assert!(reads(false, 1) >= 3 * FRAMES);
+    assert!(reads(true, 1) <= reads(false, 1) - FRAMES * 2 / 3);
+    // Where there are more they are read in one go.
+    assert!(reads(true, 10).abs_diff(reads(false, 10)) <= 5);
+}
+
+#[test]
 fn an_edge_that_is_gone_ends_the_lane_and_says_so() {
     let gone = IoError::Fatal(77);
     let mut rig = Rig::with_session();

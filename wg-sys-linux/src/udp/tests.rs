@@ -90,6 +90,24 @@ fn families_take_turns_and_an_empty_one_waits_its_time() {
 }
 
 #[test]
+fn the_end_of_what_waits_is_known_if_a_call_has_room_left() {
+    let mut udp = Udp::bind(0, 0).unwrap();
+    let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut slots: Vec<_> = slots().into_iter().chain(slots()).collect();
+    let mut receive = |count: usize| {
+        (0..count).for_each(|_| assert_eq!(from.send_to(b"x", ("127.0.0.1", udp.port())).unwrap(), 1));
+        let received = udp.recv(&mut slots);
+        (received, udp.is_drained())
+    };
+    assert_eq!(receive(1), (Ok(1), true));
+    assert_eq!(receive(2), (Ok(2), false), "there may be more");
+    assert_eq!(receive(0), (Err(IoError::WouldBlock), true));
+    assert_eq!(receive(3), (Ok(2), false));
+    assert_eq!(receive(0), (Ok(1), true));
+    assert_eq!((udp.recv(&mut []), udp.is_drained()), (Ok(0), false), "nobody was asked");
+}
+
+#[test]
 fn writability_is_asked_for_only_while_a_send_is_blocked() {
     let mut udp = Udp::bind(0, 0).unwrap();
     let mut poller = Poller::new().unwrap();

@@ -75,7 +75,7 @@ fn sizes(text: &str) -> Result<usize, String> {
 
 /// Measures, prints the table, and writes what is asked for.
 pub(super) fn run(choice: &Choice, rounds: Option<u32>, json: Option<&Path>) -> Result<(), String> {
-    install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC]);
+    install::programs(&[&install::NAMESPACES, &install::WIREGUARD, &install::TRAFFIC, &install::COUNTS]);
     let requirements =
         Requirements::check().and_program("ping", "iputils-ping").and_program("iperf3", "iperf3");
     if !requirements.missing().is_empty() {

@@ -4,6 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use wg_netns::quota::Quota;
+use wg_netns::syscalls::Counter;
 use wg_netns::{echo, iperf, process};
 
 use super::load::{Load, Mode, Outcome};
@@ -61,10 +62,13 @@ pub(super) enum Case {
     Ping,
     /// Handshakes that the program completes as responder.
     Handshakes,
+    /// System calls beside one TCP stream, at both ends, as `perf` counts them.
+    Calls,
 }
 
 impl Case {
-    pub(super) const ALL: [Self; 5] = [Self::Tcp, Self::Udp, Self::Overload, Self::Ping, Self::Handshakes];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Tcp, Self::Udp, Self::Overload, Self::Ping, Self::Handshakes, Self::Calls];
 
     /// Whether it says something of the cable alone.
     pub(super) const fn is_of_the_cable(self) -> bool {
@@ -81,6 +85,7 @@ impl Case {
             Self::Overload => overload(route, load, seconds, &mut measured),
             Self::Ping => ping(route, seconds, &mut measured),
             Self::Handshakes => handshakes(route, load, seconds, &mut measured),
+            Self::Calls => calls(route, seconds, &mut measured),
         };
         if let Err(reason) = result {
             measured.notes.push(reason);
@@ -242,5 +247,27 @@ fn handshakes(route: &Route, load: &Load, seconds: u64, measured: &mut Measured)
     if account.initiators > BUSY {
         measured.notes.push("handshakes: the initiators do no more than this".into());
     }
+    Ok(())
+}
+
+/// Counts in a stream of its own: what counts takes time, too.
+fn calls(route: &Route, seconds: u64, measured: &mut Measured) -> Result<(), String> {
+    let case = "calls-beside-tcp";
+    let pids = route.pids();
+    let segments = || pids.iter().filter_map(|pid| process::tcp_segments_sent(*pid)).sum::<u64>();
+    let counters = pids.iter().map(|pid| Counter::start(*pid)).collect::<Result<Vec<_>, _>>();
+    let counters = counters.map_err(|reason| format!("{case}: {reason}"))?;
+    let before = segments();
+    let forward = iperf::Direction::Forward;
+    let report = iperf::streams(route.from(), route.to(), route.address(), seconds, 1, forward)
+        .map_err(|failure| format!("{case}: {failure}"))?;
+    // Both gateways have all of them: data one way, acknowledgements the other.
+    let packets = (segments() - before) as f64;
+    let ends = ["system calls of the sending gateway", "system calls of the receiving gateway"];
+    for (end, counter) in ends.into_iter().zip(counters) {
+        let count = counter.stop().map_err(|reason| format!("{case}: {reason}"))?;
+        measured.less(case, end, "a packet", count as f64 / packets);
+    }
+    measured.more(case, "throughput meanwhile", "Gbit/s", report.gigabits_per_second);
     Ok(())
 }

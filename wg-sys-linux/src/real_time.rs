@@ -14,9 +14,14 @@
 //! millisecond whatever comes, and then has a batch. As a fair thread it would have batches, too, but wait for a core for so long
 //! that the queues before it overflow.
 //!
+//! Trains of packets that come fast are moderated, too, for a shorter time: two or three of them are then worth one change of threads,
+//! and those who make them run on meanwhile. A fifth more TCP passes so, and an echo beside it takes half a millisecond longer
+//! (`docs/experiments.md`).
+//!
 //! ```text
-//!   at once --- 250 pieces of hardly more than one packet in 10 ms ---> paced
-//!      ^------- less than 150 of them, or more packets in each ----------'
+//!             in 10 ms      as from            until          sleeps for
+//!   at once --- single ---> 250 pieces ------> 150 ---------> 200 us
+//!   at once --- trains ---> 100 pieces ------>  60 --------->  50 us
 //! ```
 //!
 //! So the longest that others wait for it is one such window and what follows of the piece of work at hand, and a thread that is
@@ -35,18 +40,27 @@ use crate::sched_attr::{Attributes, SCHED_OTHER, SCHED_RR, read, write};
 
 /// What is looked at to decide.
 const WINDOW: Duration = Duration::from_millis(10);
-/// Pieces in a window from which on a thread that is woken by each is in the way of those who send them, and below which it is not;
-/// 25,000 and 15,000 a second.
-const MANY: u32 = 250;
-const FEW: u32 = 150;
-/// Packets in a piece, on average, that make it worth to be woken for.
-const WORTH: u32 = 4;
-/// How long a thread that paces itself lets them come: what a queue of 500 packets, as a TUN has, holds at 2.5 million a second.
-const PACE: Duration = Duration::from_micros(200);
+/// Packets in a piece, on average, from which on it is a train.
+const TRAIN: u32 = 4;
+/// Single packets: what a queue of 500, as a TUN has, holds at 2.5 million a second.
+const SINGLE: Pace = Pace { many: 250, few: 150, sleep: Duration::from_micros(200) };
+/// Trains: as network cards moderate their interrupts.
+const TRAINS: Pace = Pace { many: 100, few: 60, sleep: Duration::from_micros(50) };
 /// How long who is under a quota is not asked about it again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The lowest there is: above all threads of the fair scheduler, and below whatever else is real-time.
 const PRIORITY: u32 = 1;
+
+/// How a thread paces itself by what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    /// Pieces in a window from which on a thread that is woken by each is in the way of those who send them.
+    many: u32,
+    /// Pieces below which it is not.
+    few: u32,
+    /// How long it lets them come.
+    sleep: Duration,
+}
 
 /// The priority of the calling thread, see the [module](self). To be used by this thread only.
 #[derive(Debug)]
@@ -139,13 +153,13 @@ struct Share {
     packets: u32,
     pieces: u32,
     is_real_time: bool,
-    is_paced: bool,
+    pace: Option<Pace>,
 }
 
 impl Share {
     /// How long the thread is to sleep when it has done all there is. A fair one waits for its core anyway.
     fn pace(&self) -> Option<Duration> {
-        (self.is_real_time && self.is_paced).then_some(PACE)
+        self.pace.filter(|_| self.is_real_time).map(|pace| pace.sleep)
     }
 
     /// Tells whether the thread is to become a real-time one or a fair one, if that is not what it is.
@@ -156,13 +170,13 @@ impl Share {
             return None;
         }
         let wanted = window / if self.is_real_time { 16 } else { 4 };
-        let bound = if self.is_paced { FEW } else { MANY };
-        let are_single = self.packets / WORTH < self.pieces;
+        let pace = if self.packets / TRAIN < self.pieces { SINGLE } else { TRAINS };
+        let bound = if self.pace.is_some() { pace.few } else { pace.many };
         // A window is longer than it has to be if its end was slept through.
         let are_many = u128::from(self.pieces) * WINDOW.as_nanos() >= u128::from(bound) * window.as_nanos();
         let real_time = self.slept >= wanted;
-        let is_paced = are_single && are_many;
-        *self = Self { since: until, is_real_time: self.is_real_time, is_paced, ..Self::default() };
+        let pace = are_many.then_some(pace);
+        *self = Self { since: until, is_real_time: self.is_real_time, pace, ..Self::default() };
         (real_time != self.is_real_time).then_some(real_time)
     }
 }
@@ -236,24 +250,29 @@ mod tests {
     }
 
     #[test]
-    fn single_packets_that_come_fast_are_paced_and_large_pieces_are_not() {
-        let after = |is_paced, packets, pieces| {
-            let mut share = Share { is_real_time: true, is_paced, packets, pieces, ..Share::default() };
+    fn what_comes_fast_is_let_come_and_trains_for_a_shorter_time() {
+        const NONE: Option<Duration> = None;
+        let (single, trains) = (Some(Duration::from_micros(200)), Some(Duration::from_micros(50)));
+        let after = |pace, packets, pieces| {
+            let mut share = Share { is_real_time: true, pace, packets, pieces, ..Share::default() };
             assert_eq!(share.rested(at(5_000), at(10_000)), None, "it sleeps, so it stays real-time");
-            assert_eq!(share.pace().is_some(), share.is_paced);
-            share.is_paced
+            share.pace()
         };
-        assert!(!after(false, 249, 249) && after(false, 250, 250) && after(false, 900, 250));
-        assert!(!after(false, 1_000, 250) && !after(false, 40_000, 900), "worth it");
-        assert!(!after(true, 149, 149) && after(true, 150, 150) && !after(true, 9_000, 200));
+        assert_eq!([249, 250].map(|pieces| after(None, pieces, pieces)), [NONE, single]);
+        assert_eq!([149, 150].map(|pieces| after(Some(SINGLE), pieces, pieces)), [NONE, single]);
+        assert_eq!([99, 100].map(|pieces| after(None, 45 * pieces, pieces)), [NONE, trains]);
+        assert_eq!([59, 60].map(|pieces| after(Some(TRAINS), 45 * pieces, pieces)), [NONE, trains]);
+        // Four packets are a train, and one kind may follow the other.
+        assert_eq!([999, 1_000].map(|packets| after(None, packets, 250)), [single, trains]);
+        assert_eq!([399, 400].map(|packets| after(Some(SINGLE), packets, 100)), [NONE, trains]);
         // As many in ten times the time are few.
         let mut share = Share { is_real_time: true, packets: 300, pieces: 300, ..Share::default() };
-        assert_eq!((share.rested(at(5_000), at(100_000)), share.is_paced), (None, false));
+        assert_eq!((share.rested(at(5_000), at(100_000)), share.pace), (None, None));
         // Those that leave no time to sleep.
         let mut share = Share { is_real_time: true, packets: 5_000, pieces: 5_000, ..Share::default() };
         assert_eq!(share.rested(at(10_000), at(10_000)), Some(false));
         share.is_real_time = false;
-        assert_eq!((share.is_paced, share.pace()), (true, None), "a fair one waits for its core");
+        assert_eq!((share.pace, share.pace()), (Some(SINGLE), None), "a fair one waits for its core");
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub struct MemoryTun {
 }
 
 impl MemoryTun {
+    /// Tells whether the host has something, as a poller would.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        !self.outgoing.is_empty() || !self.frames.is_empty()
+    }
+
     /// Splits a frame as the kernel would, and completes the checksums.
     fn split(&mut self, frame: &[u8], offload: Offload) -> Option<()> {
         let split = Segmenter::new(frame, &offload).ok()?;
@@ -55,6 +61,10 @@ impl MemoryTun {
 }
 
 impl TunIo for MemoryTun {
+    fn is_told_by_level(&self) -> bool {
+        true
+    }
+
     fn read_frame(&mut self, small: &mut [u8], large: &mut [u8]) -> Result<Frame, IoError> {
         let Some((frame, offload)) = self.frames.pop_front() else {
             let len = self.read(large)?;
@@ -123,7 +133,14 @@ impl MemoryNetwork {
     #[must_use]
     pub fn socket(&self, address: SocketAddr) -> MemoryUdp {
         self.state.borrow_mut().mailboxes.entry(address).or_default();
-        MemoryUdp { network: self.clone(), address, capacity: usize::MAX, refuse: None, trains: false }
+        MemoryUdp {
+            network: self.clone(),
+            address,
+            capacity: usize::MAX,
+            refuse: None,
+            trains: false,
+            drained: false,
+        }
     }
 
     /// Puts a datagram into the mailbox it is addressed to, as an attacker might.
@@ -157,13 +174,14 @@ pub struct MemoryUdp {
     pub refuse: Option<i32>,
     /// Equally long datagrams of one sender are received as a train.
     pub trains: bool,
+    drained: bool,
 }
 
 impl UdpIo for MemoryUdp {
     fn recv(&mut self, slots: &mut [RecvSlot]) -> Result<usize, IoError> {
         let mut state = self.network.state.borrow_mut();
         let mailbox = state.mailboxes.entry(self.address).or_default();
-        let mut received = 0;
+        let (mut received, most) = (0, slots.len());
         for slot in slots {
             let Some(datagram) = mailbox.pop_front() else { break };
             slot.len = datagram.bytes.len().min(slot.slab.len());
@@ -191,7 +209,12 @@ impl UdpIo for MemoryUdp {
                 mailbox.pop_front();
             }
         }
+        self.drained = received < most;
         if received == 0 { Err(IoError::WouldBlock) } else { Ok(received) }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drained
     }
 
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {

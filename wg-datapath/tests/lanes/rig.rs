@@ -63,7 +63,8 @@ impl Member {
 
     /// Takes a turn of no more than so much.
     pub(crate) fn step_within(&mut self, now: Now, budget: Budget) -> bool {
-        self.lane.readable(true, true);
+        // By levels, as a poller tells: what was left is told of again, and what was not there is not looked for.
+        self.lane.readable(self.tun.is_readable(), self.socket.waiting() > 0);
         let Self { device, lane, tun, socket, strategy } = self;
         let outcome = strategy.step(CoreId(0), budget, &mut LaneIo { device, lane, tun, udp: socket, now });
         self.device.check_invariants();
@@ -161,7 +162,9 @@ impl Gateway {
     /// Has counters split no longer; what was dealt out is yet to come.
     pub(crate) fn join(&mut self, wire: &Wire, kind: StrategyKind) {
         wire.split(false);
-        self.members.iter_mut().for_each(|member| member.lane.counters_joined(member.socket.waiting()));
+        // A socket knows how much there may be, and not how much there is.
+        let most = |waiting: usize| if waiting > 0 { 2 * waiting } else { 0 };
+        self.members.iter_mut().for_each(|member| member.lane.counters_joined(most(member.socket.waiting())));
         self.follow(kind);
     }
 

@@ -123,6 +123,7 @@ impl Wire {
             address,
             sent: 0,
             received: 0,
+            drained: false,
             bytes: 0,
             last: [0; PLACE],
             last_len: 0,
@@ -157,6 +158,8 @@ pub(crate) struct Socket {
     address: SocketAddr,
     pub(crate) sent: usize,
     pub(crate) received: usize,
+    /// The last call left nothing.
+    drained: bool,
     /// Bytes in what was sent.
     pub(crate) bytes: usize,
     /// The datagram sent last.
@@ -199,7 +202,12 @@ impl UdpIo for Socket {
             mailbox.len -= 1;
         }
         self.received += received;
+        self.drained = received < slots.len();
         if received == 0 { Err(IoError::WouldBlock) } else { Ok(received) }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.drained
     }
 
     fn send(&mut self, transmit: &Transmit<'_>) -> SendReport {

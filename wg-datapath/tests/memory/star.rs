@@ -76,7 +76,7 @@ impl<A: BatchAead> End<A> {
     }
 
     pub(crate) fn step(&mut self, now: Now) -> bool {
-        self.lane.readable(true, true);
+        self.lane.readable(true, self.socket.waiting() > 0);
         let Self { device, lane, host, socket, .. } = self;
         let mut io = LaneIo { device, lane, tun: host, udp: socket, now };
         !self.strategy.step(CoreId(0), Budget::default(), &mut io).idle()

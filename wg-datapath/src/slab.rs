@@ -1,6 +1,6 @@
 //! Packet buffers from a bounded pool: memory for traffic is decided once, not by the traffic.
 //!
-//! Two classes: small for lone packets, large for a 64 KiB read with everything put around it. A pool makes
+//! Two classes: small for lone packets, large for a read of 64 KiB with everything put around it. A pool makes
 //! a buffer the first time it is needed, up to its bound, and hands it out again as it is: what an earlier
 //! packet left in it stays until it is overwritten. Memory that no packet reached is never touched.
 //!

@@ -45,9 +45,8 @@ impl Counter {
             return Some(false);
         }
         let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).ok()?.flatten();
-        let events = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-        let is_event = |link: &std::path::PathBuf| link.to_string_lossy().contains("[perf_event]");
-        events.filter(is_event).next().map(|_| true)
+        let mut links = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.any(|link| link.to_string_lossy().contains("[perf_event]")).then_some(true)
     }
 
     /// Ends, and returns how many there were.

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use crate::cleanup;
 use crate::command::Failure;
 use crate::requirements::find_program;
 
@@ -92,7 +93,17 @@ fn run(
     // Whatever the user has set up stays out of it, and so does resolving names.
     command.args(["-n", "-C", "Default", "-r"]).arg(capture);
     command.arg("-o").arg(format!("wg.keylog_file:{}", key_log.display())).args(arguments);
+    // Several that start at once would fail where each is the first to make the user's directory.
+    let settings = cleanup::unique_directory();
+    command.env("WIRESHARK_CONFIG_DIR", &settings);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let dissected = read(&mut command, &mut take);
+    std::fs::remove_dir_all(settings).ok();
+    dissected
+}
+
+/// Runs a command and hands over what it prints, line by line.
+fn read(command: &mut Command, take: &mut impl FnMut(&str) -> Result<(), Failure>) -> Result<(), Failure> {
     let mut child = command.spawn().map_err(|error| failed("cannot be started", &error.to_string()))?;
     let said = complaints(&mut child);
     let mut understood = Ok(());

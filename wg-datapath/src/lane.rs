@@ -91,6 +91,8 @@ pub struct Traffic {
     pub packets: u32,
     /// Frames of the TUN, and datagrams or trains of them.
     pub pieces: u32,
+    /// Datagrams that the sockets gave, whatever became of them.
+    pub received: u32,
 }
 
 /// The buffers of a lane and what is under way in it.
@@ -306,10 +308,12 @@ impl<A> Lane<A> {
         !self.spare_in.is_empty() && self.ready_in.len() < TRAINS
     }
 
-    /// What was polled so far: packets, and the pieces they came in, each of which holds one packet or many. Both wrap.
+    /// What was polled so far: packets, and the pieces they came in, each of which holds one packet or many. All of it wraps.
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
-        Traffic { packets: self.polled, pieces: self.pieces }
+        #[expect(clippy::cast_possible_truncation, reason = "it wraps, as the others do")]
+        let received = self.received as u32;
+        Traffic { packets: self.polled, pieces: self.pieces, received }
     }
 
     /// How many datagrams its sockets gave so far, those that were dropped later, or were for another lane, among them.

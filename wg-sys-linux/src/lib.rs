@@ -42,7 +42,7 @@ pub use ifname::interface_index;
 pub use offloads::{Offloads, ParseOffloadsError};
 pub use park::{Parker, Woken};
 pub use poll::{Event, Events, Interest, Poller, Token};
-pub use real_time::RealTime;
+pub use real_time::{RealTime, Work};
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};
 pub use uapi_socket::UapiSocket;

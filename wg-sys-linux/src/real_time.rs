@@ -14,9 +14,9 @@
 //! millisecond whatever comes, and then has a batch. As a fair thread it would have batches, too, but wait for a core for so long
 //! that the queues before it overflow.
 //!
-//! Trains of packets that come fast are moderated, too, for a shorter time: two or three of them are then worth one change of threads,
-//! and those who make them run on meanwhile. A fifth more TCP passes so, and an echo beside it takes half a millisecond longer
-//! (`docs/experiments.md`).
+//! Trains of packets that programs here send fast are moderated, too, for a shorter time: two or three of them are then worth one
+//! change of threads, and those who make them run on meanwhile. More TCP passes so, and an echo beside it takes longer (`docs/experiments.md`
+//! has figures). Trains from the network are taken at once: two together may overflow the socket of the program that they are for.
 //!
 //! ```text
 //!             in 10 ms      as from            until          sleeps for
@@ -62,6 +62,17 @@ struct Pace {
     sleep: Duration,
 }
 
+/// What a thread moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Packets.
+    pub packets: u32,
+    /// What they came in, each with one packet or many.
+    pub pieces: u32,
+    /// Packets that came from the network among them.
+    pub received: u32,
+}
+
 /// The priority of the calling thread, see the [module](self). To be used by this thread only.
 #[derive(Debug)]
 pub struct RealTime {
@@ -93,10 +104,12 @@ impl RealTime {
         })
     }
 
-    /// Accounts for work: so many packets, which came in so many pieces.
-    pub const fn worked(&mut self, packets: u32, pieces: u32) {
-        self.share.packets = self.share.packets.saturating_add(packets);
-        self.share.pieces = self.share.pieces.saturating_add(pieces);
+    /// Accounts for work.
+    pub const fn worked(&mut self, work: Work) {
+        let all = &mut self.share.work;
+        all.packets = all.packets.saturating_add(work.packets);
+        all.pieces = all.pieces.saturating_add(work.pieces);
+        all.received = all.received.saturating_add(work.received);
     }
 
     /// Sleeps for a moment, whatever comes, if the thread is to pace itself. To be called when it has done all there is, before it
@@ -150,8 +163,7 @@ fn switch(fair: &Attributes, real_time: bool) -> Result<(), rustix::io::Errno> {
 struct Share {
     since: Instant,
     slept: Duration,
-    packets: u32,
-    pieces: u32,
+    work: Work,
     is_real_time: bool,
     pace: Option<Pace>,
 }
@@ -170,12 +182,14 @@ impl Share {
             return None;
         }
         let wanted = window / if self.is_real_time { 16 } else { 4 };
-        let pace = if self.packets / TRAIN < self.pieces { SINGLE } else { TRAINS };
+        let Work { packets, pieces, received } = self.work;
+        let pace = if packets / TRAIN < pieces { SINGLE } else { TRAINS };
         let bound = if self.pace.is_some() { pace.few } else { pace.many };
         // A window is longer than it has to be if its end was slept through.
-        let are_many = u128::from(self.pieces) * WINDOW.as_nanos() >= u128::from(bound) * window.as_nanos();
+        let are_many = u128::from(pieces) * WINDOW.as_nanos() >= u128::from(bound) * window.as_nanos();
         let real_time = self.slept >= wanted;
-        let pace = are_many.then_some(pace);
+        let is_due = are_many && (pace == SINGLE || received < packets / 2);
+        let pace = is_due.then_some(pace);
         *self = Self { since: until, is_real_time: self.is_real_time, pace, ..Self::default() };
         (real_time != self.is_real_time).then_some(real_time)
     }
@@ -249,30 +263,51 @@ mod tests {
         assert_eq!(share.rested(at(5), at(3)), None);
     }
 
+    /// Work that came from the inner side.
+    const fn work(packets: u32, pieces: u32) -> Work {
+        Work { packets, pieces, received: 0 }
+    }
+
+    /// How a thread that sleeps half of its time paces itself after a window with such work.
+    fn after(pace: Option<Pace>, work: Work) -> Option<Duration> {
+        let mut share = Share { is_real_time: true, pace, work, ..Share::default() };
+        assert_eq!(share.rested(at(5_000), at(10_000)), None, "it sleeps, so it stays real-time");
+        share.pace()
+    }
+
+    const AT_ONCE: Option<Duration> = None;
+
     #[test]
     fn what_comes_fast_is_let_come_and_trains_for_a_shorter_time() {
-        const NONE: Option<Duration> = None;
         let (single, trains) = (Some(Duration::from_micros(200)), Some(Duration::from_micros(50)));
-        let after = |pace, packets, pieces| {
-            let mut share = Share { is_real_time: true, pace, packets, pieces, ..Share::default() };
-            assert_eq!(share.rested(at(5_000), at(10_000)), None, "it sleeps, so it stays real-time");
-            share.pace()
-        };
-        assert_eq!([249, 250].map(|pieces| after(None, pieces, pieces)), [NONE, single]);
-        assert_eq!([149, 150].map(|pieces| after(Some(SINGLE), pieces, pieces)), [NONE, single]);
-        assert_eq!([99, 100].map(|pieces| after(None, 45 * pieces, pieces)), [NONE, trains]);
-        assert_eq!([59, 60].map(|pieces| after(Some(TRAINS), 45 * pieces, pieces)), [NONE, trains]);
+        let after = |pace, packets, pieces| after(pace, work(packets, pieces));
+        assert_eq!([249, 250].map(|pieces| after(None, pieces, pieces)), [AT_ONCE, single]);
+        assert_eq!([149, 150].map(|pieces| after(Some(SINGLE), pieces, pieces)), [AT_ONCE, single]);
+        assert_eq!([99, 100].map(|pieces| after(None, 45 * pieces, pieces)), [AT_ONCE, trains]);
+        assert_eq!([59, 60].map(|pieces| after(Some(TRAINS), 45 * pieces, pieces)), [AT_ONCE, trains]);
         // Four packets are a train, and one kind may follow the other.
         assert_eq!([999, 1_000].map(|packets| after(None, packets, 250)), [single, trains]);
-        assert_eq!([399, 400].map(|packets| after(Some(SINGLE), packets, 100)), [NONE, trains]);
+        assert_eq!([399, 400].map(|packets| after(Some(SINGLE), packets, 100)), [AT_ONCE, trains]);
         // As many in ten times the time are few.
-        let mut share = Share { is_real_time: true, packets: 300, pieces: 300, ..Share::default() };
+        let mut share = Share { is_real_time: true, work: work(300, 300), ..Share::default() };
         assert_eq!((share.rested(at(5_000), at(100_000)), share.pace), (None, None));
         // Those that leave no time to sleep.
-        let mut share = Share { is_real_time: true, packets: 5_000, pieces: 5_000, ..Share::default() };
+        let mut share = Share { is_real_time: true, work: work(5_000, 5_000), ..Share::default() };
         assert_eq!(share.rested(at(10_000), at(10_000)), Some(false));
         share.is_real_time = false;
         assert_eq!((share.pace, share.pace()), (Some(SINGLE), None), "a fair one waits for its core");
+    }
+
+    #[test]
+    fn trains_that_come_from_the_network_are_taken_at_once() {
+        let trains = |received| Work { packets: 10_000, pieces: 300, received };
+        assert_eq!(
+            [4_999, 5_000, 10_000].map(|received| after(None, trains(received)).is_some()),
+            [true, false, false]
+        );
+        assert_eq!(after(Some(TRAINS), trains(9_000)), AT_ONCE);
+        // Single ones are paced wherever they come from.
+        assert!(after(None, Work { packets: 300, pieces: 300, received: 300 }).is_some());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use wg_sched::{
     Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, NodeId, Plan,
     Strategy as _, StrategyKind, Topology,
 };
-use wg_sys_linux::{Error, Events, Interest, Poller, RealTime, Token, Waker, affinity, clock, slice};
+use wg_sys_linux::{Error, Events, Interest, Poller, RealTime, Token, Waker, Work, affinity, clock, slice};
 
 use crate::balance::PERIOD;
 use crate::home::{BUDGET, Next, TUN, Turns};
@@ -135,7 +135,11 @@ impl Rest {
     /// Accounts for a turn, before and after which this was the traffic of its lane.
     pub(crate) const fn worked(&mut self, before: Traffic, after: Traffic) {
         if let Some(lent) = &mut self.0 {
-            lent.worked(after.packets.wrapping_sub(before.packets), after.pieces.wrapping_sub(before.pieces));
+            lent.worked(Work {
+                packets: after.packets.wrapping_sub(before.packets),
+                pieces: after.pieces.wrapping_sub(before.pieces),
+                received: after.received.wrapping_sub(before.received),
+            });
         }
     }
 

@@ -160,7 +160,7 @@ fn inline_crosses_the_pipelines() {
             let inline = paper(Contender::shipped(StrategyKind::Inline), tunnels, 1);
             run_seed(contender, tunnels, 1, seed).gigabits() / inline
         };
-        // The paper: 12. Here it is at 14, or just behind, see `docs/figures.md`.
+        // The paper: 12. Here it is at about 14, see `docs/figures.md`.
         let threaded = [10, 16].map(|tunnels| ahead(Contender::THREADED, tunnels));
         assert!(threaded[0] > 1.0 && threaded[1] < 1.0, "seed {seed}: {threaded:?}");
         // The paper: 20, give or take 3.

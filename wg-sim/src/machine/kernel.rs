@@ -17,7 +17,7 @@
 //!   core that it has too much to do on, and one that does end may be raised there: that is the black hole.
 //! * A drain that ended is raised anew where the head of its peer is done (the kernel raises it for what is done behind the head, too, and
 //!   looks in vain): as a softirq on that core, while a thread goes where it was last if that core is idle, else to an idle one, else to the
-//!   one with the fewest others.
+//!   one with the fewest others. A core that would be idle takes a drain thread that has waited for another.
 
 use std::collections::VecDeque;
 
@@ -33,6 +33,8 @@ const SOFTIRQ: u64 = 2_000_000;
 const SLICE: u64 = 3_000_000;
 /// How much a thread that slept is ahead at most: half the period of the scheduler.
 const SLEEPER: u64 = 12_000_000;
+/// A thread that ran within this time is not moved (`sysctl_sched_migration_cost`).
+const HOT: u64 = 500_000;
 /// How long the lock of a ring remembers.
 const MEMORY: u64 = 20_000;
 
@@ -79,6 +81,8 @@ pub(super) struct Drain {
     /// Something was done since its last look (`NAPI_STATE_MISSED`).
     missed: bool,
     time: u64,
+    /// When it ran last.
+    ran: u64,
 }
 
 /// The workers that a device has, and what they were given.
@@ -150,6 +154,30 @@ impl Kernel {
         } else {
             self.raise_softirq(core, Context::Drain(peer));
         }
+    }
+
+    /// An idle core takes a drain thread that has waited for one of these, from where most threads are. Of one that ran a moment ago
+    /// the cache there still has something.
+    pub(super) fn pull(&mut self, core: usize, now: u64, from: impl Iterator<Item = usize>) -> bool {
+        let waits = |other: usize| {
+            let tasks = &self.tasks[other];
+            let waits = |peer: &usize| {
+                tasks.current != Some(Context::Drain(*peer)) && self.drains[*peer].ran + HOT <= now
+            };
+            tasks.threads.iter().copied().find(waits)
+        };
+        let waiting = from.filter_map(|other| Some((other, waits(other)?)));
+        let most =
+            waiting.filter(|(other, _)| self.load(*other) > 1).max_by_key(|(other, _)| self.load(*other));
+        let Some((other, peer)) = most else { return false };
+        self.tasks[other].threads.retain(|thread| *thread != peer);
+        let (from, to) = (self.tasks[other].least, &mut self.tasks[core]);
+        to.threads.push(peer);
+        let drain = &mut self.drains[peer];
+        // It is as far from the least there as it was here.
+        drain.time = (drain.time + to.least).saturating_sub(from);
+        (drain.core, drain.last) = (Some(core), core);
+        true
     }
 
     fn raise_softirq(&mut self, core: usize, context: Context) {
@@ -232,7 +260,7 @@ impl Kernel {
         if let Context::Drain(peer) = next {
             let drain = &mut self.drains[peer];
             drain.missed &= drain.fresh || done(peer).is_some_and(|at| at <= now);
-            drain.fresh = false;
+            (drain.fresh, drain.ran) = (false, now);
         }
         Some(next)
     }
@@ -314,5 +342,27 @@ impl Kernel {
             _ => None,
         });
         raised.chain(self.tasks[core].threads.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_core_takes_a_drain_that_has_waited() {
+        let mut kernel = Kernel::new(true, vec![Pool::new(vec![0, 1])], 2, 2);
+        kernel.raise(0, 0);
+        kernel.raise(1, 0);
+        assert_eq!(kernel.choose(0, HOT, false, None, |_| Some(0)), Some(Context::Drain(0)));
+        kernel.drains[1].ran = 1;
+        assert!(!kernel.pull(1, HOT, core::iter::once(0)), "it ran a moment ago");
+        assert!(kernel.pull(1, HOT + 1, core::iter::once(0)));
+        assert_eq!((kernel.drains[1].core, kernel.drains[1].last), (Some(1), 1));
+        assert_eq!(
+            (kernel.tasks[0].threads.as_slice(), kernel.tasks[1].threads.as_slice()),
+            (&[0][..], &[1][..])
+        );
+        assert!(!kernel.pull(1, 9 * HOT, core::iter::once(0)), "the other one runs");
     }
 }

@@ -65,6 +65,24 @@ impl Machine {
 impl State {
     /// What a core does next, under the kernel.
     fn choose(&mut self, core: usize) -> Option<Context> {
+        let context = self.choose_own(core);
+        if context.is_none() && self.pull(core) { self.choose_own(core) } else { context }
+    }
+
+    /// A core that is about to be idle takes a drain thread that waits for another one, of its own node if there is one.
+    fn pull(&mut self, core: usize) -> bool {
+        let (seats, node, now) = (&self.seats, self.seats[core].core.node, self.seats[core].clock);
+        let Some(kernel) = self.kernel.as_mut().filter(|_| self.setup.contender.egress == Egress::Threaded)
+        else {
+            return false;
+        };
+        let of = |near: bool| (0..seats.len()).filter(move |other| (seats[*other].core.node == node) == near);
+        let machine = kernel.pools.len() == 1;
+        kernel.pull(core, now, of(true)) || (machine && kernel.pull(core, now, of(false)))
+    }
+
+    /// The same, of what it has itself.
+    fn choose_own(&mut self, core: usize) -> Option<Context> {
         let (now, came) = (self.seats[core].clock, self.came(core));
         let (peers, homes) = (&self.peers, &self.homes);
         let done = |peer: usize| homes[peers[peer].home].order.head(peer).map(|done| done.at);

@@ -13,7 +13,8 @@
 //!
 //! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. No more than a quarter of the lanes of a
 //!   node may be: beyond that, what all have to do leaves too little time to gain anything (`docs/figures.md`).
-//! * Only busy homes are split, and only lanes that are not heavy receive for them. All others are received as before.
+//! * Only busy homes are split, all of them or none, and only lanes that are not heavy receive for them. All others are received as before,
+//!   but nobody helps them to open it meanwhile.
 //! * What came in before the split is measured in the same unit during it. So whether it gains is not believed but seen, on this machine,
 //!   with this load: without a tenth more, or where others lose a tenth, it ends. It ends, too, where batches come home too late to be put in
 //!   order, which happens only where lanes wait for a processor.
@@ -347,7 +348,10 @@ impl Rates {
         let is_wanted = |at: &usize| {
             is_hot(&lanes[*at]) && heavy[*at] && self.share[*at] >= RECEIVED && has_time(lanes[*at].node)
         };
-        (0..lanes.len()).filter(is_wanted).collect()
+        let wanted: Vec<usize> = (0..lanes.len()).filter(is_wanted).collect();
+        // Whose datagrams go the way of a split and are not, nobody helps to open them.
+        let all = lanes.iter().filter(|lane| is_hot(lane)).count();
+        if wanted.len() == all { wanted } else { Vec::new() }
     }
 }
 

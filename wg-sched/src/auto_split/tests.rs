@@ -126,6 +126,9 @@ fn no_more_than_a_quarter_of_a_node_is_split() {
         model.run(20);
         assert_eq!(model.rule.homes().len(), split, "{lanes} {node} {peers}");
     }
+    // One node has too many of them: those of the other would be split at their expense.
+    let mut model = Model::new(8, 4, &[(0, 5000), (4, 5000), (5, 5000)]);
+    assert_eq!(model.run(20), []);
     // A lane with less to do than it could counts as long as it is more than half, and is not split.
     let mut model = Model::new(8, 8, &[(0, 5000), (1, 800)]);
     model.run(20);
@@ -136,7 +139,8 @@ fn no_more_than_a_quarter_of_a_node_is_split() {
     let mut model = Model::new(8, 8, &[(0, 5000), (1, 800), (2, 499)]);
     model.run(20);
     assert_eq!(model.rule.homes(), [0]);
-    let possible: Vec<Vec<usize>> = (0..8).map(|home| (0..8).filter(|lane| *lane != home).collect()).collect();
+    let possible: Vec<Vec<usize>> =
+        (0..8).map(|home| (0..8).filter(|lane| *lane != home).collect()).collect();
     let receivers = model.rule.receivers(&possible);
     assert_eq!(receivers[0], [2, 3, 4, 5, 6, 7], "who has time for it");
     assert!(receivers[1..].iter().all(Vec::is_empty), "nobody receives for the others");
@@ -202,7 +206,11 @@ fn a_split_that_brings_batches_home_out_of_order_ends() {
     let mut model = Model::new(4, 4, &[(0, 5000)]);
     model.run(5);
     model.disorder = 5;
-    assert_eq!(model.run(10), [(7, Change::Join(Reason::Disorder))], "what was under way then does not count");
+    assert_eq!(
+        model.run(10),
+        [(7, Change::Join(Reason::Disorder))],
+        "what was under way then does not count"
+    );
     let mut model = Model::new(4, 4, &[(0, 5000)]);
     model.run(5);
     for _ in 0..1000 {

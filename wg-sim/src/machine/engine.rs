@@ -274,6 +274,11 @@ impl Machine {
         state.count.clone()
     }
 
+    /// Has the flows send something else from now on.
+    pub fn set_load(&mut self, load: Load) {
+        self.state.setup.load = load;
+    }
+
     /// Goes on for so many nanoseconds.
     pub fn run_for(&mut self, duration: u64) {
         self.state.end += duration;

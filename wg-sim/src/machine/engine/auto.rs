@@ -18,7 +18,7 @@ pub(super) struct Auto {
     /// By lane: its core, and how long that had worked at the last look.
     cores: Vec<usize>,
     worked: Vec<u64>,
-    changes: u32,
+    changes: Vec<Change>,
 }
 
 impl Auto {
@@ -38,7 +38,7 @@ impl Auto {
             lanes: cores.iter().map(load).collect(),
             cores: cores.to_vec(),
             worked: vec![0; cores.len()],
-            changes: 0,
+            changes: Vec::new(),
         })
     }
 
@@ -54,10 +54,10 @@ impl Auto {
 }
 
 impl Machine {
-    /// How often counters were split, or joined again, without having been asked for, and whether they are split now.
+    /// What the rule had done so far.
     #[must_use]
-    pub fn auto_changes(&self) -> (u32, bool) {
-        self.auto.as_ref().map_or((0, false), |auto| (auto.changes, auto.rule.is_split()))
+    pub fn auto_changes(&self) -> &[Change] {
+        self.auto.as_ref().map_or(&[], |auto| &auto.changes)
     }
 
     /// Looks at a period, and does what the rule says.
@@ -70,8 +70,10 @@ impl Machine {
             done[peer.home] += peer.brought;
         }
         for ((lane, core), worked) in auto.lanes.iter_mut().zip(&auto.cores).zip(&mut auto.worked) {
-            let busy = state.seats[*core].busy;
-            let busy = (busy - core::mem::replace(worked, busy)) * 1000 / auto.period;
+            // A step is accounted for when it begins.
+            let seat = &state.seats[*core];
+            let busy = seat.busy.saturating_sub(seat.clock.saturating_sub(now));
+            let busy = busy.saturating_sub(core::mem::replace(worked, busy)) * 1000 / auto.period;
             lane.observe(u32::try_from(busy.min(1000)).unwrap_or(1000));
         }
         let flow = |peer: &mut super::Peer| {
@@ -91,7 +93,7 @@ impl Machine {
         }
         let disorder = state.split.take_disorder();
         let Some(change) = auto.rule.look(&auto.lanes, &flows, disorder, is_level, now) else { return };
-        auto.changes += 1;
+        auto.changes.push(change);
         let (kind, plan) = match change {
             Change::Split => {
                 state.split.begin(auto.rule.receivers(state.split.possible()));
@@ -105,9 +107,8 @@ impl Machine {
         for (strategy, seat) in self.strategies.iter_mut().zip(&mut state.seats) {
             strategy.switch(kind, plan, seat.core.id);
             let helper = plan.helpers.iter().find(|helper| helper.core == seat.core.id);
-            seat.helps = helper.map_or_else(Vec::new, |helper| {
-                helper.lanes.iter().map(|lane| lane.0 as usize).collect()
-            });
+            seat.helps = helper
+                .map_or_else(Vec::new, |helper| helper.lanes.iter().map(|lane| lane.0 as usize).collect());
         }
         for core in 0..state.seats.len() {
             state.wake(core, now);

@@ -6,6 +6,7 @@ extern crate alloc;
 
 mod adaptive;
 mod any;
+mod auto_split;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod costs;
@@ -30,6 +31,7 @@ mod topology;
 
 pub use adaptive::Adaptive;
 pub use any::AnyStrategy;
+pub use auto_split::{AutoSplit, Change, PeerFlow, Reason};
 pub use costs::Costs;
 pub use counter_split::CounterSplit;
 pub use crew::{Capacity, Crew, Homes, Member};

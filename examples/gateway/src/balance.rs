@@ -1,11 +1,13 @@
-//! The slow loop: peers leave a lane that is busy for one that is not, see [`wg_sched::rebalance`].
+//! The slow loop: peers leave a lane that is busy for one that is not, see [`wg_sched::rebalance`], and where no move helps, other
+//! lanes receive for it, see [`AutoSplit`].
 //!
 //! ```text
 //!   lane thread:      worked so long | a busy period: wake the control thread
-//!   control thread:   every 50 ms while a lane is busy: who is busy? --uneven--> all homes; whose packets? move; level again
+//!   control thread:   every 50 ms while a lane is busy: who is busy? --uneven--> all homes; whose packets? move; level again; split, or join
 //! ```
 //!
-//! While no lane is busy nobody looks, and no timer runs. The peers are looked at only when lanes are uneven. What a peer costs its
+//! While no lane is busy nobody looks, and no timer runs. The peers are looked at only when lanes are uneven, or counters are, or might be,
+//! split. What a peer costs its
 //! lane is not measured but shared out by its packets and bytes.
 
 use core::time::Duration;
@@ -15,7 +17,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{PeerId, PeerStatus};
 use wg_proto::Instant;
-use wg_sched::{LaneLoad, NodeId, PeerLoad, is_uneven, rebalance};
+use wg_sched::{AutoSplit, Change, LaneLoad, NodeId, PeerFlow, PeerLoad, StrategyKind, is_uneven, rebalance};
 
 use crate::homes::{Homes, Part};
 use crate::log::PeerName;
@@ -36,13 +38,21 @@ pub(crate) struct Balance {
     looked_at: Option<Instant>,
     /// Periods in a row without a busy lane.
     calm: u32,
+    /// The length of the last period, in nanoseconds.
+    elapsed: u64,
     peers: HashMap<PeerId, Seen>,
+    /// Whether counters are to be split; none where that is for nobody but the user to say.
+    auto_split: Option<AutoSplit>,
+    /// Batches that were merged, and those that were late, when that was last looked at.
+    merged: (u64, u64),
 }
 
 /// A peer when it was last looked at.
 #[derive(Debug)]
 struct Seen {
     work: u64,
+    received: u64,
+    sent: u64,
     moved: Option<u64>,
 }
 
@@ -54,10 +64,21 @@ const fn work(peer: &PeerStatus<'_>) -> u64 {
 }
 
 impl Balance {
-    pub(crate) fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
+    /// Looks after lanes on these nodes; `splits` tells whether counters may be split without anybody having said so.
+    pub(crate) fn new(nodes: impl Iterator<Item = NodeId>, splits: bool) -> Self {
         let lanes: Vec<_> = nodes.map(LaneLoad::idle).collect();
         let worked = vec![0; lanes.len()];
-        Self { lanes, worked, looked_at: None, calm: 0, peers: HashMap::new() }
+        let period = u64::try_from(PERIOD.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            lanes,
+            worked,
+            looked_at: None,
+            calm: 0,
+            elapsed: period,
+            peers: HashMap::new(),
+            auto_split: splits.then(|| AutoSplit::new(period)),
+            merged: (0, 0),
+        }
     }
 
     /// When to look again, if it is to be looked at all.
@@ -79,26 +100,77 @@ impl Balance {
             let nanos = worked.wrapping_sub(core::mem::replace(before, worked)).min(elapsed);
             lane.observe(u32::try_from(nanos.saturating_mul(1000) / elapsed).unwrap_or(1000));
         }
-        let is_calm = self.lanes.iter().all(|lane| lane.periods == 0);
+        self.elapsed = elapsed;
+        let is_split = self.auto_split.as_ref().is_some_and(AutoSplit::is_split);
+        let is_calm = !is_split && self.lanes.iter().all(|lane| lane.periods == 0);
         self.calm = if is_calm { self.calm + 1 } else { 0 };
         if self.calm >= CALM {
             (self.looked_at, self.calm) = (None, 0);
             self.peers.clear();
             homes.unwatch();
         }
-        is_uneven(&self.lanes)
+        let may_split = |rule: &AutoSplit| {
+            let is_free = homes.strategy() == StrategyKind::Adaptive || is_split;
+            is_free && rule.wants(&self.lanes, now.as_nanos())
+        };
+        is_uneven(&self.lanes) || self.auto_split.as_ref().is_some_and(may_split)
     }
 
-    /// Moves peers until the lanes are as level as they can be.
+    /// Moves peers until the lanes are as level as they can be. Where nothing was to be moved, other lanes may begin to receive for a busy
+    /// one, or no longer do so.
     pub(crate) fn level(&mut self, tunnel: &mut Configuring<'_>, now: Instant) {
-        let now = now.as_nanos();
-        let (ids, mut peers) = self.peers(tunnel);
+        let (ids, peers, flows) = self.peers(tunnel);
+        // Nobody moves while counters are split.
+        let is_level = tunnel.is_split() || self.move_peers(tunnel, &ids, peers, now.as_nanos());
+        self.split(tunnel, &flows, is_level, now.as_nanos());
+    }
+
+    /// Has other lanes receive for those that the rule names, or nobody any more.
+    fn split(&mut self, tunnel: &mut Configuring<'_>, flows: &[PeerFlow], is_level: bool, now: u64) {
+        let Some(rule) = &mut self.auto_split else { return };
+        if rule.is_split() && !tunnel.splits_itself() {
+            // Somebody chose a strategy meanwhile.
+            rule.reset(now);
+        }
+        if !rule.is_split() && (tunnel.is_split() || tunnel.strategy() != StrategyKind::Adaptive) {
+            return;
+        }
+        let merged = tunnel.merged();
+        let before = core::mem::replace(&mut self.merged, merged);
+        let disorder = disorder_of(before, merged);
+        let Some(change) = rule.look(&self.lanes, flows, disorder, is_level, now) else { return };
+        let receivers = (change == Change::Split).then(|| rule.receivers(tunnel.receivers()));
+        let done = tunnel.split_by_itself(receivers);
+        match (&done, change) {
+            (Ok(()), Change::Split) => {
+                tracing::debug!("other lanes receive for {:?}, which have all they can do", rule.homes());
+            }
+            (Ok(()), Change::Join(reason)) => {
+                tracing::debug!("each lane receives for itself again: {reason}")
+            }
+            (Err(error), _) => {
+                tracing::warn!("steer datagrams by their counters: {error}");
+                rule.reset(now);
+            }
+        }
+    }
+
+    /// The same for the peers alone; tells whether none of them was to be moved.
+    fn move_peers(
+        &mut self,
+        tunnel: &mut Configuring<'_>,
+        ids: &[PeerId],
+        mut peers: Vec<PeerLoad>,
+        now: u64,
+    ) -> bool {
+        let mut is_level = true;
         loop {
-            let (Ok(one), Ok(other)) = (SysRng.try_next_u64(), SysRng.try_next_u64()) else { return };
-            let Some(next) = rebalance(&self.lanes, &peers, [one, other], now) else { return };
+            let (Ok(one), Ok(other)) = (SysRng.try_next_u64(), SysRng.try_next_u64()) else { return false };
+            let Some(next) = rebalance(&self.lanes, &peers, [one, other], now) else { return is_level };
             let (Some(id), Some(peer)) = (ids.get(next.peer).copied(), peers.get_mut(next.peer)) else {
-                return;
+                return is_level;
             };
+            is_level = false;
             let (from, share) = (peer.home, peer.share);
             if let Err(error) = tunnel.rehome(id, next.to) {
                 tracing::trace!("a peer stays on lane {from}: {error}");
@@ -121,29 +193,54 @@ impl Balance {
     }
 
     /// What each peer had of its home since it was last looked at; the first time, nothing.
-    fn peers(&mut self, tunnel: &Configuring<'_>) -> (Vec<PeerId>, Vec<PeerLoad>) {
+    fn peers(&mut self, tunnel: &Configuring<'_>) -> (Vec<PeerId>, Vec<PeerLoad>, Vec<PeerFlow>) {
         let mut found = Vec::new();
         // Those that are gone are not taken over.
         let mut before = core::mem::take(&mut self.peers);
         let mut sums = vec![0_u64; self.lanes.len()];
         for (home, peer) in tunnel.peers() {
             let total = work(&peer);
-            let seen = before.remove(&peer.id).unwrap_or(Seen { work: total, moved: None });
+            let (received, sent) = (peer.rx_bytes, peer.tx_bytes);
+            let new = Seen { work: total, received, sent, moved: None };
+            let seen = before.remove(&peer.id).unwrap_or(new);
             let part = total.wrapping_sub(seen.work);
+            let bytes = [received.wrapping_sub(seen.received), sent.wrapping_sub(seen.sent)];
             if let Some(sum) = sums.get_mut(home).filter(|_| part > 0) {
                 *sum = sum.saturating_add(part);
-                found.push((peer.id, home, part, seen.moved));
+                found.push((peer.id, home, part, bytes, seen.moved));
             }
-            self.peers.insert(peer.id, Seen { work: total, moved: seen.moved });
+            self.peers.insert(peer.id, Seen { work: total, received, sent, moved: seen.moved });
         }
-        let load = |(id, home, part, moved): (PeerId, usize, u64, Option<u64>)| {
+        let (mut ids, mut loads, mut flows) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, home, part, [received, sent], moved) in found {
             let busy = self.lanes.get(home).map_or(0, |lane| u64::from(lane.busy));
-            let sum = sums.get(home).copied().unwrap_or(0).max(1);
-            let share = u32::try_from(u128::from(busy) * u128::from(part) / u128::from(sum)).unwrap_or(1000);
-            (id, PeerLoad { home, share, pending: 0, moved })
-        };
-        found.into_iter().map(load).unzip()
+            let sum = sums.get(home).copied().unwrap_or(0);
+            let share = |part| u32::try_from(scaled(busy, part, sum)).unwrap_or(1000);
+            // Of packets there is one number for both ways.
+            let of_received = scaled(part, received, received.saturating_add(sent));
+            ids.push(id);
+            loads.push(PeerLoad { home, share: share(part), pending: 0, moved });
+            flows.push(PeerFlow {
+                home,
+                received: scaled(of_received, 1_000_000_000, self.elapsed),
+                all: scaled(part, 1_000_000_000, self.elapsed),
+                share: share(of_received),
+            });
+        }
+        (ids, loads, flows)
     }
+}
+
+/// A part of something: as much as `part` is of `whole`.
+fn scaled(value: u64, part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(value) * u128::from(part) / u128::from(whole.max(1))).unwrap_or(u64::MAX)
+}
+
+/// Of a thousand batches that were merged between two looks, how many were late, rounded up. With a new split both begin anew.
+fn disorder_of(before: (u64, u64), now: (u64, u64)) -> u32 {
+    let before = if now.0 < before.0 { (0, 0) } else { before };
+    let (merged, late) = (now.0 - before.0, now.1.saturating_sub(before.1));
+    u32::try_from((late.saturating_mul(1000)).div_ceil(merged.max(1))).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -153,9 +250,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn late_batches_are_counted_from_look_to_look() {
+        assert_eq!(disorder_of((0, 0), (0, 0)), 0);
+        assert_eq!(disorder_of((1000, 5), (3000, 7)), 1);
+        assert_eq!(disorder_of((1000, 5), (3000, 8)), 2, "rounded up");
+        assert_eq!(disorder_of((1000, 5), (100, 1)), 10, "another split");
+        assert_eq!(disorder_of((1000, 5), (1001, 6)), 1000);
+    }
+
+    #[test]
+    fn one_busy_lane_of_four_is_of_interest_to_the_rule_unless_another_strategy_was_chosen() {
+        let at = |period: u64| Instant::from_nanos(1_000_000_000 + period * 50_000_000);
+        for (splits, kind, expected) in [
+            (true, StrategyKind::Adaptive, true),
+            (true, StrategyKind::Inline, false),
+            (true, StrategyKind::CounterSplit, false),
+            (false, StrategyKind::Adaptive, false),
+        ] {
+            let homes = Homes::new(vec![(); 4], (0..4).map(|_| Waker::new().unwrap()).collect());
+            homes.set_strategy(kind);
+            homes.watch();
+            let mut balance = Balance::new([NodeId(0); 4].into_iter(), splits);
+            // Level, as far as moves go.
+            let looks: Vec<_> = (0..6)
+                .map(|period| {
+                    (0..4).for_each(|lane| homes.add_work(lane, [950, 940, 800, 800][lane] * 50_000));
+                    balance.look(&homes, at(period))
+                })
+                .collect();
+            assert_eq!(looks, [false, false, false, expected, expected, expected], "{kind}");
+        }
+    }
+
+    #[test]
     fn lanes_are_looked_at_while_one_of_them_is_busy_and_no_longer() {
         let homes = Homes::new(vec![(); 2], (0..2).map(|_| Waker::new().unwrap()).collect());
-        let mut balance = Balance::new([NodeId(0); 2].into_iter());
+        let mut balance = Balance::new([NodeId(0); 2].into_iter(), false);
         let at = |period: u64| Instant::from_nanos(1_000_000_000 + period * 50_000_000);
         assert!(!balance.look(&homes, at(0)));
         assert_eq!(balance.due(), None, "nobody asked");

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N]
-//!            [--real-time on|off] [--offload NAME=off,..] [--aead NAME] [--queue NAME] IFNAME
+//!            [--real-time on|off] [--auto-split on|off] [--offload NAME=off,..] [--aead NAME] [--queue NAME] IFNAME
 //! wg-gateway topology [--strategy NAME] [--threads N] [--lanes N]
 //! wg-gateway ctl strategy NAME IFNAME
+//! wg-gateway ctl show IFNAME
 //! ```
 
 use core::fmt;
@@ -60,6 +61,12 @@ pub enum Ctl {
         /// The strategy.
         #[arg(value_name = "NAME")]
         name: StrategyKind,
+        /// The interface.
+        #[arg(value_name = "IFNAME")]
+        interface: InterfaceName,
+    },
+    /// Prints the strategy that was chosen, and what the gateway makes of it now.
+    Show {
         /// The interface.
         #[arg(value_name = "IFNAME")]
         interface: InterfaceName,
@@ -154,6 +161,10 @@ pub struct Cli {
     /// Whether these threads run before all ordinary programs as long as they sleep in between; one that hardly sleeps does not.
     #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"))]
     pub real_time: bool,
+    /// Whether the adaptive strategy has other lanes receive for one that has all it can do with few and large tunnels, as long as that
+    /// brings more.
+    #[arg(long, value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"))]
+    pub auto_split: bool,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
     /// is used where the kernel has it.
     #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
@@ -319,6 +330,12 @@ mod tests {
         {
             assert_eq!(exit_code(&command(arguments).unwrap_err()), 1, "{arguments:?}");
         }
+        let Command::Ctl(Ctl::Show { interface }) = command(&["ctl", "show", "wg0"]).unwrap() else {
+            panic!("a command");
+        };
+        assert_eq!(interface.as_str(), "wg0");
+        let splits = |arguments: &[&str]| read(&[arguments, &["wg0"]].concat()).unwrap().auto_split;
+        assert!(!splits(&[]) && !splits(&["--auto-split", "off"]) && splits(&["--auto-split", "on"]));
         assert_eq!(read(&["-f", "ctl"]).unwrap().interface.as_str(), "ctl");
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use wg_sched::StrategyKind;
 use wg_sys_linux::UapiSocket;
+use zeroize::Zeroizing;
 
 /// Has the gateway of an interface spread its work in another way.
 ///
@@ -23,6 +24,40 @@ pub fn set_strategy(interface: &str, kind: StrategyKind) -> io::Result<()> {
         ),
         _ => error,
     })
+}
+
+/// Asks the gateway of an interface how it spreads its work, and says so in a few lines.
+///
+/// # Errors
+///
+/// There is none, or it has one lane and nothing to spread.
+pub fn shown(interface: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(UapiSocket::path_of(interface))?;
+    write!(stream, "get=1\n\n")?;
+    show(BufReader::new(stream))
+}
+
+/// Reads of the answer to a get what is of the strategy. The rest, keys among it, is passed over.
+fn show(reader: impl BufRead) -> io::Result<String> {
+    let mut text = String::new();
+    for line in reader.lines() {
+        let line = Zeroizing::new(line?);
+        match line.split_once('=') {
+            Some(("strategy", name)) => text = format!("strategy {name}\n"),
+            Some(("strategy_in_effect", name)) => text += &format!("in effect {name}\n"),
+            Some(("lane_split", lane)) => text += &format!("other lanes receive for lane {lane}\n"),
+            Some(("errno", "0")) if text.is_empty() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "there is one lane, and nothing to spread",
+                ));
+            }
+            Some(("errno", "0")) => return Ok(text),
+            Some(("errno", _)) => return Err(io::Error::new(io::ErrorKind::InvalidData, line.as_str())),
+            _ => {}
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// Reads the answer to a set.
@@ -44,6 +79,23 @@ fn answer(reader: impl BufRead) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_of_the_strategy_is_shown_and_nothing_else() {
+        let reply = "private_key=00\nstrategy=adaptive\nstrategy_in_effect=counter-split\nlane_split=1\n\
+                     public_key=00\nerrno=0\n\n";
+        assert_eq!(
+            show(reply.as_bytes()).unwrap(),
+            "strategy adaptive\nin effect counter-split\nother lanes receive for lane 1\n"
+        );
+        for (reply, kind) in [
+            ("listen_port=7\nerrno=0\n\n", io::ErrorKind::NotFound),
+            ("strategy=inline\nerrno=5\n\n", io::ErrorKind::InvalidData),
+            ("strategy=inline\n", io::ErrorKind::UnexpectedEof),
+        ] {
+            assert_eq!(show(reply.as_bytes()).unwrap_err().kind(), kind, "{reply}");
+        }
+    }
 
     #[test]
     fn answers_are_what_they_say() {

@@ -182,6 +182,11 @@ impl<H: Part> AllHomes<'_, H> {
         self.shared.bells.len()
     }
 
+    /// See [`Homes::strategy`].
+    pub(crate) fn strategy(&self) -> StrategyKind {
+        self.shared.strategy()
+    }
+
     /// See [`Homes::set_strategy`].
     pub(crate) fn set_strategy(&self, kind: StrategyKind) {
         self.shared.set_strategy(kind);

@@ -73,8 +73,14 @@ fn print_topology(spread: Spread) -> ExitCode {
 
 /// Tells a gateway that runs.
 fn control(what: &Ctl) -> ExitCode {
-    let Ctl::Strategy { name, interface } = what;
-    match ctl::set_strategy(interface.as_str(), *name) {
+    let (interface, done) = match what {
+        Ctl::Strategy { name, interface } => (interface, ctl::set_strategy(interface.as_str(), *name)),
+        Ctl::Show { interface } => {
+            let shown = ctl::shown(interface.as_str());
+            (interface, shown.and_then(|text| io::stdout().write_all(text.as_bytes())))
+        }
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wg-gateway: {interface}: {error}", interface = interface.as_str());

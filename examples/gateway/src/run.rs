@@ -53,7 +53,7 @@ const CONFIG_LINES: usize = 64;
 /// What could not be set up, or the error that ended a loop.
 pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     let Setup { interface, queues, socket, threads, strategy, standing, offloads, .. } = setup;
-    let Setup { aead, queue, configuration, host_bits, .. } = setup;
+    let Setup { aead, queue, configuration, host_bits, auto_split, .. } = setup;
     if let Some(kernel) = aead
         && !TunnelAead::take_kernel(kernel.name())
     {
@@ -98,7 +98,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     configure(&mut tunnel, &homes, configuration, &host_bits)?;
 
     let bell = Waker::new()?;
-    let balance = Balance::new(placement.nodes());
+    let balance = Balance::new(placement.nodes(), auto_split && !shares);
     let control = Control::new(tunnel, &homes, link, socket, bell.clone(), balance)?;
     tracing::debug!(
         "{interface}: strategy {strategy}, lanes {}, threads {threads}, configuration at {}",

@@ -51,6 +51,8 @@ pub struct Setup {
     pub strategy: StrategyKind,
     /// How those threads stand to others.
     pub standing: Standing,
+    /// Whether the adaptive strategy may split counters by itself.
+    pub auto_split: bool,
     /// The offloads to use where the kernel has them.
     pub offloads: Offloads,
     /// The backend of the AEAD, if it is not to be the best one.
@@ -102,6 +104,7 @@ impl Setup {
             threads,
             strategy: cli.spread.strategy,
             standing: Standing { pin: cli.pin, nice: cli.nice, real_time: cli.real_time },
+            auto_split: cli.auto_split,
             offloads: cli.offload,
             aead: cli.aead,
             queue: cli.queue,

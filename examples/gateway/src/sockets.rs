@@ -40,11 +40,6 @@ impl Port {
         self.mark
     }
 
-    /// Tells whether datagrams are steered by their counters.
-    pub(crate) fn splits(&self) -> bool {
-        self.steering.splits()
-    }
-
     /// How datagrams are steered.
     pub(crate) const fn steering(&self) -> &Steering {
         &self.steering

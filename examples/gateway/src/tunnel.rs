@@ -49,8 +49,13 @@ pub(crate) struct Tunnel {
     interface_up: bool,
     /// How many peers changed their home.
     moves: u64,
-    /// The lanes that receive for each where counters are split.
+    /// The strategy that was chosen.
+    chosen: StrategyKind,
+    /// The lanes that could receive for each where counters are split, and those that do, if they are.
     receivers: Vec<Vec<usize>>,
+    steered: Option<Vec<Vec<usize>>>,
+    /// Counters are split by the rule.
+    splits_itself: bool,
     /// When to look whether a split of counters has ended.
     split_due: Option<Instant>,
 }
@@ -141,7 +146,17 @@ impl Tunnel {
     const fn new(offloads: Offloads, steering: Steering) -> Self {
         let egresses = Egresses::new(offloads);
         let port = Port::new(offloads, steering);
-        Self { port, egresses, interface_up: false, moves: 0, receivers: Vec::new(), split_due: None }
+        Self {
+            port,
+            egresses,
+            interface_up: false,
+            moves: 0,
+            chosen: StrategyKind::Adaptive,
+            receivers: Vec::new(),
+            steered: None,
+            splits_itself: false,
+            split_due: None,
+        }
     }
 
     /// Names the lanes that are to receive for each where counters are split; nobody, unless it was said.
@@ -227,6 +242,12 @@ impl Configuring<'_> {
         lanes.collect()
     }
 
+    /// The homes that others receive for.
+    fn split_homes(&self) -> Vec<usize> {
+        let lists = self.tunnel.steered.iter().flatten().enumerate();
+        lists.filter(|(_, receivers)| !receivers.is_empty()).map(|(home, _)| home).collect()
+    }
+
     /// How many datagrams came to each lane, if there are several.
     fn received(&self) -> Vec<u64> {
         let lanes = self.all.homes.iter().filter_map(|home| match &home.seat {
@@ -237,14 +258,58 @@ impl Configuring<'_> {
         if received.len() > 1 { received } else { Vec::new() }
     }
 
-    /// Has datagrams come to the threads as a strategy wants it.
+    /// Has datagrams come to the threads as a strategy wants it that was chosen.
     pub(crate) fn follow(&mut self, kind: StrategyKind) -> Result<(), Error> {
         let splits = kind.splits_counters() && self.all.homes.len() > 1;
-        if splits == self.tunnel.port.splits() {
+        self.steer(splits.then(|| self.tunnel.receivers.clone()))?;
+        (self.tunnel.chosen, self.tunnel.splits_itself) = (kind, false);
+        Ok(())
+    }
+
+    /// Has those lanes receive for each that the rule names, whatever was chosen, or nobody any more.
+    pub(crate) fn split_by_itself(&mut self, receivers: Option<Vec<Vec<usize>>>) -> Result<(), Error> {
+        let splits = receivers.is_some();
+        self.steer(receivers)?;
+        self.tunnel.splits_itself = splits;
+        self.all.set_strategy(if splits { StrategyKind::CounterSplit } else { self.tunnel.chosen });
+        Ok(())
+    }
+
+    /// The strategy that was chosen.
+    pub(crate) const fn strategy(&self) -> StrategyKind {
+        self.tunnel.chosen
+    }
+
+    /// Tells whether counters are split because of the rule.
+    pub(crate) const fn splits_itself(&self) -> bool {
+        self.tunnel.splits_itself
+    }
+
+    /// Tells whether counters are split, or something of that is left: then no peer moves.
+    pub(crate) const fn is_split(&self) -> bool {
+        self.tunnel.steered.is_some() || self.tunnel.split_due.is_some()
+    }
+
+    /// The lanes that could receive for each.
+    pub(crate) fn receivers(&self) -> &[Vec<usize>] {
+        &self.tunnel.receivers
+    }
+
+    /// How many batches all homes merged since counters are split, and how many of those came too late to be in order.
+    pub(crate) fn merged(&self) -> (u64, u64) {
+        let merged = self.all.homes.iter().map(|home| match &home.seat {
+            Seat::Own(state) => state.lane.merged(),
+            Seat::Shared(_) => (0, 0),
+        });
+        merged.fold((0, 0), |(all, late), (more, later)| (all + more, late + later))
+    }
+
+    fn steer(&mut self, receivers: Option<Vec<Vec<usize>>>) -> Result<(), Error> {
+        if receivers == self.tunnel.steered {
             return Ok(());
         }
-        let receivers = self.tunnel.receivers.clone();
-        self.with_sockets(|port, sockets| port.split(sockets, splits.then_some(&receivers[..])))?;
+        let splits = receivers.is_some();
+        self.with_sockets(|port, sockets| port.split(sockets, receivers.as_deref()))?;
         let (now, steering) = (read_clocks(), self.tunnel.port.steering().clone());
         let mut lanes = self.lanes(now);
         if splits {
@@ -260,6 +325,7 @@ impl Configuring<'_> {
         drop(lanes);
         // What other threads have is to come home first.
         self.tunnel.split_due = (!splits).then(|| now.instant.saturating_add(SPLIT_ENDS));
+        self.tunnel.steered = receivers;
         Ok(())
     }
 
@@ -463,6 +529,8 @@ impl Configure for Configuring<'_> {
             firewall_mark: self.tunnel.port.mark(),
             lane_moves: self.tunnel.moves,
             lane_received: self.received(),
+            strategy: (self.all.homes.len() > 1).then(|| (self.tunnel.chosen, self.all.strategy())),
+            lane_split: self.split_homes(),
             peers: peers.collect(),
         }
     }

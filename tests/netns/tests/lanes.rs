@@ -374,6 +374,56 @@ fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
     }
 }
 
+#[test]
+fn a_large_tunnel_is_split_without_being_asked_and_joined_again_and_nothing_is_lost() {
+    if can_run() {
+        // Behind all others, so that the home has always something to do.
+        let arguments = ["--threads", "4", "--auto-split", "on", "--nice", "19", "--real-time", "off"];
+        let splits =
+            Launch { arguments: arguments.map(Into::into).to_vec(), ..Launch::from(Program::Gateway) };
+        let pair = Pair::new([splits, lanes(1)]);
+        pair.acquaint(Family::V4);
+        let status = || uapi::request(pair.a.interface(), "get=1\n\n").expect("an answer");
+        assert!(status().contains("\nstrategy=adaptive\nstrategy_in_effect=adaptive\n"), "{}", status());
+        let began = || pair.a.tunnel.log().matches("other lanes receive for [").count();
+        let ended = || pair.a.tunnel.log().matches("each lane receives for itself again").count();
+        let home = || pair.a.tunnel.log().matches("all datagrams come home").count();
+        let (from, to) = (&pair.b.namespace, &pair.a.namespace);
+        let address = |port| SocketAddr::new(pair.a.inner(Family::V4), port);
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Streams, each of which says at its end whether it is intact.
+            for port in 4002..4006 {
+                let ends = &ends;
+                scope.spawn(move || {
+                    while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                        let limit = Limit::Time(Duration::from_secs(1));
+                        let report = tcp::transfer(from, to, address(port), limit, |_, _| ());
+                        assert!(report.expect("a transfer").intact);
+                    }
+                });
+            }
+            let was_split = wait::until(Duration::from_secs(30), || began() > 0);
+            let was_joined = was_split && wait::until(Duration::from_secs(30), || ended() > 0);
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(was_split, "{}", pair.a.tunnel.log());
+            // Whether it is worth it depends on who else wants the processors; without a load it is not.
+            assert!(
+                was_joined || wait::until(Duration::from_secs(30), || ended() > 0),
+                "{}",
+                pair.a.tunnel.log()
+            );
+        });
+        assert!(wait::until(Duration::from_secs(30), || home() == began()), "{}", pair.a.tunnel.log());
+        let text = status();
+        assert!(text.contains("\nstrategy=adaptive\nstrategy_in_effect=adaptive\n"), "{text}");
+        assert!(!text.contains("lane_split="), "{text}");
+        assert!(received(&pair.a).iter().filter(|count| **count > 0).count() > 1, "others received");
+        assert_exchange(&pair);
+        assert_eq!(pair.a.tunnel.show().peers.len(), 1, "`wg` reads it");
+    }
+}
+
 /// How many datagrams each lane of a gateway received so far.
 fn received(node: &Node) -> Vec<u64> {
     let status = uapi::request(node.interface(), "get=1\n\n").expect("an answer");

@@ -97,6 +97,13 @@ impl<A> Lane<A> {
         self.split.as_ref().is_some_and(|split| split.merge.is_some())
     }
 
+    /// How many batches were merged since counters are split, and how many of those came home too late to be in order.
+    #[must_use]
+    pub fn merged(&self) -> (u64, u64) {
+        let merge = self.split.as_ref().and_then(|split| split.merge.as_ref());
+        merge.map_or((0, 0), SharedMerge::given)
+    }
+
     /// Takes note that the sockets are no longer steered by counters, and that so many datagrams, or trains of them, may wait in them at
     /// most: the split goes on until nothing of it is left. See [`end_split`].
     pub fn counters_joined(&mut self, waiting: usize) {
@@ -307,7 +314,8 @@ where
 /// interface in the order of their homes, each with its [`Ways`], between two turns of each; afterwards all of them are to be
 /// woken. The steering may change before it or after it, but in the same pause. `receives` tells whether datagrams for a home are steered to
 /// another lane; no other learns the home's keys, but where sessions moved there, whose datagrams are steered as those of the home
-/// they are from. `home_of` is where the datagrams of a session index come while counters are not split.
+/// they are from. Where counters are split already, others may be named: they receive, too, until the split ends.
+/// `home_of` is where the datagrams of a session index come while counters are not split.
 pub fn begin_split<A, R, T, U, D>(
     lanes: &mut [LaneIo<'_, A, R, T, U, D>],
     receives: impl Fn(HomeId, HomeId) -> bool,
@@ -325,6 +333,11 @@ pub fn begin_split<A, R, T, U, D>(
         let Some(split) = &mut io.lane.split else { continue };
         split.dealt = None;
         if split.merge.is_some() {
+            // Those who received until now may have something, and go on to hear what they open it with.
+            let home = split.ways.home();
+            if split.ways.add_receivers(|lane| receives(home, lane)) {
+                io.device.begin_telling();
+            }
             continue;
         }
         split.merge = Some(SharedMerge::new(count, WAY_BATCHES));

@@ -155,6 +155,17 @@ impl<A> Ways<A> {
         self.forget_missed();
     }
 
+    /// Says which lanes receive for this home, too, and tells whether there is a new one, which has been told nothing yet.
+    pub(crate) fn add_receivers(&mut self, receives: impl Fn(HomeId) -> bool) -> bool {
+        let mut any = false;
+        for way in &mut self.ways {
+            let is_new = !way.receives && receives(way.home);
+            way.receives |= is_new;
+            any |= is_new;
+        }
+        any
+    }
+
     /// Tells whether a lane may have something for this home in its sockets.
     pub(crate) fn is_receiver(&self, lane: HomeId) -> bool {
         lane == self.home || self.ways.iter().any(|way| way.home == lane && way.receives)

@@ -474,6 +474,90 @@ fn lanes_that_are_not_named_receive_nothing_and_know_no_keys() {
 }
 
 #[test]
+fn others_may_be_named_while_a_split_goes_on_and_a_home_alone_be_split() {
+    let mut rig = Rig::new(4, 4);
+    rig.connect();
+    let mut sent = 0;
+    let first = rig.hub.home(1);
+    let others: Vec<_> = (0..4).filter(|lane| *lane != first).collect();
+    // One home by one lane; by the others, and a second home; all by all.
+    let second = |home: usize| match home {
+        home if home == first => others[1..].to_vec(),
+        home if home == others[0] => vec![others[2]],
+        _ => Vec::new(),
+    };
+    let lists: [Vec<Vec<usize>>; 3] = [
+        (0..4).map(|home| if home == first { vec![others[0]] } else { Vec::new() }).collect(),
+        (0..4).map(second).collect(),
+        (0..4).map(|home| (0..4).filter(|lane| *lane != home).collect()).collect(),
+    ];
+    for names in lists.iter().cycle().take(6) {
+        let now = rig.now;
+        rig.wire.name_receivers(&names.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        rig.hub.split(&rig.wire, now);
+        let came = |rig: &Rig| -> Vec<usize> {
+            rig.hub.members.iter().map(|member| member.socket.received + member.socket.waiting()).collect()
+        };
+        let before = came(&rig);
+        for peer in 1..=4 {
+            send(&mut rig, peer, sent..sent + 200);
+        }
+        sent += 200;
+        for (lane, (after, before)) in came(&rig).into_iter().zip(before).enumerate() {
+            let receives = (0..4)
+                .any(|home| if names[home].is_empty() { home == lane } else { names[home].contains(&lane) });
+            assert_eq!(after > before, receives, "{lane} of {names:?}");
+        }
+        // Some of it is under way when it changes.
+        for lane in [first, others[1], first, others[2], others[0], first] {
+            rig.hub.members[lane].step_within(now, Budget { batches: 4, packets: 256 });
+        }
+        rig.hub.join(&rig.wire, StrategyKind::Adaptive);
+    }
+    rig.settle();
+    assert!(rig.hub.end_split(rig.now));
+    assert!(rig.hub.members.iter().all(|member| member.device.foreign_sessions() == 0));
+    for peer in 1..=4 {
+        assert_eq!(delivered(&mut rig, peer), (0..sent).collect::<Vec<_>>());
+    }
+    assert_eq!(rig.hub.drops(), 0);
+}
+
+#[test]
+fn what_is_sent_has_counter_after_counter_whether_what_comes_is_split_or_not() {
+    // Why a split is safe with any peer: its window sees what it would see without.
+    let mut rig = Rig::new(4, 1);
+    rig.connect();
+    let (home, mut counters) = (rig.hub.home(1), Vec::new());
+    for kind in [StrategyKind::Adaptive, StrategyKind::CounterSplit].into_iter().cycle().take(8) {
+        let now = rig.now;
+        match kind {
+            StrategyKind::CounterSplit => rig.hub.split(&rig.wire, now),
+            _ => rig.hub.join(&rig.wire, kind),
+        }
+        for _ in 0..300 {
+            let number = u32::try_from(counters.len()).unwrap();
+            let there = packet(inner(0), inner(1), 100, number);
+            rig.hub.members[number as usize % 4].tun.outgoing.push_back(there);
+            send(&mut rig, 1, 2 * number..2 * number + 2);
+            let step = |rig: &mut Rig| {
+                rig.hub.members.iter_mut().map(|member| member.step(now)).fold(false, |any, one| any | one)
+            };
+            while step(&mut rig) {}
+            let last = rig.hub.members[home].socket.last();
+            counters.push(u64::from_le_bytes(last[8..16].try_into().unwrap()));
+        }
+        rig.settle();
+        // It has ended, or is to begin.
+        let _ = rig.hub.end_split(now);
+    }
+    let first = counters[0];
+    assert_eq!(counters, (first..first + 2400).collect::<Vec<_>>());
+    assert_eq!(rig.peer(1).delivered().len(), 2400);
+    assert_eq!(delivered(&mut rig, 1), (0..4800).collect::<Vec<_>>(), "and what comes is in order");
+}
+
+#[test]
 fn a_home_waits_for_nobody_who_does_not_receive_for_it() {
     let mut rig = nodes();
     rig.hub.split(&rig.wire, rig.now);

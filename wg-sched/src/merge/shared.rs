@@ -70,6 +70,9 @@ pub struct SharedMerge<T> {
     /// Which lanes have something of the tunnel that was looked at last: those with its mark.
     marks: Vec<u64>,
     mark: u64,
+    /// Batches that were given, and those of them that came behind a later one.
+    given: u64,
+    late: u64,
 }
 
 impl<T> SharedMerge<T> {
@@ -95,6 +98,8 @@ impl<T> SharedMerge<T> {
             waiting: VecDeque::with_capacity(count),
             marks: vec![0; lanes],
             mark: 0,
+            given: 0,
+            late: 0,
         }
     }
 
@@ -187,6 +192,8 @@ impl<T> SharedMerge<T> {
             let at = state.first;
             let place = &mut self.places[at as usize];
             let (span, batch) = place.held.take()?;
+            self.given += 1;
+            self.late += u64::from((span.keypair, span.first) < state.next);
             (state.first, state.gap) = (place.after, None);
             state.next = state.next.max(span.end());
             self.lanes[place.lane as usize] -= 1;
@@ -208,6 +215,12 @@ impl<T> SharedMerge<T> {
     pub fn deadline(&self) -> Option<u64> {
         let gaps = self.waiting.iter().filter_map(|tunnel| self.tunnels[*tunnel as usize].gap);
         gaps.min().map(|since| since.saturating_add(WAIT))
+    }
+
+    /// How many batches were given so far, and how many of those came too late to be before what came behind them.
+    #[must_use]
+    pub const fn given(&self) -> (u64, u64) {
+        (self.given, self.late)
     }
 
     /// Tells whether nothing is held.

@@ -7,6 +7,8 @@ use wg_sched::{
     AnyStrategy, Budget, Core, CoreId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket, rebalance,
 };
 
+use auto::Auto;
+
 use super::home::Home;
 use super::io::{Batch, View};
 use super::kernel::{Context, Kernel};
@@ -16,6 +18,7 @@ use super::source::Flow;
 use super::split::Split;
 use super::state_lock::StateLock;
 
+mod auto;
 mod contexts;
 
 /// From the sender to the machine, and from delivery back to the sender.
@@ -44,6 +47,8 @@ enum Event {
     Send(usize),
     /// The slow loop looks.
     Look,
+    /// It looks whether counters are to be split.
+    Auto,
 }
 
 /// A core.
@@ -89,6 +94,8 @@ pub(super) struct Peer {
     pub(super) left: u64,
     moved: Option<u64>,
     pub(super) period: u64,
+    /// Packets that were delivered since the rule for splits looked.
+    brought: u64,
 }
 
 #[derive(Debug)]
@@ -124,6 +131,7 @@ impl Seat {
 #[derive(Debug)]
 pub struct Machine {
     strategies: Vec<AnyStrategy>,
+    auto: Option<Auto>,
     pub(super) state: State,
 }
 
@@ -184,6 +192,7 @@ impl Machine {
             left: 0,
             moved: None,
             period: 0,
+            brought: 0,
         };
         let flows = (0..setup.tunnels * setup.flows).map(|flow| Flow::new(flow % setup.tunnels)).collect();
         let strategies = seats
@@ -194,6 +203,7 @@ impl Machine {
                 strategy
             })
             .collect();
+        let auto = Auto::new(setup, &plan, &homes.iter().map(|home| home.core).collect::<Vec<_>>());
         let state = State {
             events: BinaryHeap::new(),
             sequence: 0,
@@ -220,12 +230,15 @@ impl Machine {
                 events: 0,
                 trace: 0xcbf2_9ce4_8422_2325,
             },
-            split: Split::new(&plan, kind, setup.tunnels),
+            split: match &auto {
+                Some(auto) => Split::new(auto.plan(), kind, true, setup.tunnels),
+                None => Split::new(&plan, kind, false, setup.tunnels),
+            },
             seats,
             homes,
             setup: setup.clone(),
         };
-        let mut machine = Self { strategies, state };
+        let mut machine = Self { strategies, auto, state };
         machine.state.start();
         machine
     }
@@ -246,6 +259,9 @@ impl Machine {
         for seat in &mut state.seats {
             (seat.busy, seat.locking, seat.looked) = (0, 0, 0);
         }
+        if let Some(auto) = &mut self.auto {
+            auto.forget();
+        }
         self.run_for(duration);
         let state = &mut self.state;
         state.count.duration = duration;
@@ -256,6 +272,11 @@ impl Machine {
         state.count.busy = state.seats.iter().map(|seat| seat.busy).collect();
         state.count.locking = state.seats.iter().map(|seat| seat.locking).sum();
         state.count.clone()
+    }
+
+    /// Has the flows send something else from now on.
+    pub fn set_load(&mut self, load: Load) {
+        self.state.setup.load = load;
     }
 
     /// Goes on for so many nanoseconds.
@@ -270,6 +291,7 @@ impl Machine {
             self.state.count.events += 1;
             match event {
                 Event::Run(core) => self.step(core, at),
+                Event::Auto => self.look_auto(at),
                 other => self.state.happen(other, at),
             }
         }
@@ -339,6 +361,9 @@ impl State {
         if self.setup.converged {
             self.push(PERIOD, Event::Look);
         }
+        if let Some(period) = self.setup.auto {
+            self.push(period, Event::Auto);
+        }
     }
 
     fn push(&mut self, at: u64, event: Event) {
@@ -365,7 +390,7 @@ impl State {
 
     fn happen(&mut self, event: Event, now: u64) {
         match event {
-            Event::Run(_) => {}
+            Event::Run(_) | Event::Auto => {}
             Event::Arrive(flow, packets, counter) => self.arrive(flow, packets, counter, now),
             Event::Acknowledged(flow, packets) => {
                 if let Load::Windowed { most } = self.setup.load {
@@ -505,6 +530,7 @@ impl State {
         self.count.reordered += u64::from(batch.number <= peer.left);
         peer.left = batch.number;
         peer.period += packets;
+        peer.brought += packets;
         for value in [now, core as u64, u64::from(batch.peer), batch.number, packets] {
             self.count.trace = (self.count.trace ^ value).wrapping_mul(0x0100_0000_01b3);
         }
@@ -533,6 +559,9 @@ impl State {
 
     /// The slow loop: whose home moves.
     fn look(&mut self, now: u64) {
+        if self.setup.auto.is_some() && self.split.is_on() {
+            return; // Nobody moves meanwhile.
+        }
         let mut done = Vec::new();
         for (lane, home) in self.homes.iter().enumerate() {
             let seat = &mut self.seats[home.core];

@@ -245,7 +245,10 @@ impl CoreIo for View<'_> {
     type Batch = Batch;
 
     fn poll_udp(&mut self) -> Option<Batch> {
-        let home = self.home().filter(|_| !self.state.split.is_on() && self.does(Context::Receive))?;
+        let home = self.home().filter(|_| self.does(Context::Receive))?;
+        if self.state.split.is_on() || self.state.split.is_left(home) {
+            return None;
+        }
         if self.pays_by_burst() { self.poll_burst(home) } else { self.poll(home) }
     }
 
@@ -470,7 +473,7 @@ impl CoreIo for View<'_> {
     }
 
     fn merge(&mut self) -> Option<Batch> {
-        let (home, now) = (self.home().filter(|_| self.state.split.is_on())?, self.clock());
+        let (home, now) = (self.home()?, self.clock());
         let mut batch = self.state.merge(home, now)?;
         let time = self.state.setup.costs.drain.of(batch.packets, batch.bytes);
         self.charge_ns(time);

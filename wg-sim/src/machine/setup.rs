@@ -141,6 +141,9 @@ pub struct Setup {
     pub shared_queues: bool,
     /// Whether all tunnels begin on the first lane, and are moved by [`wg_sched::rebalance`].
     pub converged: bool,
+    /// At intervals of how many nanoseconds [`wg_sched::AutoSplit`] looks whether to split counters; never, if none are given. Its other
+    /// times are multiples of it, so a short one shows in short runs what 50 ms do in long ones.
+    pub auto: Option<u64>,
     /// Virtual nanoseconds before anything is counted.
     pub warmup: u64,
     /// Virtual nanoseconds that are counted.
@@ -168,6 +171,7 @@ impl Setup {
             tickets: if contender.is_kernel() { 1024 } else { 128 },
             shared_queues: false,
             converged: false,
+            auto: None,
             warmup: 5_000_000,
             duration: 10_000_000,
             seed: 1,

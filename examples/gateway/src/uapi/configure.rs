@@ -110,6 +110,10 @@ pub struct Snapshot {
     pub lane_moves: u64,
     /// How many datagrams came to the sockets of each lane so far, if there are several; nothing is left out of the reply.
     pub lane_received: Vec<u64>,
+    /// The strategy that was chosen, and that which runs now, if there are several lanes; nothing is left out of the reply.
+    pub strategy: Option<(StrategyKind, StrategyKind)>,
+    /// The lanes whose peers others receive for.
+    pub lane_split: Vec<usize>,
     /// The peers, in the order they are to be printed.
     pub peers: Vec<PeerSnapshot>,
 }

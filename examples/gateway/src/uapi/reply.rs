@@ -62,6 +62,13 @@ fn write_device<W: Write>(lines: &mut Lines<'_, W>, device: &Snapshot) -> io::Re
     for (lane, received) in device.lane_received.iter().enumerate() {
         lines.line(format_args!("lane_received={lane} {received}"))?;
     }
+    if let Some((chosen, runs)) = device.strategy {
+        lines.line(format_args!("strategy={chosen}"))?;
+        lines.line(format_args!("strategy_in_effect={runs}"))?;
+    }
+    for lane in &device.lane_split {
+        lines.line(format_args!("lane_split={lane}"))?;
+    }
     device.peers.iter().try_for_each(|peer| write_peer(lines, peer))
 }
 
@@ -127,6 +134,7 @@ mod tests {
 
     use wg_datapath::IpPrefix;
     use wg_proto::{PresharedKey, PrivateKey, PublicKey, UnixTime};
+    use wg_sched::StrategyKind;
 
     use super::*;
 
@@ -138,11 +146,14 @@ mod tests {
             firewall_mark: u32::MAX,
             lane_moves: 3,
             lane_received: vec![7, u64::MAX],
+            strategy: Some((StrategyKind::Adaptive, StrategyKind::CounterSplit)),
+            lane_split: vec![1],
             peers: vec![peer()],
         });
         let expected = format!(
             "private_key=a8{}6a\nlisten_port=51820\nfwmark=4294967295\nlane_moves=3\n\
-             lane_received=0 7\nlane_received=1 18446744073709551615\npublic_key={}\npreshared_key={}\n\
+             lane_received=0 7\nlane_received=1 18446744073709551615\n\
+             strategy=adaptive\nstrategy_in_effect=counter-split\nlane_split=1\npublic_key={}\npreshared_key={}\n\
              protocol_version=1\nendpoint=192.0.2.1:7\nlast_handshake_time_sec=1700000000\n\
              last_handshake_time_nsec=5\ntx_bytes=18446744073709551615\nrx_bytes=2\n\
              persistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\nerrno=0\n\n",

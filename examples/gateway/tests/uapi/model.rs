@@ -219,6 +219,8 @@ impl Configure for Model {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
+            strategy: None,
+            lane_split: Vec::new(),
             private_key: self.private_key.as_ref().map(|key| Box::new(key.duplicate())),
             listen_port: self.listen_port,
             firewall_mark: self.firewall_mark,

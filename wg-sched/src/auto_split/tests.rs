@@ -1,0 +1,295 @@
+extern crate std;
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::topology::NodeId;
+
+const PERIOD: u64 = 50_000_000;
+
+/// A machine of lanes, `node` of them on each node: what peers want of it, and what it gets done.
+struct Model {
+    lanes: Vec<LaneLoad>,
+    /// By peer: its home, and what it wants to bring, in thousandths of what a home gets done by itself.
+    peers: Vec<(usize, u64)>,
+    /// What a split home gets done, in percent of what it does else; and what others do then.
+    gain: u64,
+    others: u64,
+    disorder: u32,
+    rule: AutoSplit,
+    now: u64,
+}
+
+impl Model {
+    fn new(lanes: usize, node: usize, peers: &[(usize, u64)]) -> Self {
+        let node = |lane| NodeId(u32::try_from(lane / node).unwrap());
+        Self {
+            lanes: (0..lanes).map(|lane| LaneLoad::idle(node(lane))).collect(),
+            peers: peers.to_vec(),
+            gain: 200,
+            others: 100,
+            disorder: 0,
+            rule: AutoSplit::new(PERIOD),
+            now: 0,
+        }
+    }
+
+    /// A period goes by.
+    fn period(&mut self) -> Option<Change> {
+        self.period_as(true, 100)
+    }
+
+    /// One in which so much of a hundred of the work is for what peers send.
+    fn period_as(&mut self, is_level: bool, received: u64) -> Option<Change> {
+        let split = self.rule.homes().to_vec();
+        let mut flows = Vec::new();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let wanted: u64 = self.peers.iter().filter(|(home, _)| *home == at).map(|(_, want)| want).sum();
+            let most = match () {
+                () if split.contains(&at) => 1000 * self.gain / 100,
+                () if split.is_empty() => 1000,
+                () => 1000 * self.others / 100,
+            };
+            let done = wanted.min(most);
+            let busy = u32::try_from(done * 1000 / most).unwrap();
+            lane.observe(busy);
+            for (home, want) in self.peers.iter().filter(|(home, _)| *home == at) {
+                let all = want * done / wanted.max(1);
+                let share = u32::try_from(u64::from(busy) * all * received / done.max(1) / 100).unwrap();
+                flows.push(PeerFlow { home: *home, received: all * received / 100, all, share });
+            }
+        }
+        self.now += PERIOD;
+        self.rule.look(&self.lanes, &flows, self.disorder, is_level, self.now)
+    }
+
+    /// The changes of so many periods, with the number of the period.
+    fn run(&mut self, periods: u32) -> Vec<(u32, Change)> {
+        (1..=periods).filter_map(|period| Some((period, self.period()?))).collect()
+    }
+}
+
+#[test]
+fn one_large_tunnel_is_split_after_five_periods_and_stays_so_if_more_comes_in() {
+    let mut model = Model::new(4, 4, &[(1, 5000)]);
+    assert_eq!(model.run(10_000), [(5, Change::Split)], "the third busy one is the first that is measured");
+    assert_eq!(model.rule.homes(), [1]);
+}
+
+#[test]
+fn a_split_that_gains_nothing_ends_and_is_tried_again_ever_more_seldom() {
+    let mut model = Model::new(4, 4, &[(1, 5000)]);
+    model.gain = 105;
+    let changes = model.run(400);
+    let expected = [
+        (5, Change::Split),
+        (17, Change::Join(Reason::NoGain)),
+        // Forty periods of rest, and three to measure anew.
+        (59, Change::Split),
+        (71, Change::Join(Reason::NoGain)),
+        (153, Change::Split),
+        (165, Change::Join(Reason::NoGain)),
+        (327, Change::Split),
+        (339, Change::Join(Reason::NoGain)),
+    ];
+    assert_eq!(changes, expected);
+    assert!(model.run(100_000).len() < 2 * (9 + 100_000 / 5000), "less than once in four minutes");
+}
+
+#[test]
+fn a_split_ends_when_one_lane_is_enough_and_not_before() {
+    let mut model = Model::new(4, 4, &[(0, 1500)]);
+    assert_eq!(model.run(300), [(5, Change::Split)]);
+    model.peers[0].1 = 760;
+    assert_eq!(model.run(300), [], "it would be busy");
+    model.peers[0].1 = 740;
+    assert_eq!(model.run(9), []);
+    model.peers[0].1 = 800;
+    assert_eq!(model.run(1), []);
+    model.peers[0].1 = 740;
+    assert_eq!(model.run(20), [(10, Change::Join(Reason::Fits))]);
+    model.peers[0].1 = 1500;
+    // Ten of its twenty periods of rest are over, and a long split has no long one.
+    assert_eq!(model.run(300), [(12, Change::Split)]);
+}
+
+#[test]
+fn no_more_than_a_quarter_of_a_node_is_split() {
+    let heavy = |count: usize| (0..count).map(|home| (home, 5000)).collect::<Vec<_>>();
+    for (lanes, node, peers, split) in
+        [(8, 8, 2, 2), (8, 8, 3, 0), (3, 3, 1, 0), (4, 4, 1, 1), (8, 4, 1, 1), (8, 4, 2, 0), (16, 8, 2, 2)]
+    {
+        let mut model = Model::new(lanes, node, &heavy(peers));
+        model.run(20);
+        assert_eq!(model.rule.homes().len(), split, "{lanes} {node} {peers}");
+    }
+    // One node has too many of them: those of the other would be split at their expense.
+    let mut model = Model::new(8, 4, &[(0, 5000), (4, 5000), (5, 5000)]);
+    assert_eq!(model.run(20), []);
+    // A lane with less to do than it could counts as long as it is more than half, and is not split.
+    let mut model = Model::new(8, 8, &[(0, 5000), (1, 800)]);
+    model.run(20);
+    assert_eq!(model.rule.homes(), [0]);
+    let mut model = Model::new(8, 8, &[(0, 5000), (1, 800), (2, 500)]);
+    model.run(20);
+    assert_eq!(model.rule.homes(), [0; 0]);
+    let mut model = Model::new(8, 8, &[(0, 5000), (1, 800), (2, 499)]);
+    model.run(20);
+    assert_eq!(model.rule.homes(), [0]);
+    let possible: Vec<Vec<usize>> =
+        (0..8).map(|home| (0..8).filter(|lane| *lane != home).collect()).collect();
+    let receivers = model.rule.receivers(&possible);
+    assert_eq!(receivers[0], [2, 3, 4, 5, 6, 7], "who has time for it");
+    assert!(receivers[1..].iter().all(Vec::is_empty), "nobody receives for the others");
+}
+
+#[test]
+fn nothing_is_split_that_is_short_or_can_be_moved_or_is_busy_with_sending() {
+    let mut model = Model::new(4, 4, &[(0, 5000)]);
+    for _ in 0..20 {
+        for _ in 0..4 {
+            assert_eq!(model.period(), None);
+        }
+        model.peers[0].1 = 100;
+        assert_eq!(model.period(), None, "busy periods have to be in a row");
+        model.peers[0].1 = 5000;
+    }
+    let mut model = Model::new(4, 4, &[(0, 5000)]);
+    for _ in 0..20 {
+        assert_eq!(model.period_as(false, 100), None);
+    }
+    let mut model = Model::new(4, 4, &[(0, 5000)]);
+    for _ in 0..20 {
+        assert_eq!(model.period_as(true, 49), None);
+    }
+    let changes: Vec<_> = (0..20).filter_map(|_| model.period_as(true, 55)).collect();
+    assert_eq!(changes, [Change::Split]);
+}
+
+#[test]
+fn nothing_is_split_where_lanes_have_no_time() {
+    let mut lanes = vec![LaneLoad { node: NodeId(0), busy: 1000, periods: 9 }; 4];
+    let flow = PeerFlow { home: 0, received: 1000, all: 1000, share: 1000 };
+    for (busy, expected) in [(667, None), (666, Some(Change::Split))] {
+        let mut rule = AutoSplit::new(PERIOD);
+        for lane in &mut lanes[1..] {
+            *lane = LaneLoad { node: NodeId(0), busy, periods: 0 };
+        }
+        let last = (0..3).map(|period| rule.look(&lanes, &[flow], 0, true, period)).last().unwrap();
+        assert_eq!(last, expected);
+    }
+}
+
+#[test]
+fn a_split_ends_when_more_lanes_become_heavy_and_may_begin_with_them() {
+    let mut model = Model::new(8, 8, &[(0, 5000)]);
+    assert_eq!(model.run(100), [(5, Change::Split)]);
+    model.peers.push((3, 600));
+    assert_eq!(model.run(20), [(10, Change::Join(Reason::MoreHeavy))]);
+    model.peers[1].1 = 5000;
+    assert_eq!(model.run(300).len(), 1);
+    assert_eq!(model.rule.homes(), [0, 3]);
+}
+
+#[test]
+fn a_split_that_others_pay_for_ends() {
+    let mut model = Model::new(8, 8, &[(0, 5000), (1, 900)]);
+    model.others = 80;
+    assert_eq!(model.run(20), [(5, Change::Split), (17, Change::Join(Reason::OthersLose))]);
+}
+
+#[test]
+fn a_split_that_brings_batches_home_out_of_order_ends() {
+    let mut model = Model::new(4, 4, &[(0, 5000)]);
+    model.run(5);
+    model.disorder = 5;
+    assert_eq!(
+        model.run(10),
+        [(7, Change::Join(Reason::Disorder))],
+        "what was under way then does not count"
+    );
+    let mut model = Model::new(4, 4, &[(0, 5000)]);
+    model.run(5);
+    for _ in 0..1000 {
+        model.disorder = 5 - model.disorder;
+        assert_eq!(model.period(), None, "now and then");
+    }
+}
+
+#[test]
+fn what_somebody_else_chose_is_not_changed_back() {
+    let mut model = Model::new(4, 4, &[(0, 5000)]);
+    model.run(5);
+    model.rule.reset(model.now);
+    assert!(!model.rule.is_split() && model.rule.homes().is_empty());
+    assert!(!model.rule.wants(&model.lanes, model.now + 40 * PERIOD - 1));
+    assert!(model.rule.wants(&model.lanes, model.now + 40 * PERIOD));
+    assert_eq!(model.run(100), [(42, Change::Split)], "after its rest");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 2 } else { 200 }, ..ProptestConfig::default() })]
+
+    /// Whatever the load does from one period to the next.
+    #[test]
+    fn changes_are_few_under_any_load(
+        lanes in 4..9_usize,
+        seed in any::<u64>(),
+        hold in 1..40_u64,
+        gains in prop::collection::vec(50..300_u64, 1..8),
+    ) {
+        let mut random = seed | 1;
+        let mut next = |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let mut model = Model::new(lanes, lanes, &[]);
+        let (mut joined, mut changes, mut was_split) = (None::<u64>, 0, false);
+        for period in 0..4000_u64 {
+            if period % hold == 0 {
+                let count = lanes as u64;
+                model.peers = (0..next(3)).map(|_| (usize::try_from(next(count)).unwrap(), next(4000))).collect();
+                model.gain = gains[usize::try_from(next(gains.len() as u64)).unwrap()];
+                model.others = 50 + next(60);
+                model.disorder = u32::try_from(next(8)).unwrap();
+            }
+            let Some(change) = model.period() else { continue };
+            changes += 1;
+            prop_assert_eq!(change == Change::Split, !was_split, "one after the other");
+            was_split = !was_split;
+            if was_split {
+                prop_assert!(joined.is_none_or(|joined| period - joined > 20), "it rests");
+                prop_assert!(model.rule.homes().len() * 4 <= lanes);
+            } else {
+                joined = Some(period);
+            }
+        }
+        // Two short ones and a long one take 355 periods.
+        prop_assert!(changes <= 4 + 6 * 4000 / 355, "{changes} changes");
+    }
+
+    /// Whatever a constant load is, there comes an end to changing.
+    #[test]
+    fn a_constant_load_is_split_for_good_or_hardly_ever(
+        lanes in 4..9_usize,
+        load in prop::collection::vec((0..9_usize, 0..3000_u64), 1..4),
+        gain in 50..300_u64,
+        others in 50..110_u64,
+    ) {
+        let peers: Vec<_> = load.into_iter().map(|(home, want)| (home % lanes, want)).collect();
+        let mut model = Model::new(lanes, lanes, &peers);
+        (model.gain, model.others) = (gain, others);
+        let early = model.run(1000);
+        prop_assert!(early.len() <= 10, "{early:?}");
+        let late = model.run(10_000);
+        prop_assert!(late.len() <= 10, "{late:?}");
+        if early.len() == 1 {
+            prop_assert_eq!(late, []);
+        }
+    }
+}

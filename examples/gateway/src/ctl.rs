@@ -1,11 +1,15 @@
 //! What `wg-gateway ctl` has to say to a gateway that runs: a request to its configuration socket, as `wg` makes them.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use wg_sched::StrategyKind;
 use wg_sys_linux::UapiSocket;
 use zeroize::Zeroizing;
+
+/// Bytes that are read at once, and the longest line of an answer.
+const READ: usize = 4096;
+const LONGEST: usize = 4096;
 
 /// Has the gateway of an interface spread its work in another way.
 ///
@@ -34,14 +38,14 @@ pub fn set_strategy(interface: &str, kind: StrategyKind) -> io::Result<()> {
 pub fn shown(interface: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(UapiSocket::path_of(interface))?;
     write!(stream, "get=1\n\n")?;
-    show(BufReader::new(stream))
+    show(stream)
 }
 
-/// Reads of the answer to a get what is of the strategy. The rest, keys among it, is passed over.
-fn show(reader: impl BufRead) -> io::Result<String> {
+/// Reads of the answer to a get what is of the strategy. The rest, keys among it, is passed over and wiped.
+fn show(reader: impl Read) -> io::Result<String> {
     let mut text = String::new();
-    for line in reader.lines() {
-        let line = Zeroizing::new(line?);
+    let mut lines = Lines::new(reader);
+    while let Some(line) = lines.next()? {
         match line.split_once('=') {
             Some(("strategy", name)) => text = format!("strategy {name}\n"),
             Some(("strategy_in_effect", name)) => text += &format!("in effect {name}\n"),
@@ -53,11 +57,55 @@ fn show(reader: impl BufRead) -> io::Result<String> {
                 ));
             }
             Some(("errno", "0")) => return Ok(text),
-            Some(("errno", _)) => return Err(io::Error::new(io::ErrorKind::InvalidData, line.as_str())),
+            Some(("errno", _)) => return Err(invalid(line)),
             _ => {}
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The lines of an answer that has keys in it: no more than one of them is kept, and all of it is wiped.
+struct Lines<R> {
+    reader: R,
+    line: Zeroizing<Vec<u8>>,
+    read: Zeroizing<Box<[u8]>>,
+    /// What of that was not looked at yet.
+    left: core::ops::Range<usize>,
+}
+
+impl<R: Read> Lines<R> {
+    fn new(reader: R) -> Self {
+        let read = Zeroizing::new(vec![0; READ].into_boxed_slice());
+        Self { reader, line: Zeroizing::new(Vec::with_capacity(LONGEST)), read, left: 0..0 }
+    }
+
+    /// The next line without its end; none behind the last.
+    fn next(&mut self) -> io::Result<Option<&str>> {
+        self.line.clear();
+        loop {
+            for byte in self.read.get(self.left.clone()).unwrap_or_default() {
+                self.left.start += 1;
+                if *byte == b'\n' {
+                    return core::str::from_utf8(&self.line).map(Some).map_err(|_| invalid("no text"));
+                }
+                // It would have to be moved.
+                if self.line.len() == LONGEST {
+                    return Err(invalid("a line that is too long"));
+                }
+                self.line.push(*byte);
+            }
+            match self.reader.read(&mut self.read) {
+                Ok(0) => return Ok(None),
+                Ok(len) => self.left = 0..len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.left = 0..0,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 /// Reads the answer to a set.
@@ -92,6 +140,8 @@ mod tests {
             ("listen_port=7\nerrno=0\n\n", io::ErrorKind::NotFound),
             ("strategy=inline\nerrno=5\n\n", io::ErrorKind::InvalidData),
             ("strategy=inline\n", io::ErrorKind::UnexpectedEof),
+            ("strategy=inline\nerrno=0", io::ErrorKind::UnexpectedEof),
+            (&format!("{:0>LONGEST$}0\nerrno=0\n\n", 1), io::ErrorKind::InvalidData),
         ] {
             assert_eq!(show(reply.as_bytes()).unwrap_err().kind(), kind, "{reply}");
         }

@@ -184,6 +184,8 @@ impl Configure for Configured {
             firewall_mark: self.firewall_mark,
             lane_moves: 0,
             lane_received: Vec::new(),
+            strategy: None,
+            lane_split: Vec::new(),
             peers: self.peers.iter().map(peer).collect(),
         }
     }

@@ -375,7 +375,7 @@ fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
 }
 
 #[test]
-fn a_large_tunnel_is_split_without_being_asked_and_joined_again_and_nothing_is_lost() {
+fn a_large_tunnel_is_split_without_being_asked_and_joined_again_and_streams_stay_intact() {
     if can_run() {
         // Behind all others, so that the home has always something to do.
         let arguments = ["--threads", "4", "--auto-split", "on", "--nice", "19", "--real-time", "off"];
@@ -390,13 +390,13 @@ fn a_large_tunnel_is_split_without_being_asked_and_joined_again_and_nothing_is_l
         let home = || pair.a.tunnel.log().matches("all datagrams come home").count();
         let (from, to) = (&pair.b.namespace, &pair.a.namespace);
         let address = |port| SocketAddr::new(pair.a.inner(Family::V4), port);
-        let ends = std::sync::atomic::AtomicBool::new(false);
+        let ends = core::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
             // Streams, each of which says at its end whether it is intact.
             for port in 4002..4006 {
                 let ends = &ends;
                 scope.spawn(move || {
-                    while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                    while !ends.load(core::sync::atomic::Ordering::Relaxed) {
                         let limit = Limit::Time(Duration::from_secs(1));
                         let report = tcp::transfer(from, to, address(port), limit, |_, _| ());
                         assert!(report.expect("a transfer").intact);
@@ -405,7 +405,7 @@ fn a_large_tunnel_is_split_without_being_asked_and_joined_again_and_nothing_is_l
             }
             let was_split = wait::until(Duration::from_secs(30), || began() > 0);
             let was_joined = was_split && wait::until(Duration::from_secs(30), || ended() > 0);
-            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            ends.store(true, core::sync::atomic::Ordering::Relaxed);
             assert!(was_split, "{}", pair.a.tunnel.log());
             // Whether it is worth it depends on who else wants the processors; without a load it is not.
             assert!(

@@ -355,5 +355,5 @@ impl Rates {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -10,6 +10,7 @@
 //! * [`Node`] and [`Pair`] put one tunnel into each of two namespaces, with keys and addresses.
 //! * [`ping`], [`echo`], [`tcp`], [`stream`], [`udp`] and [`iperf`] send traffic; [`capture`] and [`inject`] watch and
 //!   disturb the wire.
+//! * [`autopsy`] is what a failed test tells of a program before it is killed.
 //! * [`quota`] gives programs a share of the processors.
 //! * [`site`] is where a node is flooded; [`flood`] attacks, and [`newcomers`] are honest peers that begin a session
 //!   meanwhile.
@@ -19,6 +20,7 @@
 //! This is a test harness: what cannot be set up ends in a panic that names the command and its output, at the line of
 //! the caller. Nothing here needs `unsafe` but the `ioctl`s of [`tun_fd`].
 
+pub mod autopsy;
 pub mod capture;
 pub mod cleanup;
 pub mod command;

@@ -8,8 +8,8 @@ use std::process::Command;
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::cleanup;
 use crate::command::{self, Failure};
+use crate::{autopsy, cleanup};
 
 /// A network namespace with `lo` up and no automatic IPv6 traffic.
 #[derive(Debug)]
@@ -128,6 +128,13 @@ impl Default for Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Those that no `Tunnel` holds: a daemon, a client that hangs.
+            for pid in self.processes() {
+                let state = autopsy::report(pid.as_raw_nonzero().get().unsigned_abs());
+                eprintln!("--- process {pid:?} was left in {}:\n{state}---", self.name);
+            }
+        }
         cleanup::remove_namespace(&self.name);
     }
 }

@@ -56,6 +56,22 @@ pub fn tcp_segments_sent(pid: u32) -> Option<u64> {
     lines.next()?.split_whitespace().nth(at)?.parse().ok()
 }
 
+/// Datagrams that found no room at the sockets of `port` in the network namespace of `pid`, if it runs.
+pub fn datagrams_without_room(pid: u32, port: u16) -> Option<u64> {
+    let mut lost = 0;
+    for table in ["udp", "udp6"] {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok()?;
+        // A line of names; then the local address is field 2, its port in hexadecimal behind the colon, and drops come last.
+        for line in table.lines().skip(1) {
+            let local = line.split_whitespace().nth(1).and_then(|local| local.rsplit(':').next());
+            if local.and_then(|local| u16::from_str_radix(local, 16).ok()) == Some(port) {
+                lost += line.split_whitespace().last().and_then(|drops| drops.parse::<u64>().ok())?;
+            }
+        }
+    }
+    Some(lost)
+}
+
 /// How many files `pid` has open, if it runs.
 pub fn open_files(pid: u32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
@@ -90,8 +106,24 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_without_room_are_counted_by_port() {
+        let full = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = full.local_addr().unwrap();
+        let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&full, 1).unwrap();
+        (0..100).for_each(|_| assert_eq!(other.send_to(&[0; 1000], address).unwrap(), 1000));
+        full.set_nonblocking(true).unwrap();
+        let held = (0..).take_while(|_| full.recv(&mut [0; 1000]).is_ok()).count() as u64;
+        assert!(held < 100);
+        assert_eq!(datagrams_without_room(std::process::id(), address.port()), Some(100 - held));
+        let port = other.local_addr().unwrap().port();
+        assert_eq!(datagrams_without_room(std::process::id(), port), Some(0));
+    }
+
+    #[test]
     fn nobody_has_pid_zero() {
         assert_eq!(resident_kib(0), None);
         assert_eq!(cpu_time(0), None);
+        assert_eq!(datagrams_without_room(0, 0), None);
     }
 }

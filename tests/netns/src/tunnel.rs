@@ -10,9 +10,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cleanup;
 use crate::status::Status;
-use crate::{Launch, Namespace, Program, uapi, wait, wg};
+use crate::{Launch, Namespace, Program, autopsy, cleanup, uapi, wait, wg};
 
 /// How long a program may take to come up or to end before a test calls it stuck.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -232,7 +231,8 @@ impl Drop for Tunnel {
             let lines: Vec<&str> = log.lines().collect();
             let shown = lines.len().saturating_sub(40);
             let (name, interface) = (self.launch.program.name(), &self.interface);
-            eprintln!("--- last lines of {name} for {interface}:\n{}\n---", lines[shown..].join("\n"));
+            let state = autopsy::report(self.pid());
+            eprintln!("--- last lines of {name} for {interface}:\n{}\n{state}---", lines[shown..].join("\n"));
         }
         self.kill();
         if !self.replaced {

@@ -63,8 +63,13 @@ impl Account {
 
     /// Whether each packet arrived once, intact and in order.
     pub fn is_perfect(&self) -> bool {
-        self.sent > 0
-            && self.lost() == 0
+        self.is_perfect_but_for(0)
+    }
+
+    /// Whether each packet arrived once, intact and in order, but for at most so many that did not arrive.
+    pub fn is_perfect_but_for(&self, lost: u64) -> bool {
+        self.received > 0
+            && self.lost() <= lost
             && (self.refused, self.duplicated, self.reordered, self.corrupted) == (0, 0, 0, 0)
     }
 }
@@ -254,6 +259,9 @@ mod tests {
         assert!(perfect.is_perfect());
         assert!(!Account { duplicated: 1, ..perfect.clone() }.is_perfect());
         assert!(!Account { received: 2, ..perfect.clone() }.is_perfect());
+        assert!(Account { received: 2, ..perfect.clone() }.is_perfect_but_for(1));
+        assert!(!Account { received: 1, ..perfect.clone() }.is_perfect_but_for(1));
+        assert!(!Account { received: 2, duplicated: 1, ..perfect.clone() }.is_perfect_but_for(1));
         assert!(!Account { corrupted: 1, ..perfect }.is_perfect());
         assert!(!Account::default().is_perfect());
     }

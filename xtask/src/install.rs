@@ -1,5 +1,6 @@
 //! Installs what a task needs, where that is possible without asking: as root, from the packages of the system.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use wg_netns::requirements::find_program;
@@ -61,6 +62,20 @@ pub(crate) fn components() {
             tell(cargo::run(Command::new("rustup").args(["component", "add", component])));
         }
     }
+}
+
+/// The program of a crate, installed to `target/peers` if it is not there yet, where it is kept.
+pub(crate) fn peer(name: &str, program: &str) -> Result<PathBuf, String> {
+    let root = cargo::target_directory()?.join("peers");
+    let path = root.join("bin").join(program);
+    if !path.is_file() {
+        println!("installing {name}, which takes minutes once");
+        let mut install = cargo::command(&["install", "--locked", "--quiet", "--root"]);
+        install.arg(&root).arg("--target-dir").arg(root.join("build")).arg(name);
+        cargo::run(&mut install).map_err(|error| format!("`cargo install --locked {name}`: {error}"))?;
+        std::fs::remove_dir_all(root.join("build")).ok();
+    }
+    if path.is_file() { Ok(path) } else { Err(format!("{name} has no program {program}")) }
 }
 
 fn tell(result: Result<(), String>) {

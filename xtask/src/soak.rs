@@ -6,6 +6,7 @@ mod black_hole;
 mod decrypt;
 mod flood;
 mod host;
+mod interop;
 mod matrix;
 mod model;
 mod offloads;
@@ -35,6 +36,8 @@ enum What {
     Host(host::Options),
     /// Runs the suite in namespaces without each offload, on one lane, two and four, resumable.
     Offloads(offloads::Options),
+    /// Runs the tests of pairs in namespaces with boringtun and gotatun in place of wireguard-go.
+    Interop(interop::Options),
     /// Has tshark decrypt 100 rekeys and 200,000 packets, on a virtual wire and on a real one (K4).
     Decrypt(decrypt::Options),
     /// Runs the tests of wg-aead and its fuzz inputs with AddressSanitizer, on nightly.
@@ -58,6 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(What::Flood(options)) => flood::run(options),
         Some(What::Host(options)) => host::run(options),
         Some(What::Offloads(options)) => offloads::run(options),
+        Some(What::Interop(options)) => interop::run(options),
         Some(What::Decrypt(options)) => decrypt::run(options),
         Some(What::Address) => address::run(),
         Some(What::ThreadSanitizer) => thread_sanitizer::run(),

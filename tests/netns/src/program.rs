@@ -15,6 +15,9 @@ pub const KEY_LOG_GATEWAY_VARIABLE: &str = "WG_KEY_LOG_GATEWAY";
 
 static GATEWAY: OnceLock<Result<PathBuf, Failure>> = OnceLock::new();
 
+/// Names the implementation that takes the place of `wireguard-go` in tests of pairs, as [`Program::name`] does.
+pub const PEER_VARIABLE: &str = "WG_NETNS_PEER";
+
 /// A program that serves one WireGuard interface, with a socket to configure it as `wireguard-go` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Program {
@@ -37,6 +40,19 @@ impl Program {
             Self::Boringtun => "boringtun",
             Self::Gotatun => "gotatun",
         }
+    }
+
+    /// The other implementation of tests of pairs: `wireguard-go`, or what [`PEER_VARIABLE`] names.
+    ///
+    /// # Panics
+    ///
+    /// When that is the name of no program.
+    #[track_caller]
+    pub fn peer() -> Self {
+        let Ok(name) = std::env::var(PEER_VARIABLE) else { return Self::WireguardGo };
+        let found =
+            [Self::WireguardGo, Self::Boringtun, Self::Gotatun].into_iter().find(|p| p.name() == name);
+        found.unwrap_or_else(|| panic!("{PEER_VARIABLE}={name}: no program has that name"))
     }
 
     /// Its path.

@@ -14,8 +14,8 @@ fn rekey_under_traffic_loses_nothing() {
         return;
     }
     let pairs = [
-        [Program::Gateway, Program::WireguardGo],
-        [Program::WireguardGo, Program::Gateway],
+        [Program::Gateway, Program::peer()],
+        [Program::peer(), Program::Gateway],
         [Program::Gateway, Program::Gateway],
     ];
     std::thread::scope(|scope| {

@@ -9,11 +9,13 @@ use core::time::Duration;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use clap::Args;
 use wg_netns::cleanup;
+use wg_netns::launch::GATEWAY_ARGUMENTS_VARIABLE;
 
 use crate::cargo;
 use crate::install;
@@ -152,7 +154,10 @@ impl Row<'_> {
                 }
             }
         };
-        self.suite.run(self.arguments, &is_wanted, &tell)
+        let prepare = |_: &str, test: &mut Command| {
+            test.env(GATEWAY_ARGUMENTS_VARIABLE, self.arguments);
+        };
+        self.suite.run(&prepare, &is_wanted, &tell)
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
-use wg_netns::launch::GATEWAY_ARGUMENTS_VARIABLE;
 use wg_netns::requirements::{REQUIRED_VARIABLE, Requirements};
 use wg_netns::{cleanup, program, wait};
 
@@ -35,7 +34,7 @@ pub(super) fn run() -> Result<Outcome, String> {
         return if is_ci() { Err(missing) } else { Ok(Outcome::Skipped(missing)) };
     }
     let tell = |ended: &Ended<'_>| println!("\n{ended}");
-    Suite::build()?.run("", &|_| true, &tell).map(|()| Outcome::Passed)
+    Suite::build()?.run(&|_, _| {}, &|_| true, &tell).map(|()| Outcome::Passed)
 }
 
 /// What the suite needs and this machine lacks; nothing if it can run.
@@ -97,10 +96,10 @@ impl Suite {
         self.tests.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Runs the programs that are wanted when it is their turn, with arguments for every gateway, and tells of each that has ended.
+    /// Runs the programs that are wanted when it is their turn, prepared by name, and tells of each that has ended.
     pub(crate) fn run(
         &self,
-        arguments: &str,
+        prepare: &(dyn Fn(&str, &mut Command) + Sync),
         is_wanted: &(dyn Fn(&str) -> bool + Sync),
         tell: &(dyn Fn(&Ended<'_>) + Sync),
     ) -> Result<(), String> {
@@ -116,7 +115,7 @@ impl Suite {
                             continue;
                         }
                         let start = Instant::now();
-                        let (verdict, said) = self.run_one(path, arguments);
+                        let (verdict, said) = self.run_one(path, &|test| prepare(name, test));
                         let failure = verdict.as_ref().err().map(String::as_str);
                         tell(&Ended { name, said: &said, time: start.elapsed(), failure });
                         if let Err(error) = verdict {
@@ -132,12 +131,13 @@ impl Suite {
     }
 
     /// Runs one program to its end, and returns what it said.
-    fn run_one(&self, path: &PathBuf, arguments: &str) -> (Result<(), String>, String) {
+    fn run_one(&self, path: &PathBuf, prepare: &dyn Fn(&mut Command)) -> (Result<(), String>, String) {
         let directory = cleanup::unique_directory();
         let log = directory.join("log");
         let mut test = Command::new(path);
         test.env(REQUIRED_VARIABLE, "1").envs(self.gateways.iter().cloned());
-        test.env("RUST_TEST_THREADS", THREADS).env(GATEWAY_ARGUMENTS_VARIABLE, arguments);
+        test.env("RUST_TEST_THREADS", THREADS);
+        prepare(&mut test);
         let verdict = run_logged(test, &log);
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         std::fs::remove_dir_all(directory).ok();

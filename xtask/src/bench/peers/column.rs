@@ -7,6 +7,7 @@ use wg_netns::requirements::find_program;
 use wg_netns::{Launch, Program};
 
 use crate::cargo::{self, Profile};
+use crate::install;
 
 /// The name of the column for the cable alone.
 pub(super) const BARE: &str = "no tunnel";
@@ -89,9 +90,9 @@ pub(super) fn columns(names: &[Name], variants: &[Variant]) -> Result<Vec<Column
             Name::Ours => columns.extend(ours(variants)?),
             Name::WireguardGo => columns.extend(have(Program::WireguardGo, debian("wireguard-go"))),
             Name::Boringtun => {
-                columns.extend(have(Program::Boringtun, registry("boringtun-cli", "boringtun-cli")))
+                columns.extend(have(Program::Boringtun, install::peer("boringtun-cli", "boringtun-cli")))
             }
-            Name::Gotatun => columns.extend(have(Program::Gotatun, registry("gotatun-cli", "gotatun"))),
+            Name::Gotatun => columns.extend(have(Program::Gotatun, install::peer("gotatun-cli", "gotatun"))),
         }
     }
     Ok(columns)
@@ -139,18 +140,4 @@ fn have(program: Program, path: Result<PathBuf, String>) -> Option<Column> {
 
 fn debian(program: &str) -> Result<PathBuf, String> {
     find_program(program).ok_or_else(|| format!("not there; `apt-get install {program}`"))
-}
-
-/// The program of a crate, installed to `target/peers` if it is not there yet, where it is kept.
-fn registry(name: &str, program: &str) -> Result<PathBuf, String> {
-    let root = cargo::target_directory()?.join("peers");
-    let path = root.join("bin").join(program);
-    if !path.is_file() {
-        println!("installing {name}, which takes minutes once");
-        let mut install = cargo::command(&["install", "--locked", "--quiet", "--root"]);
-        install.arg(&root).arg("--target-dir").arg(root.join("build")).arg(name);
-        cargo::run(&mut install).map_err(|error| format!("`cargo install --locked {name}`: {error}"))?;
-        std::fs::remove_dir_all(root.join("build")).ok();
-    }
-    if path.is_file() { Ok(path) } else { Err(format!("{name} has no program {program}")) }
 }

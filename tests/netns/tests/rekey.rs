@@ -21,8 +21,11 @@ fn rekey_under_traffic_loses_nothing() {
     std::thread::scope(|scope| {
         for programs in pairs {
             scope.spawn(move || {
-                for account in traffic_across_a_rekey(programs) {
-                    assert!(account.sent > 100 * RATE && account.is_perfect(), "{programs:?}: {account:?}");
+                for (account, excused) in traffic_across_a_rekey(programs) {
+                    assert!(
+                        account.sent > 100 * RATE && account.is_perfect_but_for(excused),
+                        "{programs:?}, {excused} losses excused: {account:?}"
+                    );
                 }
             });
         }
@@ -32,7 +35,8 @@ fn rekey_under_traffic_loses_nothing() {
 /// Packets a second, each way.
 const RATE: u64 = 100;
 
-fn traffic_across_a_rekey(programs: [Program; 2]) -> [Account; 2] {
+/// What became of either direction, and how many losses of it are excused.
+fn traffic_across_a_rekey(programs: [Program; 2]) -> [(Account, u64); 2] {
     let pair = Pair::acquainted(programs, Family::V4);
     assert!(pair.a.reaches(&pair.b, Family::V4));
     let first = [pair.a.peer(&pair.b).latest_handshake, pair.b.peer(&pair.a).latest_handshake];
@@ -45,7 +49,7 @@ fn traffic_across_a_rekey(programs: [Program; 2]) -> [Account; 2] {
     assert!(renewed, "{programs:?}: no second handshake");
     let (at_rekey, enough) = (there.received(), Duration::from_secs(10));
     assert!(wait::until(enough, || there.received() > at_rekey + 3 * RATE), "{programs:?}: traffic stopped");
-    [there.finish(), back.finish()]
+    [(there.finish(), pair.b.excused_losses()), (back.finish(), pair.a.excused_losses())]
 }
 
 fn flow(from: &Node, to: &Node) -> Flow {

@@ -170,7 +170,7 @@ fn a_gateway_that_dropped_nothing_says_so_and_other_programs_say_nothing() {
         [(Program::Gateway, Some("nothing was dropped\n")), (Program::WireguardGo, None)]
     {
         let namespace = wg_netns::Namespace::new();
-        let arguments = if program == Program::Gateway { "--threads 1" } else { "" };
+        let arguments = if program == Program::Gateway { "--threads 1 --strategy adaptive" } else { "" };
         let arguments = arguments.split_whitespace().map(Into::into).collect();
         let mut tunnel = wg_netns::Tunnel::start(Launch { arguments, ..Launch::from(program) }, &namespace);
         let shown = Command::new(Program::Gateway.path()).args(["ctl", "show", tunnel.interface()]).output();

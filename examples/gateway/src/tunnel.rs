@@ -537,7 +537,7 @@ impl Configure for Configuring<'_> {
             lane_received: self.received(),
             strategy: Some((self.tunnel.chosen, self.in_effect())),
             lane_split: self.split_homes(),
-            dropped: drops::of_all(homes.iter().filter_map(|home| home.device())),
+            dropped: Box::new(drops::of_all(homes.iter().filter_map(|home| home.device()))),
             peers: peers.collect(),
         }
     }

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use wg_datapath::{DropCounters, IpPrefix};
+use wg_datapath::IpPrefix;
 use wg_gateway::uapi::{Configure, Errno, PeerSnapshot, Snapshot};
 use wg_proto::{PresharedKey, PrivateKey, PublicKey};
 
@@ -186,7 +186,7 @@ impl Configure for Configured {
             lane_received: Vec::new(),
             strategy: None,
             lane_split: Vec::new(),
-            dropped: DropCounters::default(),
+            dropped: Box::default(),
             peers: self.peers.iter().map(peer).collect(),
         }
     }

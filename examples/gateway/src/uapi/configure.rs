@@ -114,8 +114,9 @@ pub struct Snapshot {
     pub strategy: Option<(StrategyKind, StrategyKind)>,
     /// The lanes whose peers others receive for.
     pub lane_split: Vec<usize>,
-    /// What all lanes together dropped so far, by reason; zeros are left out of the reply.
-    pub dropped: DropCounters,
+    /// What all lanes together dropped so far, by reason; zeros are left out of the reply. Boxed, as it is large and the snapshot
+    /// is sent to another thread.
+    pub dropped: Box<DropCounters>,
     /// The peers, in the order they are to be printed.
     pub peers: Vec<PeerSnapshot>,
 }

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn fields_come_in_the_order_of_wireguard_go() {
-        let mut dropped = DropCounters::default();
+        let mut dropped = Box::new(DropCounters::default());
         dropped.count_many(DropReason::Replay, u64::MAX);
         dropped.count(DropReason::NoPeerForDestination);
         let text = get(&Snapshot {

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use wg_datapath::{DropCounters, IpPrefix};
+use wg_datapath::IpPrefix;
 use wg_gateway::uapi::{
     Configure, Errno, Parser, PeerSnapshot, Request, Snapshot, Step, Transaction, write_get,
 };
@@ -221,7 +221,7 @@ impl Configure for Model {
         Snapshot {
             strategy: None,
             lane_split: Vec::new(),
-            dropped: DropCounters::default(),
+            dropped: Box::default(),
             private_key: self.private_key.as_ref().map(|key| Box::new(key.duplicate())),
             listen_port: self.listen_port,
             firewall_mark: self.firewall_mark,

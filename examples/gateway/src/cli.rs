@@ -46,7 +46,7 @@ const DEFAULT_NICE: i32 = 0;
 enum Print {
     /// Prints which processor would do what, and why.
     Topology(Spread),
-    /// Has a gateway that runs do something.
+    /// Has a gateway that runs do something, or say what it does and what it dropped.
     Ctl {
         #[command(subcommand)]
         what: Ctl,
@@ -65,7 +65,7 @@ pub enum Ctl {
         #[arg(value_name = "IFNAME")]
         interface: InterfaceName,
     },
-    /// Prints the strategy that was chosen, and what the gateway makes of it now.
+    /// Prints the strategy that was chosen, what the gateway makes of it now, and what it dropped, by reason.
     Show {
         /// The interface.
         #[arg(value_name = "IFNAME")]

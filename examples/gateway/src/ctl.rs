@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
+use wg_datapath::{DropReason, Exposure};
 use wg_sched::StrategyKind;
 use wg_sys_linux::UapiSocket;
 use zeroize::Zeroizing;
@@ -30,38 +31,50 @@ pub fn set_strategy(interface: &str, kind: StrategyKind) -> io::Result<()> {
     })
 }
 
-/// Asks the gateway of an interface how it spreads its work, and says so in a few lines.
+/// Asks the gateway of an interface how it spreads its work and what it dropped, and says so in a few lines.
 ///
 /// # Errors
 ///
-/// There is none, or it has one lane and nothing to spread.
+/// There is none, or another program that does not tell.
 pub fn shown(interface: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(UapiSocket::path_of(interface))?;
     write!(stream, "get=1\n\n")?;
     show(stream)
 }
 
-/// Reads of the answer to a get what is of the strategy. The rest, keys among it, is passed over and wiped.
+/// Reads of the answer to a get what is of the strategy, and the drops. The rest, keys among it, is passed over and wiped.
 fn show(reader: impl Read) -> io::Result<String> {
-    let mut text = String::new();
+    let (mut text, mut dropped) = (String::new(), String::new());
     let mut lines = Lines::new(reader);
     while let Some(line) = lines.next()? {
         match line.split_once('=') {
-            Some(("strategy", name)) => text = format!("strategy {name}\n"),
+            Some(("strategy", name)) => text += &format!("strategy {name}\n"),
             Some(("strategy_in_effect", name)) => text += &format!("in effect {name}\n"),
             Some(("lane_split", lane)) => text += &format!("other lanes receive for lane {lane}\n"),
+            Some(("dropped", count)) => dropped += &drop_line(count)?,
             Some(("errno", "0")) if text.is_empty() => {
                 return Err(io::Error::new(
                     io::ErrorKind::NotFound,
-                    "there is one lane, and nothing to spread",
+                    "it does not tell, as wg-gateway does: another program has this interface",
                 ));
             }
-            Some(("errno", "0")) => return Ok(text),
+            Some(("errno", "0")) if dropped.is_empty() => return Ok(text + "nothing was dropped\n"),
+            Some(("errno", "0")) => return Ok(text + &dropped),
             Some(("errno", _)) => return Err(invalid(line)),
             _ => {}
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Says how many were dropped of one reason, and whether others may know. Of a reason that is not known here nobody should.
+fn drop_line(count: &str) -> io::Result<String> {
+    let parts = count.split_once(' ').and_then(|(name, count)| Some((name, count.parse::<u64>().ok()?)));
+    let (name, count) = parts.ok_or_else(|| invalid("a count of what was dropped that is none"))?;
+    let known = DropReason::ALL.iter().find(|reason| reason.name() == name);
+    let is_public = known.is_some_and(|reason| reason.exposure() == Exposure::Public);
+    let note = if is_public { "" } else { " (not to be published)" };
+    Ok(format!("dropped {count} {name}{note}\n"))
 }
 
 /// The lines of an answer that has keys in it: no more than one of them is kept, and all of it is wiped.
@@ -129,12 +142,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn drops_are_shown_and_which_of_them_answer_guesses() {
+        let shown = |lines: &str| {
+            show(
+                format!("strategy=adaptive\nstrategy_in_effect=inline\n{lines}public_key=00\nerrno=0\n\n")
+                    .as_bytes(),
+            )
+        };
+        assert_eq!(shown("").unwrap(), "strategy adaptive\nin effect inline\nnothing was dropped\n");
+        let lines = "dropped=no_buffer 7\ndropped=replay 18446744073709551615\ndropped=of_tomorrow 1\n";
+        assert_eq!(
+            shown(lines).unwrap(),
+            "strategy adaptive\nin effect inline\ndropped 7 no_buffer\n\
+             dropped 18446744073709551615 replay (not to be published)\ndropped 1 of_tomorrow (not to be published)\n"
+        );
+        for lines in ["dropped=replay\n", "dropped=replay x\n", "dropped=7\n"] {
+            assert_eq!(shown(lines).unwrap_err().kind(), io::ErrorKind::InvalidData, "{lines}");
+        }
+    }
+
+    #[test]
     fn what_is_of_the_strategy_is_shown_and_nothing_else() {
         let reply = "private_key=00\nstrategy=adaptive\nstrategy_in_effect=counter-split\nlane_split=1\n\
                      public_key=00\nerrno=0\n\n";
         assert_eq!(
             show(reply.as_bytes()).unwrap(),
-            "strategy adaptive\nin effect counter-split\nother lanes receive for lane 1\n"
+            "strategy adaptive\nin effect counter-split\nother lanes receive for lane 1\nnothing was dropped\n"
         );
         for (reply, kind) in [
             ("listen_port=7\nerrno=0\n\n", io::ErrorKind::NotFound),

@@ -5,6 +5,7 @@ mod balance;
 pub mod cli;
 pub mod conf;
 pub mod ctl;
+mod drops;
 mod home;
 mod homes;
 #[cfg(feature = "key-log")]

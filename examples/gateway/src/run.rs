@@ -6,10 +6,8 @@
 //! requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next deadline has come.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 use std::io;
 
-use wg_datapath::Exposure;
 use wg_datapath::slab::SlabClass;
 use wg_proto::Instant;
 use wg_sched::Homes as CrewHomes;
@@ -21,6 +19,7 @@ use wg_sys_linux::{
 
 use crate::balance::Balance;
 use crate::cli::NoSuchKernel;
+use crate::drops;
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
@@ -111,32 +110,14 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
             ready();
             control.run(None)
         });
-        tell_drops(&homes);
+        drops::tell(&homes);
         return end;
     }
     let turns = homes.enter(0).map(|home| Turns::new(&placement, 0, &home, &control.poller)).transpose()?;
     ready();
     let end = control.run(turns);
-    tell_drops(&homes);
+    drops::tell(&homes);
     end
-}
-
-/// Says what became of the packets that did not arrive, as far as that may be published.
-fn tell_drops(homes: &Homes) {
-    let mut drops = BTreeMap::new();
-    for device in homes.all().homes.iter().filter_map(|home| home.device()) {
-        for (reason, count) in device.drops().iter() {
-            if count > 0 && reason.exposure() == Exposure::Public {
-                *drops.entry(reason.name()).or_insert(0) += count;
-            }
-        }
-    }
-    if !drops.is_empty() {
-        tracing::debug!(
-            "dropped: {}",
-            drops.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-        );
-    }
 }
 
 /// The control thread.

@@ -18,6 +18,7 @@ use wg_sched::handoff::Doorbell;
 use wg_sched::{Member, StrategyKind};
 use wg_sys_linux::{Egress, Error, Offloads, Steering, Tun, Waker, clock, interface_index};
 
+use crate::drops;
 use crate::home::{Home, Seat, Share};
 use crate::homes::{AllHomes, Homes};
 use crate::log::PeerName;
@@ -256,6 +257,11 @@ impl Configuring<'_> {
         });
         let received: Vec<_> = lanes.collect();
         if received.len() > 1 { received } else { Vec::new() }
+    }
+
+    /// The strategy that runs: one thread does everything, whatever was chosen.
+    fn in_effect(&self) -> StrategyKind {
+        if self.all.threads() > 1 { self.all.strategy() } else { StrategyKind::Inline }
     }
 
     /// Has datagrams come to the threads as a strategy wants it that was chosen.
@@ -529,8 +535,9 @@ impl Configure for Configuring<'_> {
             firewall_mark: self.tunnel.port.mark(),
             lane_moves: self.tunnel.moves,
             lane_received: self.received(),
-            strategy: (self.all.homes.len() > 1).then(|| (self.tunnel.chosen, self.all.strategy())),
+            strategy: Some((self.tunnel.chosen, self.in_effect())),
             lane_split: self.split_homes(),
+            dropped: Box::new(drops::of_all(homes.iter().filter_map(|home| home.device()))),
             peers: peers.collect(),
         }
     }

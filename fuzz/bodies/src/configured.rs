@@ -186,6 +186,7 @@ impl Configure for Configured {
             lane_received: Vec::new(),
             strategy: None,
             lane_split: Vec::new(),
+            dropped: Box::default(),
             peers: self.peers.iter().map(peer).collect(),
         }
     }

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use wg_datapath::IpPrefix;
+use wg_datapath::{DropCounters, IpPrefix};
 use wg_proto::{PresharedKey, PrivateKey, PublicKey, UnixTime};
 use wg_sched::StrategyKind;
 
@@ -110,10 +110,13 @@ pub struct Snapshot {
     pub lane_moves: u64,
     /// How many datagrams came to the sockets of each lane so far, if there are several; nothing is left out of the reply.
     pub lane_received: Vec<u64>,
-    /// The strategy that was chosen, and that which runs now, if there are several lanes; nothing is left out of the reply.
+    /// The strategy that was chosen, and that which runs now; nothing is left out of the reply.
     pub strategy: Option<(StrategyKind, StrategyKind)>,
     /// The lanes whose peers others receive for.
     pub lane_split: Vec<usize>,
+    /// What all lanes together dropped so far, by reason; zeros are left out of the reply. Boxed, as it is large and the snapshot
+    /// is sent to another thread.
+    pub dropped: Box<DropCounters>,
     /// The peers, in the order they are to be printed.
     pub peers: Vec<PeerSnapshot>,
 }

@@ -69,6 +69,9 @@ fn write_device<W: Write>(lines: &mut Lines<'_, W>, device: &Snapshot) -> io::Re
     for lane in &device.lane_split {
         lines.line(format_args!("lane_split={lane}"))?;
     }
+    for (reason, count) in device.dropped.iter().filter(|(_, count)| *count != 0) {
+        lines.line(format_args!("dropped={reason} {count}"))?;
+    }
     device.peers.iter().try_for_each(|peer| write_peer(lines, peer))
 }
 
@@ -132,7 +135,7 @@ impl<W: Write> Lines<'_, W> {
 mod tests {
     use core::net::{Ipv6Addr, SocketAddrV6};
 
-    use wg_datapath::IpPrefix;
+    use wg_datapath::{DropCounters, DropReason, IpPrefix};
     use wg_proto::{PresharedKey, PrivateKey, PublicKey, UnixTime};
     use wg_sched::StrategyKind;
 
@@ -140,6 +143,9 @@ mod tests {
 
     #[test]
     fn fields_come_in_the_order_of_wireguard_go() {
+        let mut dropped = Box::new(DropCounters::default());
+        dropped.count_many(DropReason::Replay, u64::MAX);
+        dropped.count(DropReason::NoPeerForDestination);
         let text = get(&Snapshot {
             private_key: Some(Box::new(PrivateKey::from_bytes([0xaa; 32]))),
             listen_port: 51820,
@@ -148,12 +154,14 @@ mod tests {
             lane_received: vec![7, u64::MAX],
             strategy: Some((StrategyKind::Adaptive, StrategyKind::CounterSplit)),
             lane_split: vec![1],
+            dropped,
             peers: vec![peer()],
         });
         let expected = format!(
             "private_key=a8{}6a\nlisten_port=51820\nfwmark=4294967295\nlane_moves=3\n\
              lane_received=0 7\nlane_received=1 18446744073709551615\n\
-             strategy=adaptive\nstrategy_in_effect=counter-split\nlane_split=1\npublic_key={}\npreshared_key={}\n\
+             strategy=adaptive\nstrategy_in_effect=counter-split\nlane_split=1\n\
+             dropped=no_peer_for_destination 1\ndropped=replay 18446744073709551615\npublic_key={}\npreshared_key={}\n\
              protocol_version=1\nendpoint=192.0.2.1:7\nlast_handshake_time_sec=1700000000\n\
              last_handshake_time_nsec=5\ntx_bytes=18446744073709551615\nrx_bytes=2\n\
              persistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=fd00::/64\nerrno=0\n\n",

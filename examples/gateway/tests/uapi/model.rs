@@ -221,6 +221,7 @@ impl Configure for Model {
         Snapshot {
             strategy: None,
             lane_split: Vec::new(),
+            dropped: Box::default(),
             private_key: self.private_key.as_ref().map(|key| Box::new(key.duplicate())),
             listen_port: self.listen_port,
             firewall_mark: self.firewall_mark,

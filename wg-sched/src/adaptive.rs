@@ -133,8 +133,7 @@ impl Adaptive {
                 Ok(()) => {
                     offered += 1;
                     let (packets, bytes) = self.waits;
-                    self.waits =
-                        (packets.saturating_add(more_packets), bytes.saturating_add(more_bytes));
+                    self.waits = (packets.saturating_add(more_packets), bytes.saturating_add(more_bytes));
                 }
                 Err((ticket, batch)) if round.is_full() => {
                     moved += core::mem::replace(&mut round, Round::new()).finish(io);

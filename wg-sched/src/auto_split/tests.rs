@@ -149,9 +149,18 @@ fn a_split_ends_when_one_lane_is_enough_and_not_before() {
 #[test]
 fn no_more_than_a_third_of_a_node_is_split() {
     let heavy = |count: usize| (0..count).map(|home| (home, 5000)).collect::<Vec<_>>();
-    for (lanes, node, peers, split) in
-        [(8, 8, 2, 2), (8, 8, 3, 0), (2, 2, 1, 0), (3, 3, 1, 1), (5, 5, 2, 0), (6, 6, 2, 2), (4, 4, 1, 1), (8, 4, 1, 1), (8, 4, 2, 0), (16, 8, 2, 2)]
-    {
+    for (lanes, node, peers, split) in [
+        (8, 8, 2, 2),
+        (8, 8, 3, 0),
+        (2, 2, 1, 0),
+        (3, 3, 1, 1),
+        (5, 5, 2, 0),
+        (6, 6, 2, 2),
+        (4, 4, 1, 1),
+        (8, 4, 1, 1),
+        (8, 4, 2, 0),
+        (16, 8, 2, 2),
+    ] {
         let mut model = Model::new(lanes, node, &heavy(peers));
         model.run(20);
         assert_eq!(model.rule.homes().len(), split, "{lanes} {node} {peers}");

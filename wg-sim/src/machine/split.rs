@@ -10,8 +10,6 @@ use super::io::Batch;
 
 #[derive(Debug)]
 pub(super) struct Split {
-    /// Whether it may be on at any time.
-    can: bool,
     on: bool,
     /// All come home again, but for what other lanes have yet.
     ending: bool,
@@ -45,7 +43,6 @@ impl Split {
         };
         let possible: Vec<_> = plan.lanes.iter().take(lanes).map(possible).collect();
         Self {
-            can,
             on,
             ending: false,
             receivers: if on { possible.clone() } else { vec![Vec::new(); lanes] },

@@ -11,7 +11,9 @@
 //! * The head of a stream is never offered: the home has it in hand, so what is sent next waits for nobody. What stands behind it is: where
 //!   there are many streams, a full round is followed by their heads first, and the home goes on past them.
 //! * A thief takes one batch, or small ones up to a round, and then looks after its own again.
-//! * Helpers are woken only if the backlog is worth it ([`Costs`]).
+//! * Helpers are woken only if the backlog is worth it ([`Costs`]). What earlier rounds left counts, too, until somebody was woken for it or
+//!   the home finds that nothing is left: when all places are taken a round brings no more than the home took back, and that alone may
+//!   never be worth it.
 //! * What nobody takes the home does itself: oldest first, as that is what the order waits for. Where the head of the order is far
 //!   it takes the newest, and leaves the oldest, which thieves look at first, to them.
 //! * Offers that all come back say that nobody is idle. The home then goes without for a while, twice as long each time, so that
@@ -46,6 +48,8 @@ pub struct Adaptive {
     helpers: u32,
     /// Batches that were offered since the last look at them, and did not come back.
     offered: u32,
+    /// Packets and bytes that were offered, and for all the home knows wait for somebody that nobody was called for.
+    waits: (u32, u32),
     /// Whether offers were tried since.
     tried: bool,
     /// How often in a row nobody took any.
@@ -64,7 +68,7 @@ impl Adaptive {
     /// Makes it with the costs of another.
     #[must_use]
     pub const fn with_costs(costs: Costs) -> Self {
-        Self { costs, helpers: 0, offered: 0, tried: false, misses: 0, rest: 0 }
+        Self { costs, helpers: 0, offered: 0, waits: (0, 0), tried: false, misses: 0, rest: 0 }
     }
 
     /// Looks at how the last offers went, once nothing is under way.
@@ -117,7 +121,7 @@ impl Adaptive {
     ) -> u32 {
         self.tried = true;
         let (mut received, mut moved) = (round.len(), 0);
-        let (mut offered, mut packets, mut bytes) = (0, 0_u32, 0_u32);
+        let mut offered = 0;
         while offered < OFFERS && (io.room() > 0 || behind.is_some()) {
             let Some(batch) = behind.take().or_else(|| poll(io, direction)) else { break };
             received += 1;
@@ -128,8 +132,8 @@ impl Adaptive {
             match kept {
                 Ok(()) => {
                     offered += 1;
-                    packets = packets.saturating_add(more_packets);
-                    bytes = bytes.saturating_add(more_bytes);
+                    let (packets, bytes) = self.waits;
+                    self.waits = (packets.saturating_add(more_packets), bytes.saturating_add(more_bytes));
                 }
                 Err((ticket, batch)) if round.is_full() => {
                     moved += core::mem::replace(&mut round, Round::new()).finish(io);
@@ -144,9 +148,10 @@ impl Adaptive {
         }
         io.charge(Stage::Receive, received);
         self.offered = self.offered.saturating_add(offered);
-        let worth = self.costs.helpers(packets, bytes).min(self.helpers);
+        let worth = self.costs.helpers(self.waits.0, self.waits.1).min(self.helpers);
         if worth > 0 {
             io.call(worth);
+            self.waits = (0, 0);
         }
         moved += round.finish(io);
         drain(io);
@@ -159,15 +164,21 @@ impl Adaptive {
         let mut moved = 0;
         loop {
             let far = io.pending() > FAR;
-            let (most, mut packets) = (if self.misses == 0 { BACK } else { u32::MAX }, 0_u32);
+            let most = if self.misses == 0 { BACK } else { u32::MAX };
+            let (mut packets, mut bytes, mut is_left) = (0_u32, 0_u32, true);
             let back = work(io, |io| {
                 if packets >= most {
                     return None;
                 }
-                let (ticket, batch) = if far { io.reclaim_newest() } else { io.reclaim() }?;
+                let taken = if far { io.reclaim_newest() } else { io.reclaim() };
+                is_left = taken.is_some();
+                let (ticket, batch) = taken?;
                 packets = packets.saturating_add(io.packets(&batch));
+                bytes = bytes.saturating_add(io.bytes(&batch));
                 Some((ticket, batch))
             });
+            let (waiting, of_bytes) = if is_left { self.waits } else { (0, 0) };
+            self.waits = (waiting.saturating_sub(packets), of_bytes.saturating_sub(bytes));
             self.offered = self.offered.saturating_sub(back);
             moved += back;
             drain(io);
@@ -219,3 +230,6 @@ impl Strategy for Adaptive {
         })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -11,13 +11,16 @@
 //!     '------ what comes would fit its home again; more heavy lanes; out of order ----- split <'
 //! ```
 //!
-//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. No more than a quarter of the lanes of a
-//!   node may be: beyond that, what all have to do leaves too little time to gain anything (`docs/figures.md`).
+//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. No more than a third of the lanes of a
+//!   node may be, so that there are two others to receive for each, and its lanes need a quarter of their time left: beyond that, what all
+//!   have to do leaves too little time to gain anything (`docs/figures.md`).
 //! * Only busy homes are split, all of them or none, and only lanes that are not heavy receive for them. All others are received as before,
 //!   but nobody helps them to open it meanwhile.
 //! * What came in before the split is measured in the same unit during it. So whether it gains is not believed but seen, on this machine,
-//!   with this load: without a tenth more, or where others lose a tenth, it ends. It ends, too, where batches come home too late to be put in
-//!   order, which happens only where lanes wait for a processor.
+//!   with this load: without a tenth more, or where others lose a tenth, it ends. It has three trials in a row, as the home first has to open
+//!   what waited at its sockets, without anybody's help, and all else waits behind that (`docs/figures.md`). And it ends whenever less comes in
+//!   than before though a lane is busy: else it is who sends that brings less.
+//! * It ends, too, where batches come home too late to be put in order, which happens only where lanes wait for a processor.
 //! * After each end there is a rest, twice as long as the last one if the split was short. So changes are few whatever the load does.
 //!
 //! Only the receiving side changes: counters are given, and datagrams sent, by the home alone, as before. The other end cannot tell.
@@ -34,11 +37,14 @@ const BUSY: u32 = 900;
 const PERIODS: u32 = 3;
 /// Of a home's time, in thousandths, what its peers send takes at least: else it is busy with what a split does not take from it.
 const RECEIVED: u32 = 500;
+/// Lanes that are not heavy, on a node, for each that is: with fewer they receive less than a home and its helpers get done.
+const RECEIVERS: usize = 2;
 /// How busy the lanes of a node are at most, on average, in thousandths: there has to be time.
 const TAKEN: u32 = 750;
-/// Periods after a split before what comes in is measured, and those of the trial.
+/// Periods after a split before what comes in is measured, those of a trial, and how many trials there are until one gains.
 const SETTLE: u32 = 4;
 const TRIAL: u32 = 8;
+const TRIALS: u32 = 3;
 /// Periods in a row after which something that is no longer as it was ends a split.
 const LEAVE: u32 = 10;
 /// Periods without a split after one. Twice as many for each short split in a row, up to the exponent.
@@ -116,13 +122,16 @@ pub struct AutoSplit {
     homes: Vec<usize>,
     heavy: Vec<bool>,
     is_split: bool,
+    /// Whether no trial of it gained yet.
+    on_trial: bool,
     /// Since it was so: periods, and what came in during those that count.
     periods: u32,
     sum: Flow,
     /// What came in before the split, each period.
     before: Flow,
-    /// Periods in a row in which one lane would be enough, and in which there were more heavy lanes.
+    /// Periods in a row in which one lane would be enough, in which it did worse than one, and in which there were more heavy lanes.
     low: u32,
+    worse: u32,
     more: u32,
     disorderly: u32,
     /// Nothing is split before.
@@ -140,10 +149,12 @@ impl AutoSplit {
             homes: Vec::new(),
             heavy: Vec::new(),
             is_split: false,
+            on_trial: false,
             periods: 0,
             sum: Flow { homes: 0, others: 0 },
             before: Flow { homes: 0, others: 0 },
             low: 0,
+            worse: 0,
             more: 0,
             disorderly: 0,
             rests: 0,
@@ -200,7 +211,7 @@ impl AutoSplit {
     ) -> Option<Change> {
         let rates = Rates::of(lanes.len(), peers);
         if self.is_split {
-            let reason = self.look_split(&rates, disorder)?;
+            let reason = self.look_split(&rates, lanes, disorder)?;
             self.join(now);
             return Some(Change::Join(reason));
         }
@@ -218,14 +229,13 @@ impl AutoSplit {
         }
         self.before = self.mean(PERIODS);
         self.heavy = rates.heavy(rates.fullest(lanes));
-        self.is_split = true;
+        (self.is_split, self.on_trial) = (true, true);
         (self.periods, self.sum) = (0, Flow::default());
         Some(Change::Split)
     }
 
-    fn look_split(&mut self, rates: &Rates, disorder: u32) -> Option<Reason> {
+    fn look_split(&mut self, rates: &Rates, lanes: &[LaneLoad], disorder: u32) -> Option<Reason> {
         self.periods = self.periods.saturating_add(1);
-        let on_trial = self.periods <= SETTLE + TRIAL;
         self.disorderly = if disorder >= DISORDER && self.periods > SETTLE {
             self.disorderly + 1
         } else {
@@ -234,22 +244,13 @@ impl AutoSplit {
         if self.disorderly >= DISORDERLY {
             return Some(Reason::Disorder);
         }
-        if on_trial {
-            if self.periods > SETTLE {
-                self.add(rates);
-            }
-            if self.periods < SETTLE + TRIAL {
-                return None;
-            }
-            let (now, before) = (self.mean(TRIAL), self.before);
-            if now.homes.saturating_mul(10) < before.homes.saturating_mul(11) {
-                return Some(Reason::NoGain);
-            }
-            let loses = now.others.saturating_mul(10) < before.others.saturating_mul(9);
-            return loses.then_some(Reason::OthersLose);
+        if self.on_trial {
+            return self.look_at_trial(rates);
         }
         let fits = rates.received_of(&self.homes).saturating_mul(4) < self.before.homes.saturating_mul(3);
         self.low = if fits { self.low + 1 } else { 0 };
+        let is_worse = rates.received_of(&self.homes) < self.before.homes && lanes.iter().any(is_hot);
+        self.worse = if is_worse { self.worse + 1 } else { 0 };
         let each = self.before.homes / (self.homes.len() as u64).max(1);
         let heavy = rates.heavy(each);
         let is_more = heavy.iter().zip(&self.heavy).any(|(now, before)| *now && !before);
@@ -257,7 +258,29 @@ impl AutoSplit {
         if self.low >= LEAVE {
             return Some(Reason::Fits);
         }
+        if self.worse >= LEAVE {
+            return Some(Reason::NoGain);
+        }
         (self.more >= LEAVE).then_some(Reason::MoreHeavy)
+    }
+
+    /// Ends a trial when it is time, and after the last one the split if none gained.
+    fn look_at_trial(&mut self, rates: &Rates) -> Option<Reason> {
+        let periods = self.periods.checked_sub(SETTLE).filter(|periods| *periods > 0)?;
+        self.add(rates);
+        if !periods.is_multiple_of(TRIAL) {
+            return None;
+        }
+        let (now, before) = (self.mean(TRIAL), self.before);
+        self.sum = Flow::default();
+        let reason = if now.homes.saturating_mul(10) < before.homes.saturating_mul(11) {
+            Some(Reason::NoGain)
+        } else {
+            let loses = now.others.saturating_mul(10) < before.others.saturating_mul(9);
+            loses.then_some(Reason::OthersLose)
+        };
+        self.on_trial = reason.is_some();
+        reason.filter(|_| periods >= TRIALS * TRIAL)
     }
 
     fn join(&mut self, now: u64) {
@@ -272,7 +295,7 @@ impl AutoSplit {
             self.homes.clear();
         }
         (self.periods, self.sum) = (0, Flow::default());
-        (self.low, self.more, self.disorderly) = (0, 0, 0);
+        (self.low, self.worse, self.more, self.disorderly) = (0, 0, 0, 0);
     }
 
     fn count(&mut self, rates: &Rates) {
@@ -343,7 +366,7 @@ impl Rates {
             let of_node = || lanes.iter().zip(&heavy).filter(move |(lane, _)| lane.node == node);
             let (count, heavy) = (of_node().count(), of_node().filter(|(_, heavy)| **heavy).count());
             let busy: u64 = of_node().map(|(lane, _)| u64::from(lane.busy)).sum();
-            heavy * 4 <= count && busy <= u64::from(TAKEN) * count as u64
+            heavy * (1 + RECEIVERS) <= count && busy <= u64::from(TAKEN) * count as u64
         };
         let is_wanted = |at: &usize| {
             is_hot(&lanes[*at]) && heavy[*at] && self.share[*at] >= RECEIVED && has_time(lanes[*at].node)

@@ -2,7 +2,7 @@
 //!
 //! `docs/figures.md` has all points, and those it misses.
 
-use wg_sched::{Change, Reason, StrategyKind};
+use wg_sched::StrategyKind;
 use wg_sim::machine::{Calibration, Contender, Load, Machine, Measured, Setup, threads, topology};
 
 fn modern(cores: u32, nodes: u32, kind: StrategyKind, tunnels: u32) -> Setup {
@@ -314,53 +314,6 @@ fn a_plan_that_knows_siblings_is_better_than_one_that_does_not() {
     setup.believed = Some(believed);
     let does_not = Machine::run(&setup).mpps();
     assert!(knows > 1.05 * does_not, "{knows} {does_not}");
-}
-
-#[test]
-fn few_tunnels_are_split_without_being_asked_and_many_are_not() {
-    for (seed, (nodes, cores)) in (1..).zip([(1, 8), (2, 8), (1, 16), (2, 16)]) {
-        for packet in [64, 1420] {
-            for tunnels in [1, 2, 4, 8, 16] {
-                let mut setup = modern(cores, nodes, StrategyKind::Adaptive, tunnels);
-                (setup.packet, setup.seed, setup.warmup) = (packet, seed, 12_000_000);
-                let before = Machine::run(&setup).mpps();
-                // It looks so often that it has settled when the counting begins.
-                setup.auto = Some(250_000);
-                let mut machine = Machine::new(&setup);
-                machine.run_for(setup.warmup);
-                let result = machine.measure(setup.duration);
-                let (ratio, changes) = (result.mpps() / before, machine.auto_changes());
-                let at = (nodes, cores, packet, tunnels, changes);
-                assert_eq!(result.reordered, 0, "{at:?}");
-                if tunnels * 4 <= cores {
-                    assert_eq!(changes, [Change::Split], "{at:?}");
-                    assert!(ratio > 1.4, "{at:?}: {ratio}");
-                } else {
-                    assert_eq!(changes, [], "{at:?}");
-                    assert!(ratio > 0.99, "{at:?}: {ratio}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn a_tunnel_is_split_and_joined_again_without_disorder() {
-    for seed in 1..=3 {
-        // More than one home does, and no more than it can deliver.
-        let mut setup = modern(8, 1, StrategyKind::Adaptive, 1);
-        (setup.load, setup.seed, setup.auto) = (Load::Constant { rate: 3_500_000 }, seed, Some(250_000));
-        let mut machine = Machine::new(&setup);
-        machine.run_for(6_000_000);
-        assert_eq!(machine.auto_changes(), [Change::Split], "seed {seed}");
-        let split = machine.measure(4_000_000);
-        assert!(split.dropped == 0 && split.mpps() > 3.4, "seed {seed}: {split:?}");
-        machine.set_load(Load::Constant { rate: 1_000_000 });
-        let joined = machine.measure(10_000_000);
-        assert_eq!(machine.auto_changes(), [Change::Split, Change::Join(Reason::Fits)], "seed {seed}");
-        assert_eq!((joined.dropped, joined.reordered), (0, 0), "seed {seed}");
-        assert!(joined.mpps() > 0.95, "seed {seed}: {joined:?}");
-    }
 }
 
 #[test]

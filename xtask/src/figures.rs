@@ -9,12 +9,14 @@ use clap::Args;
 use svg::Document;
 use svg::node::element::{Circle, Line, Polyline, Text};
 
-/// What to draw, and where to.
+/// What to run and draw, and where to.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The directory for the rows and the charts.
     #[arg(long, default_value = "docs/figures")]
     to: PathBuf,
+    /// The sweeps to run, by the names in `wg-sim/examples/figures.rs`; all of them if none is named.
+    sweeps: Vec<String>,
 }
 
 const WIDTH: f64 = 640.0;
@@ -46,7 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 
 fn sweep(options: &Options) -> io::Result<()> {
     let sweeps = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--release", "-p", "wg-sim", "--example", "figures"])
+        .args(["run", "--quiet", "--release", "-p", "wg-sim", "--example", "figures", "--"])
+        .args(&options.sweeps)
         .output()?;
     if !sweeps.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&sweeps.stderr).into_owned()));

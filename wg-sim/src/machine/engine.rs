@@ -469,6 +469,7 @@ impl State {
                 // A burst of a kernel bypass is as it came.
                 let joined = if self.setup.shared_queues && room < taken { 0 } else { taken.min(room) };
                 last.packets += joined;
+                last.end = if joined > 0 { counter + u64::from(joined) } else { last.end };
                 last.bytes += joined * size;
                 joined
             }
@@ -481,6 +482,7 @@ impl State {
                 flow,
                 number: self.peers[peer].arrived,
                 counter: counter + u64::from(joined),
+                end: counter + u64::from(taken),
                 lane: home,
                 packets: taken - joined,
                 bytes: (taken - joined) * size,

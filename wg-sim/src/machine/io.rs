@@ -17,19 +17,14 @@ pub(super) struct Batch {
     pub(super) number: u64,
     /// The counter of its first packet.
     pub(super) counter: u64,
+    /// The counter behind that of its last packet.
+    pub(super) end: u64,
     /// The lane it came to.
     pub(super) lane: usize,
     pub(super) packets: u32,
     pub(super) bytes: u32,
     /// The core whose cache has it.
     pub(super) core: usize,
-}
-
-impl Batch {
-    /// The counter behind its last packet.
-    pub(super) const fn next(&self) -> u64 {
-        self.counter + self.packets as u64
-    }
 }
 
 pub(super) struct View<'a> {
@@ -44,6 +39,8 @@ pub(super) struct View<'a> {
     taken: u32,
 }
 
+/// Batches that a lane receives in one call.
+const READY: usize = 64;
 /// Batches that one step drains under the kernel.
 const DRAINED: u32 = 4;
 
@@ -234,6 +231,18 @@ impl<'a> View<'a> {
                 return None;
             }
         }
+    }
+
+    /// Puts the first batch that is for another home before those of its own, among those that a lane receives in one call; nothing if there
+    /// is none.
+    fn bring_forward(&mut self, lane: usize) -> Option<()> {
+        let (now, peers) = (self.clock(), &self.state.peers);
+        let queue = &mut self.state.homes[lane].queue;
+        let of_other = |(came, batch): &(u64, Batch)| *came <= now && peers[batch.peer as usize].home != lane;
+        let at = queue.iter().take(READY).position(of_other)?;
+        let (came, batch) = queue.remove(at)?;
+        queue.push_front((came, batch));
+        Some(())
     }
 
     fn home(&self) -> Option<usize> {
@@ -445,9 +454,13 @@ impl CoreIo for View<'_> {
         Some((Direction::In, batch))
     }
 
+    /// What is for its own home waits until the merge has gone on; what is for another that has no place is dropped, as a lane does it.
     fn poll_split(&mut self) -> Option<Batch> {
         let lane = self.home().filter(|_| self.state.split.is_on())?;
-        loop {
+        for _ in 0..READY {
+            if !self.state.split.has_place(lane, lane) {
+                self.bring_forward(lane)?;
+            }
             let batch = self.poll(lane)?;
             let home = self.state.peers[batch.peer as usize].home;
             if self.state.split.take(lane, home) {
@@ -456,6 +469,7 @@ impl CoreIo for View<'_> {
             let now = self.clock();
             self.state.refused(&batch, now);
         }
+        None
     }
 
     /// It pays for the ring as who pushes does, and the home as for a batch that is brought back done.

@@ -10,8 +10,6 @@ use super::io::Batch;
 
 #[derive(Debug)]
 pub(super) struct Split {
-    /// Whether it may be on at any time.
-    can: bool,
     on: bool,
     /// All come home again, but for what other lanes have yet.
     ending: bool,
@@ -45,7 +43,6 @@ impl Split {
         };
         let possible: Vec<_> = plan.lanes.iter().take(lanes).map(possible).collect();
         Self {
-            can,
             on,
             ending: false,
             receivers: if on { possible.clone() } else { vec![Vec::new(); lanes] },
@@ -74,7 +71,7 @@ impl Split {
 
     /// Tells whether packets may follow those that wait in a ring in one batch: where counters are split a batch has a run of them.
     pub(super) const fn joins(&self, last: &Batch, counter: u64) -> bool {
-        !self.can || last.next() == counter
+        !self.on || last.end == counter
     }
 
     /// The lanes that could receive for each.
@@ -115,11 +112,15 @@ impl Split {
         u32::try_from((late * 1000).div_ceil(merged.max(1))).unwrap_or(u32::MAX)
     }
 
+    /// Tells whether there is a place on the way from a lane to a home.
+    pub(super) fn has_place(&self, lane: usize, home: usize) -> bool {
+        self.under_way[lane * self.receivers.len() + home] < RING
+    }
+
     /// Takes a place on the way from a lane to a home, if there is one.
     pub(super) fn take(&mut self, lane: usize, home: usize) -> bool {
-        let place = &mut self.under_way[lane * self.receivers.len() + home];
-        let free = *place < RING;
-        *place += usize::from(free);
+        let free = self.has_place(lane, home);
+        self.under_way[lane * self.receivers.len() + home] += usize::from(free);
         free
     }
 
@@ -161,7 +162,7 @@ impl State {
         }
         let (split, homes) = (&mut self.split, &self.homes);
         while let Some((_, batch)) = split.ways[home].pop_front_if(|(at, _)| *at <= now) {
-            let span = Span { keypair: 0, first: batch.counter, last: batch.next() - 1 };
+            let span = Span { keypair: 0, first: batch.counter, last: batch.end - 1 };
             let pushed = split.merges[batch.peer as usize].push(batch.lane, span, batch);
             assert!(pushed.is_ok(), "there is a place for what was taken");
         }
@@ -185,7 +186,7 @@ impl State {
                 split.under_way[lane] -= 1;
                 split.merged += 1;
                 split.late += u64::from(batch.counter < split.next[peer]);
-                split.next[peer] = split.next[peer].max(batch.next());
+                split.next[peer] = split.next[peer].max(batch.end);
                 return Some(batch);
             }
             let deadline = [split.deadline[home], split.merges[peer].deadline()];

@@ -12,7 +12,7 @@ fn setup(contender: Contender, cores: u32, tunnels: u32) -> Setup {
 }
 
 fn batch(peer: u32) -> Batch {
-    Batch { peer, flow: 0, number: 1, counter: 0, lane: 0, packets: 1, bytes: 1000, core: 0 }
+    Batch { peer, flow: 0, number: 1, counter: 0, end: 1, lane: 0, packets: 1, bytes: 1000, core: 0 }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::test::namespaces::{Ended, Suite, missing};
 
 /// Which peers.
 #[derive(Debug, Args)]
-#[group(id = "peers")]
+#[group(id = "interop")]
 pub(crate) struct Options {
     /// The other implementations, both unless said otherwise.
     #[arg(long, value_delimiter = ',', value_parser = ["boringtun", "gotatun"])]

@@ -11,6 +11,7 @@ mod homes;
 #[cfg(feature = "key-log")]
 pub mod key_log;
 mod lanes;
+mod link;
 pub mod log;
 mod offloads;
 pub mod run;

@@ -3,7 +3,7 @@
 //! Packets are moved by the threads of `lanes`, one for each home, each with an event loop of its own. Where there is one
 //! home, its turns are taken here, and this is the only thread that moves packets. Configuration happens while no home takes a
 //! turn, see `homes`. The clients of the configuration socket have threads of their own, and reach this one by whole
-//! requests through a bounded queue. The loop sleeps in one place, until a descriptor is ready or the next deadline has come.
+//! requests through a bounded queue, and so does what is heard of the interface (`link`). The loop sleeps in one place, until a descriptor is ready or the next deadline has come.
 
 use core::time::Duration;
 use std::io;
@@ -23,15 +23,15 @@ use crate::drops;
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
 use crate::lanes::{Placement, run_beside};
+use crate::link::LinkWatch;
 use crate::offloads::tried;
 use crate::setup::Setup;
 use crate::tunnel::{Tunnel, TunnelAead, make_homes, make_shared_home};
 use crate::uapi::{Limits, Op, Progress, Server, Transaction};
 
 // Beside those of the home that may be polled here, too.
-const LINK: Token = Token::new(16);
 const SIGNALS: Token = Token::new(17);
-const UAPI: Token = Token::new(18);
+const RUNG: Token = Token::new(18);
 const SOCKET_FILE: Token = Token::new(19);
 const ROUTES: Token = Token::new(20);
 
@@ -124,7 +124,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
 struct Control<'a> {
     tunnel: Tunnel,
     homes: &'a Homes,
-    link: TunEvents,
+    link: LinkWatch,
     socket: UapiSocket,
     signals: Signals,
     routes: RouteWatch,
@@ -153,11 +153,12 @@ impl<'a> Control<'a> {
         let signals = Signals::catch_termination()?;
         let routes = RouteWatch::open()?;
         let poller = Poller::new()?;
-        poller.add(&link, LINK, Interest::Readable)?;
         poller.add(&signals, SIGNALS, Interest::Readable)?;
-        poller.add(&bell, UAPI, Interest::Readable)?;
+        poller.add(&bell, RUNG, Interest::Readable)?;
         poller.add(socket.watch(), SOCKET_FILE, Interest::Readable)?;
         poller.add(&routes, ROUTES, Interest::Readable)?;
+        let wake = bell.clone();
+        let link = LinkWatch::start(link, move || wake.wake())?;
         let wake = bell.clone();
         let server = Server::start(&socket, Limits::default(), move || wake.wake())
             .map_err(|error| Error::new("serve the configuration socket", error))?;
@@ -191,7 +192,7 @@ impl<'a> Control<'a> {
     fn run_until_end(&mut self, mut turns: Option<Turns>) -> Result<(), Error> {
         let mut events = Events::with_capacity(16);
         loop {
-            if !self.configure() {
+            if !self.configure()? {
                 tracing::debug!("interface removed");
                 return Ok(());
             }
@@ -223,7 +224,6 @@ impl<'a> Control<'a> {
                         tracing::debug!("interface gone");
                         return Ok(());
                     }
-                    LINK => self.link_changed = true,
                     SIGNALS if self.signals.received() => {
                         tracing::debug!("told to end");
                         return Ok(());
@@ -232,9 +232,9 @@ impl<'a> Control<'a> {
                         tracing::debug!("configuration socket removed");
                         return Ok(());
                     }
-                    UAPI => {
+                    RUNG => {
                         self.bell.clear();
-                        self.requested = true;
+                        (self.requested, self.link_changed) = (true, true);
                     }
                     ROUTES if self.routes.changed() => {
                         let soonest = self.looked_at_routes.saturating_add(ROUTES_PAUSE);
@@ -252,13 +252,13 @@ impl<'a> Control<'a> {
     }
 
     /// Does what is to be done between two turns of the homes, if there is anything; `false` if the interface is gone.
-    fn configure(&mut self) -> bool {
+    fn configure(&mut self) -> Result<bool, Error> {
         let now = clock::now();
         let looks_at_routes = self.look_at_routes.take_if(|at| *at <= now).is_some();
         let is_uneven = self.balance.look(self.homes, now);
         let may_end_split = self.tunnel.split_due().is_some_and(|due| due <= now);
         if !(self.link_changed || looks_at_routes || self.requested || is_uneven || may_end_split) {
-            return true;
+            return Ok(true);
         }
         let mut tunnel = self.tunnel.configure(self.homes);
         if may_end_split {
@@ -268,7 +268,7 @@ impl<'a> Control<'a> {
             self.balance.level(&mut tunnel, now);
         }
         while self.link_changed
-            && let Some(event) = self.link.next_event()
+            && let Some(event) = self.link.next_event()?
         {
             match event {
                 TunEvent::Up => tunnel.up(),
@@ -277,7 +277,7 @@ impl<'a> Control<'a> {
                     tracing::debug!("MTU {mtu}");
                     tunnel.set_mtu(usize::try_from(mtu).unwrap_or(usize::MAX).min(MAX_MTU));
                 }
-                _ => return false,
+                _ => return Ok(false),
             }
         }
         self.link_changed = false;
@@ -289,7 +289,7 @@ impl<'a> Control<'a> {
         self.requested = self.requested && self.server.serve(&mut tunnel, CONFIG_LINES) == Progress::More;
         drop(tunnel);
         self.tunnel.report_egresses();
-        true
+        Ok(true)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use crate::key::{Key, KeyPair};
 use crate::ping::Ping;
@@ -209,6 +210,25 @@ impl Node {
             Some(peer) => peer.clone(),
             None => panic!("node {} does not know node {}", self.number, other.number),
         }
+    }
+
+    /// What a gateway has dropped so far, by reason, as its socket tells; nothing from any other program.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer, or with what is no count, or zero.
+    #[track_caller]
+    pub fn dropped(&self) -> BTreeMap<String, u64> {
+        let status = uapi::request(self.interface(), "get=1\n\n").expect("an answer");
+        let device = status.split("public_key=").next().expect("its beginning");
+        let lines = device.lines().filter_map(|line| line.strip_prefix("dropped="));
+        let count = |line: &str| {
+            let (reason, count) = line.split_once(' ').expect("a reason and a count");
+            (reason.to_owned(), count.parse().expect("a number"))
+        };
+        let drops: BTreeMap<_, _> = lines.map(count).collect();
+        assert!(drops.values().all(|count| *count > 0), "{drops:?}");
+        drops
     }
 
     /// Datagrams that found no room at the program's sockets and that no test minds: the other implementations leave their buffers as

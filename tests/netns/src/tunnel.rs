@@ -231,7 +231,14 @@ impl Drop for Tunnel {
             let lines: Vec<&str> = log.lines().collect();
             let shown = lines.len().saturating_sub(40);
             let (name, interface) = (self.launch.program.name(), &self.interface);
-            let state = autopsy::report(self.pid());
+            // A gateway tells what it dropped; keys are not for a log.
+            let told =
+                uapi::request(interface, "get=1\n\n").unwrap_or_else(|error| format!("no answer: {error}\n"));
+            let is_told = |line: &&str| {
+                ["dropped=", "lane_", "strategy", "no answer"].iter().any(|own| line.starts_with(own))
+            };
+            let told: Vec<&str> = told.lines().filter(is_told).collect();
+            let state = format!("{}\n{}", told.join("\n"), autopsy::report(self.pid()));
             eprintln!("--- last lines of {name} for {interface}:\n{}\n{state}---", lines[shown..].join("\n"));
         }
         self.kill();

@@ -36,7 +36,7 @@ fn every_drop_is_told_by_its_reason_whichever_lane_it_died_on() {
         let old = capture.matching(|datagram| datagram.destination == to && is_data(&datagram.payload));
         assert!(old.len() >= 3, "{old:?}");
         let peers = pair.a.tunnel.show().peers;
-        let mut expected = dropped(&pair.a);
+        let mut expected = pair.a.dropped();
 
         let from_b = |datagram: &[u8]| {
             let source = SocketAddr::new(pair.b.second_outer(Family::V4), 0);
@@ -80,8 +80,8 @@ fn every_drop_is_told_by_its_reason_whichever_lane_it_died_on() {
         ] {
             *expected.entry(reason.to_owned()).or_default() += count;
         }
-        wait::until(Duration::from_secs(10), || dropped(&pair.a) == expected);
-        assert_eq!(dropped(&pair.a), expected, "{arguments}");
+        wait::until(Duration::from_secs(10), || pair.a.dropped() == expected);
+        assert_eq!(pair.a.dropped(), expected, "{arguments}");
         if arguments == "--threads 3" {
             assert!(received(&pair.a).iter().all(|count| *count > 0), "a lane came to nothing");
         }
@@ -103,19 +103,6 @@ fn pair(arguments: &str) -> Pair {
 
 fn status(node: &Node) -> String {
     uapi::request(node.interface(), "get=1\n\n").expect("an answer")
-}
-
-fn dropped(node: &Node) -> BTreeMap<String, u64> {
-    let status = status(node);
-    let device = status.split("public_key=").next().expect("its beginning");
-    let lines = device.lines().filter_map(|line| line.strip_prefix("dropped="));
-    let count = |line: &str| {
-        let (reason, count) = line.split_once(' ').expect("a reason and a count");
-        (reason.to_owned(), count.parse().expect("a number"))
-    };
-    let drops: BTreeMap<_, _> = lines.map(count).collect();
-    assert!(drops.values().all(|count| *count > 0), "{drops:?}");
-    drops
 }
 
 fn received(node: &Node) -> Vec<u64> {

@@ -307,8 +307,8 @@ fn strategies_change_under_traffic_and_nothing_is_lost_or_overtaken() {
         pair.acquaint(Family::V4);
         assert_exchange(&pair);
         let to = |node: &Node, port| SocketAddr::new(node.inner(Family::V4), port);
-        let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), 4000, 1000);
-        let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), 4000, 200);
+        let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), RATE, 1000);
+        let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), RATE, 200);
         for name in STRATEGIES {
             for node in [&pair.a, &pair.b] {
                 assert_eq!(
@@ -329,11 +329,14 @@ fn strategies_change_under_traffic_and_nothing_is_lost_or_overtaken() {
     }
 }
 
+/// Packets a second, each way: what gateways built without optimisation move on a processor that others use, too.
+const RATE: u32 = 2000;
+
 /// Streams of numbered packets both ways while both sides take up the strategies of a list, a few times.
 fn exchange_under(pair: &Pair, strategies: &[&str], rounds: usize) -> [Account; 2] {
     let to = |node: &Node, port| SocketAddr::new(node.inner(Family::V4), port);
-    let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), 4000, 1000);
-    let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), 4000, 200);
+    let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), RATE, 1000);
+    let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), RATE, 200);
     for name in strategies.iter().cycle().take(rounds * strategies.len()) {
         for node in [&pair.a, &pair.b] {
             let answer = uapi::set(node.interface(), &format!("strategy={name}\n"));
@@ -346,6 +349,19 @@ fn exchange_under(pair: &Pair, strategies: &[&str], rounds: usize) -> [Account; 
     [there.finish(), back.finish()]
 }
 
+/// What came from a node to another over several lanes, on a machine that may be busy.
+fn assert_arrived_split(account: &Account, from: &Node, to: &Node) {
+    // A thread that waits for a processor for more than half a millisecond is not waited for. In order whoever waits is
+    // `wg-datapath/tests/lanes/split.rs`.
+    assert!(account.reordered * 20 <= account.received, "{account:?}");
+    // Where it is the home that waits, the others have no place for what they receive; and what stands too long before a tunnel is
+    // dropped. Both are counted.
+    let dropped = [to.dropped().get("home_behind").copied(), from.dropped().get("queue_delay").copied()];
+    let dropped = dropped.into_iter().flatten().sum();
+    let but_for_order = Account { reordered: 0, ..account.clone() };
+    assert!(but_for_order.is_perfect_but_for(dropped), "{dropped} dropped: {account:?}");
+}
+
 #[test]
 fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
     if can_run() {
@@ -355,11 +371,9 @@ fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
         pair.acquaint(Family::V4);
         assert_exchange(&pair);
         let strategies = ["counter-split", "adaptive", "counter-split", "inline", "counter-split"];
-        for account in exchange_under(&pair, &strategies, 1) {
-            // A thread that waits for a processor for more than half a millisecond is not waited for. In order whoever waits is
-            // `wg-datapath/tests/lanes/split.rs`.
-            assert!(account.reordered * 20 <= account.received, "{account:?}");
-            assert!(Account { reordered: 0, ..account.clone() }.is_perfect(), "{account:?}");
+        let [there, back] = exchange_under(&pair, &strategies, 1);
+        for (account, from, to) in [(there, &pair.a, &pair.b), (back, &pair.b, &pair.a)] {
+            assert_arrived_split(&account, from, to);
         }
         for (from, to) in [(&pair.a, &pair.b), (&pair.b, &pair.a)] {
             let address = SocketAddr::new(to.inner(Family::V4), 4010);
@@ -481,9 +495,7 @@ fn a_peer_renews_its_session_and_roams_while_all_other_lanes_receive_it() {
             assert!(pair.a.reaches(&pair.b, Family::V4), "it is answered where it is");
         }
         let account = flow.finish();
-        // As in the test above.
-        assert!(account.reordered * 20 <= account.received, "{account:?}");
-        assert!(Account { reordered: 0, ..account.clone() }.is_perfect(), "{account:?}");
+        assert_arrived_split(&account, &pair.b, &pair.a);
         let more: Vec<_> =
             received(&pair.a).into_iter().zip(before).map(|(after, before)| after - before).collect();
         let [first, home, third] = more[..] else { panic!("{more:?}") };

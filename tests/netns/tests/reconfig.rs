@@ -153,7 +153,9 @@ for_each_pair! {
             assert_eq!(subject.tunnel.show().listen_port, PORT);
             assert!(subject.reaches(other, Family::V4) && other.reaches(subject, Family::V6));
             drop(taken);
-            subject.tunnel.set(&format!("listen-port {port}"));
+            // Until the program that another test is just starting has closed its copy, which takes some time on a busy machine.
+            let set = || wg::try_wg(&format!("set {} listen-port {port}", subject.interface()), "").is_ok();
+            assert!(wait::until(FIRST_ATTEMPT, set));
             assert!(subject.reaches(other, Family::V4));
             subject.tunnel.set(&format!("listen-port {PORT}"));
             assert!(subject.reaches(other, Family::V4));

@@ -302,7 +302,7 @@ fn softirq_drains_gather_and_are_a_plateau() {
         let result = Machine::run(&setup);
         let busy = &result.busy;
         let saturated = busy.iter().filter(|busy| **busy * 100 > 97 * result.duration).count();
-        assert!((1..=3).contains(&saturated), "seed {seed}, {tunnels} tunnels: {busy:?}");
+        assert!((1..=4).contains(&saturated), "seed {seed}, {tunnels} tunnels: {busy:?}");
         let idle = busy.iter().filter(|busy| **busy * 2 < result.duration).count();
         assert!(idle >= 20, "seed {seed}, {tunnels} tunnels: {busy:?}");
         // The plateau of the paper is 2.2 to 3 times one tunnel.

@@ -59,7 +59,7 @@ impl Calibration {
             // push, pass the lock and wake, on a core that never crypts), affinity (the remote push), overlap (how much less all takes on such
             // a core; beside that there is its share of the crypt phase). Estimates: the router of the second paper does 1 Mpps on a core,
             // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 170 ns for a
-            // line across nodes, and 60 on one; a take has fourteen on either, payload with prefetch among them, a drain two. How long a change from one
+            // line across nodes, and 60 on one; a take has fourteen, payload with prefetch among them, a drain two. How long a change from one
             // thread to another takes, and how long a packet waits for its worker, are estimates that were chosen with the points of several
             // tunnels in view. The NIC's moderation is the middle of what its driver chooses from.
             Self::Paper => Costs {

@@ -59,24 +59,24 @@ impl Calibration {
             // push, pass the lock and wake, on a core that never crypts), affinity (the remote push), overlap (how much less all takes on such
             // a core; beside that there is its share of the crypt phase). Estimates: the router of the second paper does 1 Mpps on a core,
             // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 170 ns for a
-            // line across nodes, and 60 on one; a take has fourteen, payload with prefetch among them, a drain two; to change from one thread
-            // to another takes 0.8 us. A packet waits for its worker as
-            // long as `netdev_budget` takes, 300 packets. The NIC's moderation is the middle of what its driver chooses from.
+            // line across nodes, and 60 on one; a take has fourteen, payload with prefetch among them, a drain two. How long a change from one
+            // thread to another takes, and how long a packet waits for its worker, are estimates that were chosen with the points of several
+            // tunnels in view. The NIC's moderation is the middle of what its driver chooses from.
             Self::Paper => Costs {
                 receive: stage(0, 900, 0),
                 crypt: stage(0, 2300, 0),
                 send: stage(0, 700, 0),
                 push: stage(0, 220, 0),
-                take: stage(0, 450, 0),
+                take: stage(0, 850, 0),
                 drain: stage(0, 100, 0),
                 remote: [1000, 2460, 400],
                 line: [60, 90, 170],
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
-                switch: 800,
+                switch: 1600,
                 apart: 94,
                 look: 300,
-                patience: 600_000,
+                patience: 300_000,
                 moderation: 64_000,
                 ipi: 400,
                 wake: 4000,

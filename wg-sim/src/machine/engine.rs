@@ -203,15 +203,16 @@ impl Machine {
                 strategy
             })
             .collect();
+        let peers: Vec<Peer> = (0..setup.tunnels).map(peer).collect();
         let auto = Auto::new(setup, &plan, &homes.iter().map(|home| home.core).collect::<Vec<_>>());
         let state = State {
             events: BinaryHeap::new(),
             sequence: 0,
             random: setup.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
-            kernel: setup.contender.is_kernel().then(|| contexts::kernel(setup, &seats)),
+            kernel: setup.contender.is_kernel().then(|| contexts::kernel(setup, &seats, &peers, &homes)),
             locks: homes.iter().map(|_| Lock::new(FORGET)).collect(),
             states: (0..setup.tunnels).map(|_| StateLock::default()).collect(),
-            peers: (0..setup.tunnels).map(peer).collect(),
+            peers,
             lanes: homes.iter().map(|home| LaneLoad::idle(seats[home.core].core.node)).collect(),
             flows,
             link: 0,

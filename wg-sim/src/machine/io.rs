@@ -120,14 +120,13 @@ impl<'a> View<'a> {
 
     /// Puts a batch into the ring of the kernel, and wakes the next worker.
     fn enqueue(&mut self, ticket: Ticket, batch: Batch) -> Result<(), (Ticket, Batch)> {
-        let own = self.core;
         let Some(kernel) = &mut self.state.kernel else { return Err((ticket, batch)) };
-        let pool = kernel.pool_of(own);
+        let pool = batch.peer as usize;
         let (seats, home) = (&self.state.seats, ticket.home as usize);
         let Some(worker) = kernel.pools[pool].worker(|core| seats[core].helps.contains(&home)) else {
             return Err((ticket, batch));
         };
-        kernel.wake_worker(worker);
+        kernel.wake_worker(worker, pool);
         let costs = &self.state.setup.costs;
         let far = self.locality(worker) == Locality::Remote;
         let remote = if far { costs.remote[0] * u64::from(batch.packets) } else { 0 };
@@ -137,33 +136,30 @@ impl<'a> View<'a> {
         let at = self.clock();
         if let Some(kernel) = &mut self.state.kernel {
             kernel.pools[pool].packets += batch.packets;
+            kernel.pools[pool].rings[worker].push_back((at, ticket, batch));
         }
-        self.state.seats[worker].ring.push_back((at, ticket, batch));
         self.ring(worker, at);
         Ok(())
     }
 
-    /// Takes a batch out of the ring of the kernel, if one is there for this core.
-    fn dequeue(&mut self) -> Option<(Ticket, Batch)> {
+    /// Takes a batch out of the ring of a device of the kernel, if one is there for this core.
+    fn dequeue(&mut self, device: usize) -> Option<(Ticket, Batch)> {
         let (now, own) = (self.clock(), self.core);
         if self.taken > 0 {
             return None;
         }
-        let there =
-            |core: usize, now: u64| self.state.seats[core].ring.front().is_some_and(|(at, ..)| *at <= now);
+        let pool = &mut self.state.kernel.as_mut()?.pools[device];
+        let there = |core: usize, now: u64| pool.rings[core].front().is_some_and(|(at, ..)| *at <= now);
         let whose = if there(own, now) {
             own
         } else {
-            let kernel = self.state.kernel.as_ref()?;
             let before = now.saturating_sub(self.state.setup.costs.patience);
-            *kernel.pools[kernel.pool_of(own)].cores.iter().find(|core| there(**core, before))?
+            *pool.cores.iter().find(|core| there(**core, before))?
         };
-        let (_, ticket, mut batch) = self.state.seats[whose].ring.pop_front()?;
-        let kernel = self.state.kernel.as_mut()?;
-        let pool = kernel.pool_of(own);
-        kernel.pools[pool].packets -= batch.packets;
+        let (_, ticket, mut batch) = pool.rings[whose].pop_front()?;
+        pool.packets -= batch.packets;
         self.taken += 1;
-        self.pass(pool, 1);
+        self.pass(device, 1);
         if batch.core != own {
             let time = self.state.setup.costs.take.of(batch.packets, batch.bytes);
             self.charge_ns(time);
@@ -176,7 +172,7 @@ impl<'a> View<'a> {
     fn drops(&self, home: usize, batch: &Batch) -> bool {
         let Some(kernel) = &self.state.kernel else { return false };
         let order = &self.state.homes[home].order;
-        kernel.pools[kernel.pool_of(self.core)].packets >= QUEUE
+        kernel.pools[batch.peer as usize].packets >= QUEUE
             || order.room() == 0
             || order.pending_of(batch.peer as usize) >= QUEUE as usize
     }
@@ -235,8 +231,7 @@ impl<'a> View<'a> {
                 return Some(batch);
             }
             // It was worth the work of the sender's side of the ring, too, before it was dropped.
-            let pool = self.state.kernel.as_ref().map_or(0, |kernel| kernel.pool_of(self.core));
-            self.pass(pool, 0);
+            self.pass(batch.peer as usize, 0);
             self.state.dropped(self.core, &batch);
             if self.polled().wrapping_sub(self.from) >= 4 {
                 return None;
@@ -356,7 +351,8 @@ impl CoreIo for View<'_> {
 
     fn pop(&mut self) -> Option<(Ticket, Batch)> {
         if self.state.kernel.is_some() {
-            return if self.does(Context::Crypt) { self.dequeue() } else { None };
+            let Some(Context::Crypt(device)) = self.state.seats[self.core].context else { return None };
+            return self.dequeue(device);
         }
         let now = self.clock();
         if self.state.seats[self.core].ring.front().is_none_or(|(at, ..)| *at > now) {

@@ -1,7 +1,7 @@
 //! The kernel's WireGuard on the machine: what it does otherwise than the shipped pipeline, whose steps it runs.
 //!
 //! ```text
-//!   softirq: NIC --> rings of the workers, in turn --> a kworker on each core
+//!   softirq: NIC --> rings of the workers, in turn --> a kworker of the device on each core
 //!                                                        | the head of a peer is done
 //!            softirq on the core it was done on, or a thread that the scheduler places <--'
 //! ```
@@ -9,6 +9,8 @@
 //! * Rings push back on nobody: what finds the device's queue or the peer's full is dropped, after it was received.
 //! * A core has several contexts and runs one at a time, and a step of the pipeline does the part of that context alone. Each
 //!   packet goes to the next worker in turn, so a core that receives has its share of the crypt phase of all tunnels.
+//! * Each tunnel is a device: two gateways that each have one key have one tunnel. So each has a ring with its locks, its own turn, and
+//!   on each core a worker, and as these are `WQ_CPU_INTENSIVE`, those of several devices share a core like any other threads.
 //! * Softirqs run on the back of whatever runs. What goes on for longer than they may take is left to `ksoftirqd`, a thread
 //!   like the workers and the drain threads: they share the core by virtual run time, in slices, and one that
 //!   slept may go first. A poll is not interrupted.
@@ -21,6 +23,9 @@
 
 use std::collections::VecDeque;
 
+use wg_sched::Ticket;
+
+use super::io::Batch;
 use super::lock::Lock;
 
 /// Packets of a ring, and of the queue of a peer (`MAX_QUEUED_PACKETS`).
@@ -43,8 +48,8 @@ const MEMORY: u64 = 20_000;
 pub(super) enum Context {
     /// The softirq of the NIC's queue, or `ksoftirqd`.
     Receive,
-    /// The worker.
-    Crypt,
+    /// The worker of a device.
+    Crypt(usize),
     /// The drain of a peer.
     Drain(usize),
 }
@@ -56,12 +61,14 @@ struct Tasks {
     raised: VecDeque<Context>,
     /// Drain threads that run or want to.
     threads: Vec<usize>,
-    /// Whether the worker was woken and did not come to an end.
-    crypts: bool,
-    /// Whether the worker was ever woken.
+    /// The workers that were woken and did not come to an end, by their devices.
+    crypts: Vec<usize>,
+    /// Whether a worker was ever woken.
     works: bool,
-    /// Virtual run times of `ksoftirqd` and of the worker.
-    times: [u64; 2],
+    /// The virtual run time of `ksoftirqd`.
+    time: u64,
+    /// Those of the workers, by device.
+    times: Vec<u64>,
     /// The least of those who ran, ever.
     least: u64,
     current: Option<Context>,
@@ -87,11 +94,13 @@ pub(super) struct Drain {
     ran: u64,
 }
 
-/// The workers that a device has, and what they were given.
+/// A device, which has one peer: the cores of its workers, and what they were given.
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) packets: u32,
     pub(super) cores: Vec<usize>,
+    /// What waits for the worker on each core of the machine.
+    pub(super) rings: Vec<VecDeque<(u64, Ticket, Batch)>>,
     next: usize,
     /// The locks of those who put and of those who take.
     pub(super) locks: [Lock; 2],
@@ -103,7 +112,8 @@ impl Pool {
     pub(super) fn new(cores: Vec<usize>) -> Self {
         let locks = [Lock::new(MEMORY), Lock::new(MEMORY)];
         let holders = [cores.first().copied().unwrap_or(0); 2];
-        Self { packets: 0, cores, next: 0, locks, holders }
+        let rings = (0..cores.iter().max().map_or(0, |core| core + 1)).map(|_| VecDeque::new()).collect();
+        Self { packets: 0, cores, rings, next: 0, locks, holders }
     }
 
     /// The worker whose turn it is, of those who may.
@@ -118,33 +128,42 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct Kernel {
     threaded: bool,
+    /// Whether the workers of a device are on one node.
+    pub(super) by_node: bool,
     pub(super) pools: Vec<Pool>,
     tasks: Vec<Tasks>,
     pub(super) drains: Vec<Drain>,
 }
 
 impl Kernel {
-    pub(super) fn new(threaded: bool, pools: Vec<Pool>, cores: usize, peers: u32) -> Self {
+    pub(super) fn new(threaded: bool, by_node: bool, pools: Vec<Pool>, cores: usize, peers: u32) -> Self {
         Self {
             threaded,
+            by_node,
             pools,
-            tasks: (0..cores).map(|_| Tasks::default()).collect(),
+            tasks: (0..cores).map(|_| Tasks { times: vec![0; peers as usize], ..Tasks::default() }).collect(),
             drains: (0..peers).map(|_| Drain::default()).collect(),
         }
     }
 
-    /// The pool of a core.
-    pub(super) fn pool_of(&self, core: usize) -> usize {
-        self.pools.iter().position(|pool| pool.cores.contains(&core)).unwrap_or(0)
+    /// Wakes the worker of a device on a core.
+    pub(super) fn wake_worker(&mut self, core: usize, device: usize) {
+        let tasks = &mut self.tasks[core];
+        if !tasks.crypts.contains(&device) {
+            tasks.works = true;
+            tasks.crypts.push(device);
+            tasks.times[device] = tasks.times[device].max(tasks.least.saturating_sub(SLEEPER));
+        }
     }
 
-    /// Wakes the worker of a core.
-    pub(super) fn wake_worker(&mut self, core: usize) {
-        let tasks = &mut self.tasks[core];
-        if !tasks.crypts {
-            (tasks.crypts, tasks.works) = (true, true);
-            tasks.times[1] = tasks.times[1].max(tasks.least.saturating_sub(SLEEPER));
-        }
+    /// When what is first in the ring of a device for its worker on a core was put there.
+    fn waits(&self, core: usize, device: usize) -> Option<u64> {
+        self.pools[device].rings.get(core)?.front().map(|(at, ..)| *at)
+    }
+
+    /// When one of the workers of a core has something to do.
+    pub(super) fn crypts_at(&self, core: usize) -> Option<u64> {
+        self.tasks[core].crypts.iter().filter_map(|device| self.waits(core, *device)).min()
     }
 
     /// Tells whether a core has its share of the crypt phase.
@@ -193,7 +212,7 @@ impl Kernel {
     fn raise_softirq(&mut self, core: usize, context: Context) {
         let tasks = &mut self.tasks[core];
         if tasks.raised.is_empty() {
-            tasks.times[0] = tasks.times[0].max(tasks.least.saturating_sub(SLEEPER));
+            tasks.time = tasks.time.max(tasks.least.saturating_sub(SLEEPER));
             tasks.softirq = 0;
         }
         tasks.raised.push_back(context);
@@ -202,7 +221,7 @@ impl Kernel {
     /// The threads that want a core.
     pub(super) fn load(&self, core: usize) -> usize {
         let tasks = &self.tasks[core];
-        tasks.threads.len() + usize::from(tasks.crypts) + usize::from(!tasks.raised.is_empty())
+        tasks.threads.len() + tasks.crypts.len() + usize::from(!tasks.raised.is_empty())
     }
 
     /// Something of a peer was done while its drain runs: that looks once more before it ends.
@@ -218,14 +237,13 @@ impl Kernel {
         }
     }
 
-    /// What a core runs next. `receives` says whether its NIC queue has something, `crypts` when what its worker's ring has was
-    /// put there, `done` when the head of a peer was done: a drain that finds it not done ends.
+    /// What a core runs next. `receives` says whether its NIC queue has something, `done` when the head of a peer was done: a drain
+    /// that finds it not done ends.
     pub(super) fn choose(
         &mut self,
         core: usize,
         now: u64,
         receives: bool,
-        crypts: Option<u64>,
         done: impl Fn(usize) -> Option<u64>,
     ) -> Option<Context> {
         let looks = |drain: &Drain| drain.fresh || drain.missed;
@@ -240,12 +258,13 @@ impl Kernel {
         } else if was && !receives {
             self.tasks[core].raised.retain(|raised| *raised != Context::Receive);
         }
+        let due = |device: &usize| self.waits(core, *device).is_none_or(|at| at <= now);
+        let crypts: Vec<usize> = self.tasks[core].crypts.iter().copied().filter(due).collect();
         let looks: Vec<bool> = self.drains.iter().map(looks).collect();
         let tasks = &mut self.tasks[core];
-        let crypts = tasks.crypts && crypts.is_none_or(|at| at <= now);
         let runs = |context: &Context| match *context {
             Context::Receive => receives,
-            Context::Crypt => crypts,
+            Context::Crypt(device) => crypts.contains(&device),
             Context::Drain(peer) => looks[peer] || done(peer).is_some_and(|at| at <= now),
         };
         // Between two polls another softirq has its turn.
@@ -279,7 +298,8 @@ impl Kernel {
     fn fair(&self, core: usize, raised: Option<Context>, runs: impl Fn(&Context) -> bool) -> Option<Context> {
         let tasks = &self.tasks[core];
         let threads = tasks.threads.iter().map(|peer| Context::Drain(*peer));
-        let all = threads.chain([Context::Crypt]).filter(|context| runs(context)).chain(raised);
+        let workers = tasks.crypts.iter().map(|device| Context::Crypt(*device));
+        let all = threads.chain(workers).filter(|context| runs(context)).chain(raised);
         let least = all.min_by_key(|context| self.time(core, *context))?;
         let Some(current) = tasks.current.filter(&runs) else { return Some(least) };
         let current = if self.is_softirq(core, current) { raised? } else { current };
@@ -295,9 +315,9 @@ impl Kernel {
 
     fn time(&self, core: usize, context: Context) -> u64 {
         match context {
-            Context::Crypt => self.tasks[core].times[1],
+            Context::Crypt(device) => self.tasks[core].times[device],
             Context::Drain(peer) if self.threaded => self.drains[peer].time,
-            Context::Receive | Context::Drain(_) => self.tasks[core].times[0],
+            Context::Receive | Context::Drain(_) => self.tasks[core].time,
         }
     }
 
@@ -313,28 +333,30 @@ impl Kernel {
 
     /// Accounts for what the chosen context did.
     pub(super) fn ran(&mut self, core: usize, context: Context, time: u64, packets: u32, took: bool) {
-        if context == Context::Crypt && !took {
-            self.tasks[core].crypts = false;
+        if let Context::Crypt(device) = context
+            && !took
+        {
+            self.tasks[core].crypts.retain(|other| *other != device);
         }
         let softirq = self.is_softirq(core, context);
         let tasks = &mut self.tasks[core];
         tasks.slice += time;
         tasks.polled += packets;
         match context {
-            Context::Crypt => tasks.times[1] += time,
+            Context::Crypt(device) => tasks.times[device] += time,
             Context::Drain(peer) if !softirq => self.drains[peer].time += time,
             // On the back of others it is not accounted for.
             Context::Receive | Context::Drain(_) => {
                 let share = tasks.softirq >= SOFTIRQ;
-                tasks.times[0] += if share { time } else { 0 };
+                tasks.time += if share { time } else { 0 };
                 tasks.softirq += time;
             }
         }
         let tasks = &self.tasks[core];
         let threads = tasks.threads.iter().map(|peer| self.drains[*peer].time);
-        let worker = tasks.crypts.then_some(tasks.times[1]);
-        let softirqs = (!tasks.raised.is_empty() && tasks.softirq >= SOFTIRQ).then_some(tasks.times[0]);
-        if let Some(least) = threads.chain(worker).chain(softirqs).min() {
+        let workers = tasks.crypts.iter().map(|device| tasks.times[*device]);
+        let softirqs = (!tasks.raised.is_empty() && tasks.softirq >= SOFTIRQ).then_some(tasks.time);
+        if let Some(least) = threads.chain(workers).chain(softirqs).min() {
             let tasks = &mut self.tasks[core];
             tasks.least = tasks.least.max(least);
         }
@@ -360,11 +382,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_workers_of_two_devices_and_the_receiver_have_a_third_of_a_core_each() {
+        let mut kernel = Kernel::new(true, false, vec![Pool::new(vec![0]), Pool::new(vec![0])], 1, 2);
+        kernel.wake_worker(0, 0);
+        kernel.wake_worker(0, 1);
+        let (mut received, step) = (0, 100_000);
+        for at in 0..3000 {
+            let context = kernel.choose(0, at * step, true, |_| None).expect("all have something to do");
+            received += u64::from(context == Context::Receive);
+            kernel.ran(0, context, step, WEIGHT, true);
+        }
+        assert!((900..1100).contains(&received), "{received} of 3000");
+    }
+
+    #[test]
     fn an_idle_core_takes_a_drain_that_has_waited() {
-        let mut kernel = Kernel::new(true, vec![Pool::new(vec![0, 1])], 2, 2);
+        let mut kernel = Kernel::new(true, false, vec![Pool::new(vec![0, 1]), Pool::new(vec![0, 1])], 2, 2);
         kernel.raise(0, 0);
         kernel.raise(1, 0);
-        assert_eq!(kernel.choose(0, HOT, false, None, |_| Some(0)), Some(Context::Drain(0)));
+        assert_eq!(kernel.choose(0, HOT, false, |_| Some(0)), Some(Context::Drain(0)));
         kernel.drains[1].ran = 1;
         assert!(!kernel.pull(1, HOT, core::iter::once(0)), "it ran a moment ago");
         assert!(kernel.pull(1, HOT + 1, core::iter::once(0)));

@@ -1,24 +1,22 @@
 //! The turn of a core under the kernel: which context is due, what it did, and where a drain is raised.
 
-use wg_sched::{Budget, NodeId, Strategy as _, StrategyKind};
+use wg_sched::{Budget, Strategy as _, StrategyKind};
 
+use super::super::home::Home;
 use super::super::io::View;
 use super::super::kernel::{Context, Kernel, Pool};
 use super::super::setup::{Egress, Setup};
-use super::{Machine, Seat, State};
+use super::{Machine, Peer, Seat, State};
 
-/// The kernel's workers: one for the machine, or one for each node.
-pub(super) fn kernel(setup: &Setup, seats: &[Seat]) -> Kernel {
-    let pools = match setup.contender.kind {
-        StrategyKind::NumaPools | StrategyKind::NumaPoolsNoOverlap => {
-            let mut nodes: Vec<NodeId> = seats.iter().map(|seat| seat.core.node).collect();
-            nodes.dedup();
-            let of_node = |node| (0..seats.len()).filter(|seat| seats[*seat].core.node == node).collect();
-            nodes.into_iter().map(|node| Pool::new(of_node(node))).collect()
-        }
-        _ => vec![Pool::new((0..seats.len()).collect())],
+/// The kernel's devices: each tunnel is one, with workers on all cores, or on those of the node of its home.
+pub(super) fn kernel(setup: &Setup, seats: &[Seat], peers: &[Peer], homes: &[Home]) -> Kernel {
+    let by_node = matches!(setup.contender.kind, StrategyKind::NumaPools | StrategyKind::NumaPoolsNoOverlap);
+    let pool = |peer: &Peer| {
+        let node = seats[homes[peer.home].core].core.node;
+        Pool::new((0..seats.len()).filter(|seat| !by_node || seats[*seat].core.node == node).collect())
     };
-    Kernel::new(setup.contender.egress == Egress::Threaded, pools, seats.len(), setup.tunnels)
+    let pools = peers.iter().map(pool).collect();
+    Kernel::new(setup.contender.egress == Egress::Threaded, by_node, pools, seats.len(), setup.tunnels)
 }
 
 impl Machine {
@@ -77,8 +75,7 @@ impl State {
             return false;
         };
         let of = |near: bool| (0..seats.len()).filter(move |other| (seats[*other].core.node == node) == near);
-        let machine = kernel.pools.len() == 1;
-        kernel.pull(core, now, of(true)) || (machine && kernel.pull(core, now, of(false)))
+        kernel.pull(core, now, of(true)) || (!kernel.by_node && kernel.pull(core, now, of(false)))
     }
 
     /// The same, of what it has itself.
@@ -87,8 +84,7 @@ impl State {
         let (peers, homes) = (&self.peers, &self.homes);
         let done = |peer: usize| homes[peers[peer].home].order.head(peer).map(|done| done.at);
         let kernel = self.kernel.as_mut()?;
-        let crypts = self.seats[core].ring.front().map(|(at, ..)| *at);
-        kernel.choose(core, now, came.is_some_and(|came| came <= now), crypts, done)
+        kernel.choose(core, now, came.is_some_and(|came| came <= now), done)
     }
 
     /// When a core is told of what the NIC brought.
@@ -100,7 +96,7 @@ impl State {
     /// When a core that has nothing to do now will have, under the kernel.
     fn awaited(&self, core: usize) -> Option<u64> {
         let kernel = self.kernel.as_ref()?;
-        let ring = self.seats[core].ring.front().map(|(at, ..)| *at);
+        let ring = kernel.crypts_at(core);
         let done = |peer: usize| self.homes[self.peers[peer].home].order.head(peer).map(|done| done.at);
         kernel.drains_of(core).filter_map(done).chain(ring).chain(self.came(core)).min()
     }
@@ -121,7 +117,7 @@ impl State {
         if threaded {
             // Where it ran last if that is idle, else on an idle core, else where the fewest others are.
             let last = kernel.drains[peer].last;
-            let pool = &kernel.pools[kernel.pool_of(completer)].cores;
+            let pool = &kernel.pools[peer].cores;
             let seats = &self.seats;
             let idle = |core: usize| seats[core].asleep && !seats[core].called();
             let near = |core: usize| seats[core].core.node == seats[completer].core.node;

@@ -111,8 +111,7 @@ fn affinity_and_both_mends_gain_what_they_did() {
     let affine = rate(StrategyKind::NumaPools) / vanilla;
     let both = rate(StrategyKind::NumaPoolsNoOverlap) / vanilla;
     assert!((1.10..1.18).contains(&apart), "{apart}: the paper has 1.14");
-    // Wanted is 1.26: missed by little, as `docs/figures.md` says.
-    assert!((1.25..1.36).contains(&affine), "{affine}: the paper has 1.31");
+    assert!((1.26..1.36).contains(&affine), "{affine}: the paper has 1.31");
     assert!((1.38..1.52).contains(&both), "{both}: the paper has 1.45");
 }
 
@@ -287,11 +286,13 @@ fn homes_that_begin_on_one_core_are_level_within_a_second_and_stay_so() {
 #[test]
 fn softirq_drains_gather_and_are_a_plateau() {
     // The negative control: the drains are on a few cores that have no time for more, while others have, and more tunnels bring
-    // little more. It takes them some time; `docs/figures.md` has more tunnels.
+    // little more. It takes them some time; `docs/figures.md` has other numbers of tunnels, with which some seeds do not gather.
     let one = run_paper(Contender::THREADED, 1, 1).gigabits();
-    for (tunnels, seed) in [(4, 1), (4, 2), (4, 3), (8, 1), (8, 2), (8, 3)] {
+    for (tunnels, seed) in
+        [8, 12, 20].into_iter().flat_map(|tunnels| (1..=3).map(move |seed| (tunnels, seed)))
+    {
         let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), Contender::SOFTIRQ, tunnels);
-        (setup.packet, setup.seed, setup.warmup, setup.duration) = (1368, seed, 300_000_000, 20_000_000);
+        (setup.packet, setup.seed, setup.warmup, setup.duration) = (1368, seed, 500_000_000, 20_000_000);
         let result = Machine::run(&setup);
         let busy = &result.busy;
         let saturated = busy.iter().filter(|busy| **busy * 100 > 97 * result.duration).count();
@@ -300,7 +301,7 @@ fn softirq_drains_gather_and_are_a_plateau() {
         assert!(idle >= 20, "seed {seed}, {tunnels} tunnels: {busy:?}");
         // The plateau of the paper is 2.2 to 3 times one tunnel.
         let times = result.gigabits() / one;
-        assert!((1.2..3.0).contains(&times), "seed {seed}, {tunnels} tunnels: {times}");
+        assert!((2.0..3.0).contains(&times), "seed {seed}, {tunnels} tunnels: {times}");
     }
 }
 

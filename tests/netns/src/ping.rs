@@ -50,7 +50,7 @@ impl Ping {
         self
     }
 
-    /// The time between two requests.
+    /// The time between an answer, or the end of the patience, and the next request.
     #[must_use]
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
@@ -85,16 +85,28 @@ impl Ping {
         self
     }
 
-    /// Pings from `namespace`.
+    /// Pings from `namespace`, by a `ping` for each request: one that sends several waits for the last answer no longer than an
+    /// interval, or twice the longest round trip, whatever patience it was told to have.
     ///
     /// # Panics
     ///
     /// When `ping` cannot be run. Requests that the kernel refuses to send count as not sent.
     #[track_caller]
     pub fn run(&self, namespace: &Namespace) -> Report {
+        let mut total = Report::default();
+        for number in 0..self.count {
+            if number > 0 {
+                std::thread::sleep(self.interval);
+            }
+            total.add(self.request(namespace));
+        }
+        total
+    }
+
+    #[track_caller]
+    fn request(&self, namespace: &Namespace) -> Report {
         let mut command = namespace.command("ping");
-        command.arg("-n").args(["-c", &self.count.to_string(), "-s", &self.payload.to_string()]);
-        command.args(["-i", &self.interval.as_secs_f64().to_string()]);
+        command.args(["-n", "-c", "1", "-s", &self.payload.to_string()]);
         command.args(["-W", &self.patience.as_secs().max(1).to_string()]);
         command.args(["-M", if self.may_fragment { "dont" } else { "do" }]);
         command.args(["-Q", &self.traffic_class.to_string(), &self.destination.to_string()]);
@@ -113,6 +125,20 @@ impl Report {
     /// Whether every request was sent and answered.
     pub const fn is_lossless(&self) -> bool {
         self.sent > 0 && self.sent == self.received
+    }
+
+    fn add(&mut self, other: Self) {
+        let (before, after) = (f64::from(self.received), f64::from(self.received + other.received));
+        self.round_trip_ms = match (self.round_trip_ms, other.round_trip_ms) {
+            (Some([least, mean, most]), Some([shortest, average, longest])) => Some([
+                least.min(shortest),
+                (mean * before + average * f64::from(other.received)) / after,
+                most.max(longest),
+            ]),
+            (own, others) => own.or(others),
+        };
+        self.sent += other.sent;
+        self.received += other.received;
     }
 }
 
@@ -142,6 +168,18 @@ mod tests {
         assert_eq!((report.sent, report.received), (10, 9));
         assert_eq!(report.round_trip_ms, Some([0.036, 0.052, 0.070]));
         assert!(!report.is_lossless());
+    }
+
+    #[test]
+    fn requests_add_up() {
+        let answered = |ms| Report { sent: 1, received: 1, round_trip_ms: Some([ms; 3]) };
+        let lost = Report { sent: 1, ..Report::default() };
+        let mut total = Report::default();
+        [lost, answered(2.0), lost, answered(1.0), answered(6.0)]
+            .into_iter()
+            .for_each(|report| total.add(report));
+        assert_eq!(total, Report { sent: 5, received: 3, round_trip_ms: Some([1.0, 3.0, 6.0]) });
+        assert!(!total.is_lossless());
     }
 
     #[test]

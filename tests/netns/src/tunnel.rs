@@ -32,7 +32,7 @@ impl Tunnel {
     ///
     /// # Panics
     ///
-    /// When the program does not come up; the message holds its log.
+    /// When the program does not come up; the message holds its log, and what it was doing.
     #[track_caller]
     pub fn start(launch: impl Into<Launch>, namespace: &Namespace) -> Self {
         Self::start_named(launch, namespace, &cleanup::unique_name())
@@ -42,7 +42,7 @@ impl Tunnel {
     ///
     /// # Panics
     ///
-    /// When the program does not come up; the message holds its log.
+    /// When the program does not come up; the message holds its log, and what it was doing.
     #[track_caller]
     pub fn start_named(launch: impl Into<Launch>, namespace: &Namespace, interface: &str) -> Self {
         let launch = launch.into();
@@ -55,7 +55,7 @@ impl Tunnel {
             if tunnel.comes_up(namespace) {
                 return tunnel;
             }
-            log = tunnel.log();
+            log = tunnel.log() + "\n" + &autopsy::report(tunnel.pid());
         }
         panic!("{} does not come up:\n{log}", launch.program.name());
     }
@@ -64,7 +64,7 @@ impl Tunnel {
     ///
     /// # Panics
     ///
-    /// When the program does not come up; the message holds its log.
+    /// When the program does not come up; the message holds its log, and what it was doing.
     #[track_caller]
     pub fn start_again(&mut self, namespace: &Namespace) {
         self.kill();

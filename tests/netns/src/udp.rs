@@ -14,6 +14,9 @@ use crate::{Namespace, wait};
 pub const SMALLEST: usize = 8;
 /// The threads of a stream wake up this often to see whether it is to end.
 const TICK: Duration = Duration::from_millis(20);
+/// A sender that was kept waiting catches up by so many packets between two pauses of at least this length.
+const MOST_AT_ONCE: u32 = 64;
+const BREATH: Duration = Duration::from_millis(1);
 
 /// A running stream. Ends and tells its account with [`Flow::finish`].
 #[derive(Debug)]
@@ -144,15 +147,18 @@ impl Flow {
 fn send(socket: &UdpSocket, address: SocketAddr, rate: u32, size: usize, shared: &Shared) {
     let mut packet = vec![0; size];
     let start = Instant::now();
-    let mut number = 0_u64;
+    let (mut number, mut at_once) = (0_u64, 0);
     while !shared.end_sender.load(Ordering::Relaxed) {
-        // What is late goes at once, so that the rate holds whatever the scheduler does.
+        // What is late goes at once, so that the rate holds whatever the scheduler does; but not more than any queue on the way takes.
         let due = Duration::from_nanos(number.saturating_mul(1_000_000_000) / u64::from(rate.max(1)));
         let early = due.saturating_sub(start.elapsed());
-        if !early.is_zero() {
-            std::thread::sleep(early.min(TICK));
+        let pause = if early.is_zero() && at_once == MOST_AT_ONCE { BREATH } else { early.min(TICK) };
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+            at_once = 0;
             continue;
         }
+        at_once += 1;
         fill(&mut packet, number);
         if socket.send_to(&packet, address).is_ok() {
             number += 1;

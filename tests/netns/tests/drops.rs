@@ -44,10 +44,15 @@ fn every_drop_is_told_by_its_reason_whichever_lane_it_died_on() {
         };
         let mut of_nobody = [0xa5; 64];
         of_nobody[..4].copy_from_slice(&[4, 0, 0, 0]);
-        for number in 0..MANY {
+        let mut index = 0x9e37_79b9_u32;
+        for _ in 0..MANY {
             from_b(&[9, 0, 0, 0, 0, 0, 0, 0]);
             from_b(&[4, 0]);
-            of_nobody[4..8].copy_from_slice(&(u32::from(number) * 0x0123_4567).to_be_bytes());
+            // By leaps: the lane is a multiple of the index, and even steps might come to the same one again and again.
+            index ^= index << 13;
+            index ^= index >> 17;
+            index ^= index << 5;
+            of_nobody[4..8].copy_from_slice(&index.to_be_bytes());
             from_b(&of_nobody);
         }
         old.iter().for_each(|datagram| from_b(&datagram.payload));

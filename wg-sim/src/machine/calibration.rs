@@ -41,6 +41,7 @@ impl Calibration {
                 migrate_ps: [68, 102, 170],
                 sibling: 165,
                 switch: 0,
+                apart: 100,
                 look: 0,
                 patience: 0,
                 moderation: 0,
@@ -55,10 +56,11 @@ impl Calibration {
             // As measured on the machine of the records, which is one: 17 us until who is woken runs, 8.4 us of it for who wakes.
             Self::Guest => Costs { ipi: 8400, wake: 8600, ..Self::Modern.costs() },
             // Fitted to single tunnels: inline 2.8 Gb/s (3.9 us to receive, crypt and send), both mends 7.25 (1.46 us to receive,
-            // push, pass the lock and wake), affinity (the remote push), overlap (the switch: two at every poll, as the
-            // worker of that core was given something meanwhile; and with it what a take costs on a node). Estimates: the router of the second paper does 1 Mpps on a core,
-            // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 180 ns for a
-            // line, and a take has fourteen, payload with prefetch among them, a drain two. A packet waits for its worker as
+            // push, pass the lock and wake, on a core that never crypts), affinity (the remote push), overlap (how much less all takes on such
+            // a core; beside that there is its share of the crypt phase). Estimates: the router of the second paper does 1 Mpps on a core,
+            // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 170 ns for a
+            // line across nodes, and 60 on one; a take has fourteen, payload with prefetch among them, a drain two; to change from one thread
+            // to another takes 0.8 us. A packet waits for its worker as
             // long as `netdev_budget` takes, 300 packets. The NIC's moderation is the middle of what its driver chooses from.
             Self::Paper => Costs {
                 receive: stage(0, 900, 0),
@@ -67,15 +69,16 @@ impl Calibration {
                 push: stage(0, 220, 0),
                 take: stage(0, 450, 0),
                 drain: stage(0, 100, 0),
-                remote: [1060, 2460, 400],
-                line: [100, 150, 250],
+                remote: [1000, 2460, 400],
+                line: [60, 90, 170],
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
-                switch: 4400,
+                switch: 800,
+                apart: 94,
                 look: 300,
                 patience: 600_000,
                 moderation: 64_000,
-                ipi: 350,
+                ipi: 400,
                 wake: 4000,
                 lock: 50,
                 handoff: 100,
@@ -98,6 +101,7 @@ impl Calibration {
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
                 switch: 0,
+                apart: 100,
                 look: 0,
                 patience: 0,
                 moderation: 0,

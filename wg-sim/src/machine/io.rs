@@ -59,7 +59,12 @@ impl<'a> View<'a> {
     }
 
     fn charge_ns(&mut self, time: u64) {
-        let percent = if self.beside { self.state.setup.costs.sibling } else { 100 };
+        let apart = self.state.kernel.as_ref().is_some_and(|kernel| !kernel.works(self.core));
+        let percent = match (self.beside, apart) {
+            (true, _) => self.state.setup.costs.sibling,
+            (false, true) => self.state.setup.costs.apart,
+            (false, false) => 100,
+        };
         self.state.seats[self.core].clock += time * percent / 100;
     }
 
@@ -95,17 +100,21 @@ impl<'a> View<'a> {
         beside * self.state.setup.costs.guarded * u64::from(packets)
     }
 
-    /// Goes through one of the two locks of a ring of the kernel.
+    /// Goes through one of the two locks of a ring of the kernel, of which the line is with whoever had it last.
     fn pass(&mut self, pool: usize, lock: usize) {
-        let (now, costs) = (self.clock(), self.state.setup.costs);
+        let (now, own, costs) = (self.clock(), self.core, self.state.setup.costs);
         let Some(kernel) = &mut self.state.kernel else { return };
-        let lock = &mut kernel.pools[pool].locks[lock];
+        let ring = &mut kernel.pools[pool];
+        let last = core::mem::replace(&mut ring.holders[lock], own);
+        let seats = &self.state.seats;
+        let line = Locality::of(&seats[own].core, &seats[last].core).of_three(costs.line);
+        let lock = &mut ring.locks[lock];
         let (free, _) = lock.free(now);
         // Waiters are in a queue: whoever is next has the line to itself.
-        let time = if free == now { costs.lock } else { free - now + costs.handoff };
+        let time = free - now + line + costs.lock;
         lock.acquired(free);
         lock.released(now + time);
-        self.state.seats[self.core].locking += time;
+        self.state.seats[own].locking += time;
         self.charge_ns(time);
     }
 
@@ -155,8 +164,10 @@ impl<'a> View<'a> {
         kernel.pools[pool].packets -= batch.packets;
         self.taken += 1;
         self.pass(pool, 1);
-        let time = self.state.setup.costs.take.of(batch.packets, batch.bytes);
-        self.charge_ns(time);
+        if batch.core != own {
+            let time = self.state.setup.costs.take.of(batch.packets, batch.bytes);
+            self.charge_ns(time);
+        }
         self.migrate(&mut batch, 1);
         Some((ticket, batch))
     }

@@ -58,6 +58,8 @@ struct Tasks {
     threads: Vec<usize>,
     /// Whether the worker was woken and did not come to an end.
     crypts: bool,
+    /// Whether the worker was ever woken.
+    works: bool,
     /// Virtual run times of `ksoftirqd` and of the worker.
     times: [u64; 2],
     /// The least of those who ran, ever.
@@ -93,12 +95,15 @@ pub(super) struct Pool {
     next: usize,
     /// The locks of those who put and of those who take.
     pub(super) locks: [Lock; 2],
+    /// The cores that had them last, and so their lines.
+    pub(super) holders: [usize; 2],
 }
 
 impl Pool {
     pub(super) fn new(cores: Vec<usize>) -> Self {
         let locks = [Lock::new(MEMORY), Lock::new(MEMORY)];
-        Self { packets: 0, cores, next: 0, locks }
+        let holders = [cores.first().copied().unwrap_or(0); 2];
+        Self { packets: 0, cores, next: 0, locks, holders }
     }
 
     /// The worker whose turn it is, of those who may.
@@ -137,9 +142,14 @@ impl Kernel {
     pub(super) fn wake_worker(&mut self, core: usize) {
         let tasks = &mut self.tasks[core];
         if !tasks.crypts {
-            tasks.crypts = true;
+            (tasks.crypts, tasks.works) = (true, true);
             tasks.times[1] = tasks.times[1].max(tasks.least.saturating_sub(SLEEPER));
         }
+    }
+
+    /// Tells whether a core has its share of the crypt phase.
+    pub(super) fn works(&self, core: usize) -> bool {
+        self.tasks[core].works
     }
 
     /// Has the drain of a peer run on a core.

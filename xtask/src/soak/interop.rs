@@ -19,7 +19,7 @@ use crate::test::namespaces::{Ended, Suite, missing};
 
 /// Which peers.
 #[derive(Debug, Args)]
-#[group(id = "peers")]
+#[group(id = "interop")]
 pub(crate) struct Options {
     /// The other implementations, both unless said otherwise.
     #[arg(long, value_delimiter = ',', value_parser = ["boringtun", "gotatun"])]
@@ -71,7 +71,7 @@ const BORINGTUN: &[Known] = &[
     ("lowkey", "nothing_is_sent_to_low_order_keys", OTHER, CHANGE),
     ("many", "many_peers", OTHER, CHANGE),
     ("reconfig", "own_key_is_no_peer", OTHER, "takes its own key for a peer"),
-    ("reconfig", "padding_follows_the_mtu", GATEWAY, "does not follow the MTU of its interface at once"),
+    ("reconfig", "padding_follows_the_mtu", BOTH, "does not follow the MTU of its interface at once"),
     ("reconfig", "preshared_key_change_waits_for_the_next_handshake", BOTH, CHANGE),
     ("reconfig", "private_key_is_shown_clamped", OTHER, "does not show its private key"),
     ("reconfig", "whole_configurations", OTHER, CHANGE),
@@ -103,7 +103,6 @@ const GOTATUN: &[Known] = &[
     ("reconfig", "private_key_is_shown_clamped", OTHER, "shows it as it was given"),
     ("reconfig", "whole_configurations", OTHER, "begins a new session for `wg syncconf`"),
     ("roaming", "answers_leave_from_the_address_that_was_asked", GATEWAY, SOURCE),
-    ("roaming", "configured_endpoint_is_used_at_once", OTHER, "goes on with the endpoint that it had"),
 ];
 
 const CHANGE: &str = "does not change a peer that it has";

@@ -88,7 +88,7 @@ fn a_home_of_many_tunnels_is_helped_as_one_of_few_is() {
         let alone = rate(StrategyKind::Inline, 32);
         for tunnels in [1, 8, 32] {
             let helped = rate(StrategyKind::Adaptive, tunnels);
-            assert!(helped > 1.75 * alone, "seed {seed}, {tunnels} tunnels: {helped} {alone}");
+            assert!(helped > 1.65 * alone, "seed {seed}, {tunnels} tunnels: {helped} {alone}");
         }
     }
 }

@@ -50,11 +50,12 @@ fn a_tunnel_is_split_and_joined_again_without_disorder() {
         assert_eq!(machine.auto_changes(), [Change::Split], "seed {seed}");
         let split = machine.measure(4_000_000);
         assert!(split.dropped == 0 && split.mpps() > 3.4, "seed {seed}: {split:?}");
-        machine.set_load(Load::Constant { rate: 1_000_000 });
+        // Less than three quarters of what the home received just before the split.
+        machine.set_load(Load::Constant { rate: 900_000 });
         let joined = machine.measure(10_000_000);
         assert_eq!(machine.auto_changes(), [Change::Split, Change::Join(Reason::Fits)], "seed {seed}");
         assert_eq!((joined.dropped, joined.reordered), (0, 0), "seed {seed}");
-        assert!(joined.mpps() > 0.95, "seed {seed}: {joined:?}");
+        assert!(joined.mpps() > 0.85, "seed {seed}: {joined:?}");
     }
 }
 

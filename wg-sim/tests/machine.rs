@@ -3,7 +3,7 @@
 //! `docs/figures.md` has all points, and those it misses.
 
 use wg_sched::StrategyKind;
-use wg_sim::machine::{Calibration, Contender, Load, Machine, Measured, Setup, threads, topology};
+use wg_sim::machine::{Calibration, Contender, Costs, Load, Machine, Measured, Setup, threads, topology};
 
 fn modern(cores: u32, nodes: u32, kind: StrategyKind, tunnels: u32) -> Setup {
     shipped(Calibration::Modern, cores, nodes, kind, tunnels)
@@ -88,7 +88,7 @@ fn a_home_of_many_tunnels_is_helped_as_one_of_few_is() {
         let alone = rate(StrategyKind::Inline, 32);
         for tunnels in [1, 8, 32] {
             let helped = rate(StrategyKind::Adaptive, tunnels);
-            assert!(helped > 1.75 * alone, "seed {seed}, {tunnels} tunnels: {helped} {alone}");
+            assert!(helped > 1.65 * alone, "seed {seed}, {tunnels} tunnels: {helped} {alone}");
         }
     }
 }
@@ -341,6 +341,27 @@ fn adaptive_is_not_far_behind_the_best_of_the_others() {
             let best = others.map(|kind| rate(*kind)).fold(0.0, f64::max);
             let ratio = rate(StrategyKind::Adaptive) / best;
             assert!(ratio > 0.95, "{calibration:?} {nodes} {cores} {tunnels} {packet}: {ratio}");
+        }
+    }
+}
+
+#[test]
+fn adaptive_is_not_far_behind_whatever_it_takes_a_wake_up_to_cost() {
+    // The home bounds one or two tunnels of large packets, and has helpers that come and go.
+    for wake in [4000, 16_000] {
+        let costs = Costs { wake, ..Calibration::Modern.costs() };
+        for tunnels in [1, 2] {
+            let run = |kind, wake| {
+                let estimate = Some(wg_sched::Costs { wake, ..wg_sched::Costs::REFERENCE });
+                let setup = modern(8, 2, kind, tunnels);
+                Machine::run(&Setup { costs, estimate, ..setup }).mpps()
+            };
+            let others = [StrategyKind::PipelinedNoOverlap, StrategyKind::NumaPoolsNoOverlap];
+            let best = others.map(|kind| run(kind, 0)).into_iter().fold(0.0, f64::max);
+            for estimate in [1000, 2000, 5000, 8400, 12_000, 14_000, 17_000, 25_000] {
+                let ratio = run(StrategyKind::Adaptive, estimate) / best;
+                assert!(ratio > 0.97, "{tunnels} tunnels, {wake} ns, taken for {estimate}: {ratio}");
+            }
         }
     }
 }

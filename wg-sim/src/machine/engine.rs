@@ -4,7 +4,8 @@ use core::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use wg_sched::{
-    AnyStrategy, Budget, Core, CoreId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _, Ticket, rebalance,
+    Adaptive, AnyStrategy, Budget, Core, CoreId, LaneLoad, Limits, PeerLoad, Plan, Strategy as _,
+    StrategyKind, Ticket, rebalance,
 };
 
 use auto::Auto;
@@ -19,6 +20,7 @@ use super::split::Split;
 use super::state_lock::StateLock;
 
 mod auto;
+mod calls;
 mod contexts;
 
 /// From the sender to the machine, and from delivery back to the sender.
@@ -198,7 +200,12 @@ impl Machine {
         let strategies = seats
             .iter()
             .map(|seat| {
-                let mut strategy = kind.build();
+                let mut strategy = match setup.estimate {
+                    Some(costs) if kind == StrategyKind::Adaptive => {
+                        AnyStrategy::Adaptive(Adaptive::with_costs(costs))
+                    }
+                    _ => kind.build(),
+                };
                 strategy.place(&plan, seat.core.id);
                 strategy
             })
@@ -339,6 +346,7 @@ impl Machine {
         } else if comes {
             state.wake(core, clock.max(begun + 1));
         }
+        state.called_by(core);
     }
 }
 

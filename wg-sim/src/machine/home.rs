@@ -26,6 +26,8 @@ pub(super) struct Home {
     /// A stream is a peer.
     pub(super) order: Order<Done>,
     pub(super) offers: VecDeque<(u64, Ticket, Batch)>,
+    /// When it last called helpers, and how many that was more than were asleep when the step began.
+    pub(super) called: (u64, u32),
 }
 
 impl Home {
@@ -36,6 +38,7 @@ impl Home {
             queued: 0,
             order: Order::new(peers, tickets),
             offers: VecDeque::new(),
+            called: (0, 0),
         }
     }
 

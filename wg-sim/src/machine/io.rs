@@ -407,6 +407,9 @@ impl CoreIo for View<'_> {
                 self.ring(other, at);
             }
         }
+        // Who is awake as yet, but sleeps by now, is called as well.
+        let at = self.clock();
+        self.state.homes[home].called = (at, left);
     }
 
     fn complete(&mut self, ticket: Ticket, batch: Batch) {

@@ -119,6 +119,8 @@ pub struct Setup {
     pub believed: Option<Topology>,
     /// What its work costs.
     pub costs: Costs,
+    /// What [`StrategyKind::Adaptive`] takes work to cost until it is replaced, if not [`wg_sched::Costs::REFERENCE`].
+    pub estimate: Option<wg_sched::Costs>,
     /// What runs on it.
     pub contender: Contender,
     /// Tunnels.
@@ -160,6 +162,7 @@ impl Setup {
             topology,
             believed: None,
             costs,
+            estimate: None,
             contender,
             tunnels,
             flows: 1,

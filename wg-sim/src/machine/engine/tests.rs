@@ -119,3 +119,27 @@ fn the_last_batch_of_a_tunnel_is_filled_before_another_begins() {
     let last = batches(&state).pop();
     assert_eq!(last, Some((0, 5)), "a poll of the NIC does not reach as far: {:?}", batches(&state));
 }
+
+#[test]
+fn a_helper_that_sleeps_before_a_call_is_woken_by_it() {
+    let contender = Contender::shipped(StrategyKind::Adaptive);
+    for (sleeps, woken) in [(100, true), (1_000_000, false)] {
+        let mut state = Machine::new(&setup(contender, 4, 1)).state;
+        // The home works for a while, and then calls two. All but the last are awake when it begins.
+        state.seats[..3].iter_mut().for_each(|seat| seat.asleep = false);
+        let mut home = View::new(&mut state, 0);
+        home.crypt(&mut [batch(0)]);
+        home.call(2);
+        let ends = state.seats[0].clock;
+        let called = ends - COSTS.ipi;
+        assert!(called > 100 && state.seats[3].called(), "who sleeps already is woken at once");
+        for helper in [1, 2] {
+            (state.seats[helper].clock, state.seats[helper].asleep) = (sleeps, true);
+            state.called_by(helper);
+        }
+        // Two were called, so of two that sleep by then it is one; and who looks later sees what is there.
+        let expected = woken.then_some(ends + COSTS.wake);
+        assert_eq!([1, 2].map(|helper| state.seats[helper].scheduled), [expected, None]);
+        assert_eq!(state.seats[0].clock, ends + if woken { COSTS.ipi } else { 0 });
+    }
+}

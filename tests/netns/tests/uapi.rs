@@ -177,6 +177,7 @@ fn lack_of_descriptors_is_said_once_and_passes() {
     prlimit(pid, Resource::Nofile, inherited).expect("no limit");
     assert!(wait::until(PATIENCE, || uapi::get(tunnel.interface()).is_ok()), "{}", tunnel.log());
     drop(stream);
-    assert!(says("no longer: accept failed (the failure before came ") > 0, "{}", tunnel.log());
+    let is_over = || says("no longer: accept failed (the failure before came ") > 0;
+    assert!(wait::until(PATIENCE, is_over), "{}", tunnel.log());
     assert_eq!(says("UAPI: accept failed"), 1, "{}", tunnel.log());
 }

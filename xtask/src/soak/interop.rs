@@ -1,6 +1,6 @@
 //! `cargo xtask soak interop`: the tests of pairs in namespaces, with boringtun and gotatun in the place of `wireguard-go`.
 //!
-//! Some tests ask for what these do not do, as [`KNOWN`] says; those are run by themselves, and told if they pass after all. All
+//! Some tests ask for what these do not do, as `BORINGTUN` and `GOTATUN` say; those are run by themselves, and told if they pass after all. All
 //! others have to pass.
 
 use std::env;

@@ -103,6 +103,8 @@ const GOTATUN: &[Known] = &[
     ("reconfig", "private_key_is_shown_clamped", OTHER, "shows it as it was given"),
     ("reconfig", "whole_configurations", OTHER, "begins a new session for `wg syncconf`"),
     ("roaming", "answers_leave_from_the_address_that_was_asked", GATEWAY, SOURCE),
+    // Once of three times it did.
+    ("roaming", "configured_endpoint_is_used_at_once", OTHER, "goes on with the endpoint that it had"),
 ];
 
 const CHANGE: &str = "does not change a peer that it has";

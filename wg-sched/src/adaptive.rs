@@ -38,7 +38,7 @@ const FAR: u32 = 32;
 /// nobody can do for it.
 const BACK: u32 = 16;
 /// The longest rest is two to this many rounds.
-const MISSES: u32 = 5;
+const MISSES: u32 = 9;
 
 /// The strategy: this core's helpers, and what it learned of them.
 #[derive(Debug)]

@@ -11,16 +11,18 @@
 //!     '------ what comes would fit its home again; more heavy lanes; out of order ----- split <'
 //! ```
 //!
-//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. No more than a third of the lanes of a
-//!   node may be, so that there are two others to receive for each, and its lanes need a quarter of their time left: beyond that, what all
-//!   have to do leaves too little time to gain anything (`docs/figures.md`).
-//! * Only busy homes are split, all of them or none, and only lanes that are not heavy receive for them. All others are received as before,
-//!   but nobody helps them to open it meanwhile.
+//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. Only busy homes are split, all of them or none.
+//!   All others are received as before, but nobody helps them to open it meanwhile.
+//! * Who receives for them is tried in turn. First it is the lanes that are not heavy, if of the lanes of a node no more than a third are, so
+//!   that there are two others for each, and a quarter of their time is left. Where that gains nothing, or there are more, up to a half, it
+//!   is all that may, so heavy ones for each other. Beyond a half, what all have to do leaves too little time to gain anything
+//!   (`docs/figures.md`).
 //! * What came in before the split is measured in the same unit during it. So whether it gains is not believed but seen, on this machine,
-//!   with this load: without a tenth more, or where others lose a tenth, it ends. It has three trials in a row, as the home first has to open
-//!   what waited at its sockets, without anybody's help, and all else waits behind that (`docs/figures.md`). And it ends whenever less comes in
-//!   than before though a lane is busy: else it is who sends that brings less.
-//! * It ends, too, where batches come home too late to be put in order, which happens only where lanes wait for a processor.
+//!   with this load: without a twentieth more, or where others lose a tenth, it ends. It has three trials in a row, as the home first has to
+//!   open what waited at its sockets, without anybody's help, and all else waits behind that (`docs/figures.md`), and one more where other
+//!   lanes take over. And it ends whenever less comes in than before though a lane is busy: else it is who sends that brings less.
+//! * Nothing is split where lanes wait for a processor, as what they have received by then is waited for: it may come home too late to be
+//!   put in order. A split ends when they begin to, or when batches come too late all the same.
 //! * After each end there is a rest, twice as long as the last one if the split was short. So changes are few whatever the load does.
 //!
 //! Only the receiving side changes: counters are given, and datagrams sent, by the home alone, as before. The other end cannot tell.
@@ -39,8 +41,13 @@ const PERIODS: u32 = 3;
 const RECEIVED: u32 = 500;
 /// Lanes that are not heavy, on a node, for each that is: with fewer they receive less than a home and its helpers get done.
 const RECEIVERS: usize = 2;
-/// How busy the lanes of a node are at most, on average, in thousandths: there has to be time.
+/// How busy the lanes of a node are at most, on average, in thousandths: for lanes that are not heavy to receive there has to be time.
 const TAKEN: u32 = 750;
+/// Lanes of a node for each heavy one where all receive for each other.
+const LANES: usize = 2;
+/// What has to come in for a split to stay, in twentieths of what came before; and how much is enough not to look for more.
+const GAIN: u64 = 21;
+const AMPLE: u64 = 25;
 /// Periods after a split before what comes in is measured, those of a trial, and how many trials there are until one gains.
 const SETTLE: u32 = 4;
 const TRIAL: u32 = 8;
@@ -55,6 +62,9 @@ const SHORT: u32 = 200;
 /// Batches out of order, in thousandths, from which on a period is disorderly, and how many more of those than of others end a split.
 const DISORDER: u32 = 5;
 const DISORDERLY: u32 = 3;
+/// How long a lane may wait for a processor, in thousandths of the time, and how many more periods in which one did so for longer end a split.
+const WAITED: u32 = 20;
+const CROWDED: u32 = 3;
 
 /// What one peer brought in the last period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +79,24 @@ pub struct PeerFlow {
     pub share: u32,
 }
 
+/// How a period went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// Whether no peer was moved, nor could be.
+    pub is_level: bool,
+    /// How many of a thousand merged batches were out of order.
+    pub disorder: u32,
+    /// How long that lane that waited longest for a processor did so, while it had something to do, in thousandths of the time.
+    pub waited: u32,
+}
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The homes of [`AutoSplit::homes`] are to be split: [`AutoSplit::receivers`] says who receives for whom.
     Split,
+    /// They stay split, but others receive for them, as [`AutoSplit::receivers`] says now.
+    Resteer,
     /// All datagrams are to come home again.
     Join(Reason),
 }
@@ -87,6 +110,8 @@ pub enum Reason {
     OthersLose,
     /// Batches came home too late.
     Disorder,
+    /// Lanes waited for a processor.
+    Crowded,
     /// What comes in would fit its home.
     Fits,
     /// There are more heavy lanes than there were.
@@ -99,6 +124,7 @@ impl core::fmt::Display for Reason {
             Self::NoGain => "no more comes in than before",
             Self::OthersLose => "other peers lose",
             Self::Disorder => "batches come home too late",
+            Self::Crowded => "lanes wait for a processor",
             Self::Fits => "one lane is enough",
             Self::MoreHeavy => "more lanes have much to do",
         })
@@ -122,8 +148,13 @@ pub struct AutoSplit {
     homes: Vec<usize>,
     heavy: Vec<bool>,
     is_split: bool,
-    /// Whether no trial of it gained yet.
-    on_trial: bool,
+    /// Whether heavy lanes receive, too, and whether that would be anything else than if they do not.
+    is_wide: bool,
+    can_widen: bool,
+    /// Trials that are left until one gains; none after that.
+    trials: u32,
+    /// What came in while heavy lanes did not receive, each period, if that was a gain.
+    narrow: Option<u64>,
     /// Since it was so: periods, and what came in during those that count.
     periods: u32,
     sum: Flow,
@@ -133,7 +164,9 @@ pub struct AutoSplit {
     low: u32,
     worse: u32,
     more: u32,
+    /// Periods, less those that were not so, in which batches were late, and in which lanes waited for a processor.
     disorderly: u32,
+    crowded: u32,
     /// Nothing is split before.
     rests: u64,
     /// Short splits in a row.
@@ -149,7 +182,10 @@ impl AutoSplit {
             homes: Vec::new(),
             heavy: Vec::new(),
             is_split: false,
-            on_trial: false,
+            is_wide: false,
+            can_widen: false,
+            trials: 0,
+            narrow: None,
             periods: 0,
             sum: Flow { homes: 0, others: 0 },
             before: Flow { homes: 0, others: 0 },
@@ -157,6 +193,7 @@ impl AutoSplit {
             worse: 0,
             more: 0,
             disorderly: 0,
+            crowded: 0,
             rests: 0,
             short: 0,
         }
@@ -175,12 +212,12 @@ impl AutoSplit {
     }
 
     /// Of the lanes that could receive for each ([`Plan::receivers_of`](crate::Plan::receivers_of)), by place, those that do: nobody for a home
-    /// that is not split, and for one that is, those that are not heavy.
+    /// that is not split, and for one that is, those that are not heavy, or all.
     #[must_use]
     pub fn receivers(&self, possible: &[Vec<usize>]) -> Vec<Vec<usize>> {
         let of = |(home, lanes): (usize, &Vec<usize>)| {
             let lanes = lanes.iter().copied().filter(|_| self.homes().contains(&home));
-            lanes.filter(|lane| self.heavy.get(*lane) == Some(&false)).collect()
+            lanes.filter(|lane| self.is_wide || self.heavy.get(*lane) == Some(&false)).collect()
         };
         possible.iter().enumerate().map(of).collect()
     }
@@ -199,26 +236,21 @@ impl AutoSplit {
         self.is_split || now >= self.rests && lanes.iter().any(is_hot)
     }
 
-    /// Looks at a period that is over: what the lanes did, what the peers brought, and how many of a thousand merged batches were out of
-    /// order. `is_level` tells whether no peer was moved, nor could be.
-    pub fn look(
-        &mut self,
-        lanes: &[LaneLoad],
-        peers: &[PeerFlow],
-        disorder: u32,
-        is_level: bool,
-        now: u64,
-    ) -> Option<Change> {
+    /// Looks at a period that is over: what the lanes did, what the peers brought, and how it went.
+    pub fn look(&mut self, lanes: &[LaneLoad], peers: &[PeerFlow], signs: Signs, now: u64) -> Option<Change> {
         let rates = Rates::of(lanes.len(), peers);
         if self.is_split {
-            let reason = self.look_split(&rates, lanes, disorder)?;
-            self.join(now);
-            return Some(Change::Join(reason));
+            let change = self.look_split(&rates, lanes, signs)?;
+            if matches!(change, Change::Join(_)) {
+                self.join(now);
+            }
+            return Some(change);
         }
-        let wanted = if is_level && now >= self.rests { rates.wanted(lanes) } else { Vec::new() };
-        if wanted.is_empty() || wanted != self.homes {
+        let may = signs.is_level && signs.waited <= WAITED && now >= self.rests;
+        let wanted = if may { rates.wanted(lanes) } else { Wanted::default() };
+        if wanted.homes.is_empty() || wanted.homes != self.homes {
             self.start_over();
-            self.homes = wanted;
+            self.homes = wanted.homes;
         }
         if self.homes.is_empty() {
             return None;
@@ -229,22 +261,24 @@ impl AutoSplit {
         }
         self.before = self.mean(PERIODS);
         self.heavy = rates.heavy(rates.fullest(lanes));
-        (self.is_split, self.on_trial) = (true, true);
+        (self.is_wide, self.can_widen) = (wanted.is_wide, wanted.can_widen);
+        (self.is_split, self.trials, self.narrow) = (true, TRIALS, None);
         (self.periods, self.sum) = (0, Flow::default());
         Some(Change::Split)
     }
 
-    fn look_split(&mut self, rates: &Rates, lanes: &[LaneLoad], disorder: u32) -> Option<Reason> {
+    fn look_split(&mut self, rates: &Rates, lanes: &[LaneLoad], signs: Signs) -> Option<Change> {
         self.periods = self.periods.saturating_add(1);
-        self.disorderly = if disorder >= DISORDER && self.periods > SETTLE {
-            self.disorderly + 1
-        } else {
-            self.disorderly.saturating_sub(1)
-        };
+        let step = |count: u32, is: bool| if is { count + 1 } else { count.saturating_sub(1) };
+        self.disorderly = step(self.disorderly, signs.disorder >= DISORDER && self.periods > SETTLE);
+        self.crowded = step(self.crowded, signs.waited > WAITED);
         if self.disorderly >= DISORDERLY {
-            return Some(Reason::Disorder);
+            return Some(Change::Join(Reason::Disorder));
         }
-        if self.on_trial {
+        if self.crowded >= CROWDED {
+            return Some(Change::Join(Reason::Crowded));
+        }
+        if self.trials > 0 {
             return self.look_at_trial(rates);
         }
         let fits = rates.received_of(&self.homes).saturating_mul(4) < self.before.homes.saturating_mul(3);
@@ -255,17 +289,17 @@ impl AutoSplit {
         let heavy = rates.heavy(each);
         let is_more = heavy.iter().zip(&self.heavy).any(|(now, before)| *now && !before);
         self.more = if is_more { self.more + 1 } else { 0 };
-        if self.low >= LEAVE {
-            return Some(Reason::Fits);
-        }
-        if self.worse >= LEAVE {
-            return Some(Reason::NoGain);
-        }
-        (self.more >= LEAVE).then_some(Reason::MoreHeavy)
+        let reason = match () {
+            () if self.low >= LEAVE => Reason::Fits,
+            () if self.worse >= LEAVE => Reason::NoGain,
+            () if self.more >= LEAVE => Reason::MoreHeavy,
+            () => return None,
+        };
+        Some(Change::Join(reason))
     }
 
-    /// Ends a trial when it is time, and after the last one the split if none gained.
-    fn look_at_trial(&mut self, rates: &Rates) -> Option<Reason> {
+    /// Ends a trial when it is time. Who gains little may do better with other receivers, and who gains nothing, too.
+    fn look_at_trial(&mut self, rates: &Rates) -> Option<Change> {
         let periods = self.periods.checked_sub(SETTLE).filter(|periods| *periods > 0)?;
         self.add(rates);
         if !periods.is_multiple_of(TRIAL) {
@@ -273,14 +307,32 @@ impl AutoSplit {
         }
         let (now, before) = (self.mean(TRIAL), self.before);
         self.sum = Flow::default();
-        let reason = if now.homes.saturating_mul(10) < before.homes.saturating_mul(11) {
-            Some(Reason::NoGain)
+        let brings =
+            |twentieths: u64, than: u64| now.homes.saturating_mul(20) >= than.saturating_mul(twentieths);
+        let reason = if !brings(GAIN, self.narrow.unwrap_or(before.homes)) {
+            Reason::NoGain
+        } else if now.others.saturating_mul(10) < before.others.saturating_mul(9) {
+            Reason::OthersLose
+        } else if self.is_wide || !self.can_widen || brings(AMPLE, before.homes) {
+            self.trials = 0;
+            return None;
         } else {
-            let loses = now.others.saturating_mul(10) < before.others.saturating_mul(9);
-            loses.then_some(Reason::OthersLose)
+            return Some(self.resteer(Some(now.homes)));
         };
-        self.on_trial = reason.is_some();
-        reason.filter(|_| periods >= TRIALS * TRIAL)
+        self.trials -= 1;
+        match (self.trials, self.is_wide) {
+            (1.., _) => None,
+            (0, false) if self.can_widen && reason == Reason::NoGain => Some(self.resteer(None)),
+            (0, true) if self.narrow.is_some() => Some(self.resteer(None)),
+            (0, _) => Some(Change::Join(reason)),
+        }
+    }
+
+    /// Has all receive, or those again of which it is known what they bring. What waited at the homes is gone, so one trial is enough.
+    fn resteer(&mut self, narrow: Option<u64>) -> Change {
+        self.trials = u32::from(!self.is_wide);
+        (self.is_wide, self.narrow, self.periods) = (!self.is_wide, narrow, 0);
+        Change::Resteer
     }
 
     fn join(&mut self, now: u64) {
@@ -295,7 +347,8 @@ impl AutoSplit {
             self.homes.clear();
         }
         (self.periods, self.sum) = (0, Flow::default());
-        (self.low, self.worse, self.more, self.disorderly) = (0, 0, 0, 0);
+        (self.low, self.worse, self.more) = (0, 0, 0);
+        (self.disorderly, self.crowded) = (0, 0);
     }
 
     fn count(&mut self, rates: &Rates) {
@@ -360,21 +413,63 @@ impl Rates {
     }
 
     /// The homes that are to be split, as far as can be told from one period.
-    fn wanted(&self, lanes: &[LaneLoad]) -> Vec<usize> {
+    fn wanted(&self, lanes: &[LaneLoad]) -> Wanted {
         let heavy = self.heavy(self.fullest(lanes));
-        let has_time = |node: NodeId| {
-            let of_node = || lanes.iter().zip(&heavy).filter(move |(lane, _)| lane.node == node);
-            let (count, heavy) = (of_node().count(), of_node().filter(|(_, heavy)| **heavy).count());
-            let busy: u64 = of_node().map(|(lane, _)| u64::from(lane.busy)).sum();
-            heavy * (1 + RECEIVERS) <= count && busy <= u64::from(TAKEN) * count as u64
-        };
+        let nodes = |at: &usize| Node::of(lanes[*at].node, lanes, &heavy);
         let is_wanted = |at: &usize| {
-            is_hot(&lanes[*at]) && heavy[*at] && self.share[*at] >= RECEIVED && has_time(lanes[*at].node)
+            is_hot(&lanes[*at]) && heavy[*at] && self.share[*at] >= RECEIVED && nodes(at).may_split()
         };
-        let wanted: Vec<usize> = (0..lanes.len()).filter(is_wanted).collect();
-        // Whose datagrams go the way of a split and are not, nobody helps to open them.
-        let all = lanes.iter().filter(|lane| is_hot(lane)).count();
-        if wanted.len() == all { wanted } else { Vec::new() }
+        let homes: Vec<usize> = (0..lanes.len()).filter(is_wanted).collect();
+        // Whose datagrams go the way of a split and are not, nobody helps to open them. Who is busy by helping alone needs no help.
+        let hot = lanes.iter().zip(&heavy).filter(|(lane, heavy)| is_hot(lane) && **heavy);
+        if homes.len() != hot.count() {
+            return Wanted::default();
+        }
+        let is_wide = homes.iter().any(|at| !nodes(at).has_time());
+        let can_widen = homes.iter().any(|at| nodes(at).is_shared());
+        Wanted { homes, is_wide, can_widen }
+    }
+}
+
+/// What is to be split, if anything.
+#[derive(Default)]
+struct Wanted {
+    homes: Vec<usize>,
+    /// Whether heavy lanes are to receive from the start, and whether they can.
+    is_wide: bool,
+    can_widen: bool,
+}
+
+/// The lanes of a node.
+struct Node {
+    lanes: usize,
+    heavy: usize,
+    /// How busy they are, in thousandths, in all.
+    busy: u64,
+}
+
+impl Node {
+    fn of(node: NodeId, lanes: &[LaneLoad], heavy: &[bool]) -> Self {
+        let of_node = lanes.iter().zip(heavy).filter(|(lane, _)| lane.node == node);
+        of_node.fold(Self { lanes: 0, heavy: 0, busy: 0 }, |sum, (lane, heavy)| Self {
+            lanes: sum.lanes + 1,
+            heavy: sum.heavy + usize::from(*heavy),
+            busy: sum.busy + u64::from(lane.busy),
+        })
+    }
+
+    /// Tells whether lanes that are not heavy can receive for those that are.
+    const fn has_time(&self) -> bool {
+        self.heavy * (1 + RECEIVERS) <= self.lanes && self.busy <= TAKEN as u64 * self.lanes as u64
+    }
+
+    /// Tells whether heavy ones can receive for each other, too. One alone has nobody to.
+    const fn is_shared(&self) -> bool {
+        self.heavy > 1 && self.heavy * LANES <= self.lanes
+    }
+
+    const fn may_split(&self) -> bool {
+        self.has_time() || self.is_shared()
     }
 }
 

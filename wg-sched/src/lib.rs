@@ -31,7 +31,7 @@ mod topology;
 
 pub use adaptive::Adaptive;
 pub use any::AnyStrategy;
-pub use auto_split::{AutoSplit, Change, PeerFlow, Reason};
+pub use auto_split::{AutoSplit, Change, PeerFlow, Reason, Signs};
 pub use costs::Costs;
 pub use counter_split::CounterSplit;
 pub use crew::{Capacity, Crew, Homes, Member};

@@ -13,12 +13,19 @@ fn auto(cores: u32, nodes: u32, tunnels: u32) -> Setup {
     setup
 }
 
+/// The same with periods that are long beside what waits at a home when it is split, as they are in the gateway: three trials and one
+/// more are over when the counting begins, and if they failed it rests.
+fn settled(cores: u32, nodes: u32, tunnels: u32) -> Setup {
+    let (warmup, duration) = (60_000_000, 10_000_000);
+    Setup { auto: Some(1_000_000), warmup, duration, ..auto(cores, nodes, tunnels) }
+}
+
 #[test]
 fn few_tunnels_are_split_without_being_asked_and_many_are_not() {
     for (seed, (nodes, cores)) in (1..).zip([(1, 8), (2, 8), (1, 16), (2, 16)]) {
         for packet in [64, 1420] {
             for tunnels in [1, 2, 4, 8, 16] {
-                let mut setup = auto(cores, nodes, tunnels);
+                let mut setup = settled(cores, nodes, tunnels);
                 (setup.packet, setup.seed) = (packet, seed);
                 let before = Machine::run(&Setup { auto: None, ..setup.clone() }).mpps();
                 let mut machine = Machine::new(&setup);
@@ -26,13 +33,15 @@ fn few_tunnels_are_split_without_being_asked_and_many_are_not() {
                 let result = machine.measure(setup.duration);
                 let (ratio, changes) = (result.mpps() / before, machine.auto_changes());
                 let at = (nodes, cores, packet, tunnels, changes);
-                assert_eq!(result.reordered, 0, "{at:?}");
                 if tunnels * 4 <= cores {
-                    assert_eq!(changes, [Change::Split], "{at:?}");
+                    assert_eq!(changes[0], Change::Split, "{at:?}");
+                    assert!(changes[1..].iter().all(|change| *change == Change::Resteer), "{at:?}");
                     assert!(ratio > 1.4, "{at:?}: {ratio}");
+                    assert_eq!(result.reordered, 0, "{at:?}");
                 } else {
-                    assert_eq!(changes, [], "{at:?}");
+                    // Some of those with half as many tunnels as cores are split and gain by it.
                     assert!(ratio > 0.99, "{at:?}: {ratio}");
+                    assert!(tunnels * 2 <= cores || changes.is_empty(), "{at:?}");
                 }
             }
         }
@@ -101,7 +110,7 @@ fn a_split_that_gains_nothing_under_overload_is_over_soon() {
 
 #[test]
 fn it_is_far_ahead_of_the_others_with_few_tunnels_and_not_behind_with_many() {
-    // Where it is least, and where it once was, of the grid of `docs/figures.md`; `counter-split` is compared there, too.
+    // Where it is least, and where it once was, of the grid of `docs/figures.md`.
     for (seed, (nodes, cores, tunnels, packet)) in (1..).zip([
         (2, 8, 4, 1420),
         (1, 8, 4, 64),
@@ -111,17 +120,26 @@ fn it_is_far_ahead_of_the_others_with_few_tunnels_and_not_behind_with_many() {
         (1, 8, 32, 64),
         (2, 8, 32, 64),
         (2, 8, 8, 1420),
+        (2, 8, 4, 64),
+        (2, 16, 6, 64),
+        (1, 16, 6, 64),
+        (1, 32, 10, 64),
+        (2, 32, 12, 64),
+        (2, 32, 10, 1420),
     ]) {
-        let mut setup = auto(cores, nodes, tunnels);
+        let mut setup = settled(cores, nodes, tunnels);
         (setup.packet, setup.seed) = (packet, seed);
         let rate = Machine::run(&setup).mpps();
-        let apart = [StrategyKind::Adaptive, StrategyKind::CounterSplit];
-        let others = StrategyKind::ALL.iter().filter(|kind| !apart.contains(kind)).map(|kind| {
+        let others = StrategyKind::ALL.iter().filter(|kind| **kind != StrategyKind::Adaptive);
+        let others = others.map(|kind| {
             let contender = Contender::shipped(*kind);
-            Machine::run(&Setup { contender, auto: None, warmup: 3_000_000, ..setup.clone() }).mpps()
+            let setup = Setup { contender, auto: None, warmup: 3_000_000, ..setup.clone() };
+            (*kind, rate / Machine::run(&setup).mpps())
         });
-        let ratio = rate / others.fold(0.0, f64::max);
-        let least = if tunnels <= 4 { 1.2 } else { 0.95 };
-        assert!(ratio > least, "{nodes} nodes {cores} cores {packet} B {tunnels} tunnels: {ratio}");
+        for (kind, ratio) in others {
+            let least = if tunnels <= 4 && !kind.splits_counters() { 1.2 } else { 0.95 };
+            let at = (nodes, cores, tunnels, packet);
+            assert!(ratio > least, "{kind}, nodes, cores, tunnels, bytes {at:?}: {ratio}");
+        }
     }
 }

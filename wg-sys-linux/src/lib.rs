@@ -25,6 +25,7 @@ pub mod poll;
 #[cfg(feature = "test-util")]
 pub mod probe;
 pub mod real_time;
+mod run_delay;
 mod sched_attr;
 mod signals;
 pub mod slice;
@@ -43,6 +44,7 @@ pub use offloads::{Offloads, ParseOffloadsError};
 pub use park::{Parker, Woken};
 pub use poll::{Event, Events, Interest, Poller, Token};
 pub use real_time::{RealTime, Work};
+pub use run_delay::RunDelay;
 pub use signals::Signals;
 pub use tun::{Link, Tun, TunEvent, TunEvents};
 pub use uapi_socket::UapiSocket;

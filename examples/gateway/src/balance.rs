@@ -17,8 +17,11 @@ use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{PeerId, PeerStatus};
 use wg_proto::Instant;
-use wg_sched::{AutoSplit, Change, LaneLoad, NodeId, PeerFlow, PeerLoad, StrategyKind, is_uneven, rebalance};
+use wg_sched::{
+    AutoSplit, Change, LaneLoad, NodeId, PeerFlow, PeerLoad, Signs, StrategyKind, is_uneven, rebalance,
+};
 
+use crate::cli::Splitting;
 use crate::homes::{Homes, Part};
 use crate::log::PeerName;
 use crate::tunnel::Configuring;
@@ -43,6 +46,11 @@ pub(crate) struct Balance {
     peers: HashMap<PeerId, Seen>,
     /// Whether counters are to be split; none where that is for nobody but the user to say.
     auto_split: Option<AutoSplit>,
+    /// Whether it is of no matter how long lanes wait for a processor; else how long each had waited at the last look, and the longest wait
+    /// of the period, in thousandths of it, both as far as that is known.
+    ignores_waits: bool,
+    delays: Vec<Option<u64>>,
+    waited: Option<u32>,
     /// Batches that were merged, and those that were late, when that was last looked at.
     merged: (u64, u64),
 }
@@ -64,8 +72,8 @@ const fn work(peer: &PeerStatus<'_>) -> u64 {
 }
 
 impl Balance {
-    /// Looks after lanes on these nodes; `splits` tells whether counters may be split without anybody having said so.
-    pub(crate) fn new(nodes: impl Iterator<Item = NodeId>, splits: bool) -> Self {
+    /// Looks after lanes on these nodes; `splits` tells when counters may be split without anybody having said so.
+    pub(crate) fn new(nodes: impl Iterator<Item = NodeId>, splits: Splitting) -> Self {
         let lanes: Vec<_> = nodes.map(LaneLoad::idle).collect();
         let worked = vec![0; lanes.len()];
         let period = u64::try_from(PERIOD.as_nanos()).unwrap_or(u64::MAX);
@@ -76,7 +84,10 @@ impl Balance {
             calm: 0,
             elapsed: period,
             peers: HashMap::new(),
-            auto_split: splits.then(|| AutoSplit::new(period)),
+            auto_split: (splits != Splitting::Off).then(|| AutoSplit::new(period)),
+            ignores_waits: splits == Splitting::On,
+            delays: Vec::new(),
+            waited: None,
             merged: (0, 0),
         }
     }
@@ -101,12 +112,14 @@ impl Balance {
             lane.observe(u32::try_from(nanos.saturating_mul(1000) / elapsed).unwrap_or(1000));
         }
         self.elapsed = elapsed;
+        self.look_at_waits(homes, elapsed);
         let is_split = self.auto_split.as_ref().is_some_and(AutoSplit::is_split);
         let is_calm = !is_split && self.lanes.iter().all(|lane| lane.periods == 0);
         self.calm = if is_calm { self.calm + 1 } else { 0 };
         if self.calm >= CALM {
             (self.looked_at, self.calm) = (None, 0);
             self.peers.clear();
+            self.delays.clear();
             homes.unwatch();
         }
         let may_split = |rule: &AutoSplit| {
@@ -114,6 +127,29 @@ impl Balance {
             is_free && rule.wants(&self.lanes, now.as_nanos())
         };
         is_uneven(&self.lanes) || self.auto_split.as_ref().is_some_and(may_split)
+    }
+
+    /// Asks the kernel how long lanes waited for a processor, if that is of interest.
+    fn look_at_waits<H: Part>(&mut self, homes: &Homes<H>, elapsed: u64) {
+        if self.auto_split.is_none() || self.ignores_waits {
+            return;
+        }
+        let before = core::mem::replace(&mut self.delays, homes.delays().collect());
+        // What is not known of one lane, or not yet, is not known.
+        self.waited = if before.len() == self.delays.len() {
+            let waits = before.iter().zip(&self.delays).map(|(before, now)| {
+                let nanos = now.as_ref()?.wrapping_sub(*before.as_ref()?).min(elapsed);
+                u32::try_from(nanos.saturating_mul(1000) / elapsed).ok()
+            });
+            waits.collect::<Option<Vec<_>>>().and_then(|waits| waits.into_iter().max())
+        } else {
+            None
+        };
+    }
+
+    /// How long lanes waited for a processor, as the rule is to know it: where nobody can tell, for all of the time.
+    fn waited(&self) -> u32 {
+        if self.ignores_waits { 0 } else { self.waited.unwrap_or(1000) }
     }
 
     /// Moves peers until the lanes are as level as they can be. Where nothing was to be moved, other lanes may begin to receive for a busy
@@ -127,6 +163,7 @@ impl Balance {
 
     /// Has other lanes receive for those that the rule names, or nobody any more.
     fn split(&mut self, tunnel: &mut Configuring<'_>, flows: &[PeerFlow], is_level: bool, now: u64) {
+        let waited = self.waited();
         let Some(rule) = &mut self.auto_split else { return };
         if rule.is_split() && !tunnel.splits_itself() {
             // Somebody chose a strategy meanwhile.
@@ -137,14 +174,16 @@ impl Balance {
         }
         let merged = tunnel.merged();
         let before = core::mem::replace(&mut self.merged, merged);
-        let disorder = disorder_of(before, merged);
-        let Some(change) = rule.look(&self.lanes, flows, disorder, is_level, now) else { return };
-        let receivers = (change == Change::Split).then(|| rule.receivers(tunnel.receivers()));
+        let signs = Signs { is_level, disorder: disorder_of(before, merged), waited };
+        let Some(change) = rule.look(&self.lanes, flows, signs, now) else { return };
+        let splits = matches!(change, Change::Split | Change::Resteer);
+        let receivers = splits.then(|| rule.receivers(tunnel.receivers()));
         let done = tunnel.split_by_itself(receivers);
         match (&done, change) {
             (Ok(()), Change::Split) => {
                 tracing::debug!("other lanes receive for {:?}, which have all they can do", rule.homes());
             }
+            (Ok(()), Change::Resteer) => tracing::debug!("others receive for {:?}", rule.homes()),
             (Ok(()), Change::Join(reason)) => {
                 tracing::debug!("each lane receives for itself again: {reason}")
             }
@@ -245,7 +284,7 @@ fn disorder_of(before: (u64, u64), now: (u64, u64)) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use wg_sys_linux::Waker;
+    use wg_sys_linux::{RunDelay, Waker};
 
     use super::*;
 
@@ -259,13 +298,38 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_tells_how_long_lanes_wait_they_count_as_waiting() {
+        let waited = |splits, told: usize| {
+            let homes = Homes::new(vec![(); 2], (0..2).map(|_| Waker::new().unwrap()).collect());
+            (0..told).for_each(|lane| homes.note_delay(lane, RunDelay::of_this_thread().unwrap()));
+            homes.watch();
+            let mut balance = Balance::new([NodeId(0); 2].into_iter(), splits);
+            let looks = (0..4_u64).map(|period| {
+                balance.look(&homes, Instant::from_nanos(1_000_000_000 + period * 50_000_000));
+                // As long as it takes for the kernel to have counted something.
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < Duration::from_millis(5) {}
+                balance.waited()
+            });
+            looks.collect::<Vec<_>>()
+        };
+        assert_eq!(waited(Splitting::On, 0), [0; 4], "whatever they wait");
+        assert_eq!(waited(Splitting::Auto, 0), [1000; 4]);
+        assert_eq!(waited(Splitting::Auto, 1), [1000; 4], "one of two");
+        let told = waited(Splitting::Auto, 2);
+        assert_eq!(told[..2], [1000; 2], "a period has a beginning and an end");
+        assert!(told[3] < 1000, "{told:?}");
+    }
+
+    #[test]
     fn one_busy_lane_of_four_is_of_interest_to_the_rule_unless_another_strategy_was_chosen() {
         let at = |period: u64| Instant::from_nanos(1_000_000_000 + period * 50_000_000);
         for (splits, kind, expected) in [
-            (true, StrategyKind::Adaptive, true),
-            (true, StrategyKind::Inline, false),
-            (true, StrategyKind::CounterSplit, false),
-            (false, StrategyKind::Adaptive, false),
+            (Splitting::On, StrategyKind::Adaptive, true),
+            (Splitting::Auto, StrategyKind::Adaptive, true),
+            (Splitting::On, StrategyKind::Inline, false),
+            (Splitting::On, StrategyKind::CounterSplit, false),
+            (Splitting::Off, StrategyKind::Adaptive, false),
         ] {
             let homes = Homes::new(vec![(); 4], (0..4).map(|_| Waker::new().unwrap()).collect());
             homes.set_strategy(kind);
@@ -285,7 +349,7 @@ mod tests {
     #[test]
     fn lanes_are_looked_at_while_one_of_them_is_busy_and_no_longer() {
         let homes = Homes::new(vec![(); 2], (0..2).map(|_| Waker::new().unwrap()).collect());
-        let mut balance = Balance::new([NodeId(0); 2].into_iter(), false);
+        let mut balance = Balance::new([NodeId(0); 2].into_iter(), Splitting::Off);
         let at = |period: u64| Instant::from_nanos(1_000_000_000 + period * 50_000_000);
         assert!(!balance.look(&homes, at(0)));
         assert_eq!(balance.due(), None, "nobody asked");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! wg-gateway [-f|--foreground] [--config FILE] [--strategy NAME] [--threads N] [--lanes N] [--pin] [--nice N]
-//!            [--real-time on|off] [--auto-split on|off] [--offload NAME=off,..] [--aead NAME] [--queue NAME] IFNAME
+//!            [--real-time on|off] [--auto-split auto|on|off] [--offload NAME=off,..] [--aead NAME] [--queue NAME] IFNAME
 //! wg-gateway topology [--strategy NAME] [--threads N] [--lanes N]
 //! wg-gateway ctl strategy NAME IFNAME
 //! wg-gateway ctl show IFNAME
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use wg_datapath::{Discipline, MultiBufferAead};
 use wg_sched::StrategyKind;
 use wg_sys_linux::Offloads;
@@ -117,6 +117,17 @@ impl Command {
     }
 }
 
+/// When the adaptive strategy splits the counters of a lane by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Splitting {
+    /// Where that brings more, and no lane waits for a processor.
+    Auto,
+    /// Where that brings more.
+    On,
+    /// Never.
+    Off,
+}
+
 /// How the work is spread over cores.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Spread {
@@ -162,9 +173,9 @@ pub struct Cli {
     #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"))]
     pub real_time: bool,
     /// Whether the adaptive strategy has other lanes receive for one that has all it can do with few and large tunnels, as long as that
-    /// brings more.
-    #[arg(long, value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"))]
-    pub auto_split: bool,
+    /// brings more: auto where no lane waits for a processor, on always.
+    #[arg(long, value_name = "auto|on|off", default_value = "auto", hide_possible_values = true)]
+    pub auto_split: Splitting,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named
     /// is used where the kernel has it.
     #[arg(long, value_name = "NAME=off,..", default_value_t, hide_default_value = true)]
@@ -335,7 +346,11 @@ mod tests {
         };
         assert_eq!(interface.as_str(), "wg0");
         let splits = |arguments: &[&str]| read(&[arguments, &["wg0"]].concat()).unwrap().auto_split;
-        assert!(!splits(&[]) && !splits(&["--auto-split", "off"]) && splits(&["--auto-split", "on"]));
+        assert_eq!(splits(&[]), Splitting::Auto);
+        for (word, expected) in [("auto", Splitting::Auto), ("on", Splitting::On), ("off", Splitting::Off)] {
+            assert_eq!(splits(&["--auto-split", word]), expected);
+        }
+        assert!(read(&["--auto-split", "yes", "wg0"]).is_err());
         assert_eq!(read(&["-f", "ctl"]).unwrap().interface.as_str(), "ctl");
     }
 

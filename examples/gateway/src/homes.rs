@@ -12,11 +12,11 @@
 //! there have a turn first.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use wg_sched::StrategyKind;
-use wg_sys_linux::Waker;
+use wg_sys_linux::{RunDelay, Waker};
 
 use crate::home::Home;
 
@@ -56,6 +56,8 @@ struct Slot<H> {
     home: Mutex<H>,
     /// Nanoseconds that its thread worked so far; written by it alone, once a turn, read by the control thread.
     worked: AtomicU64,
+    /// What the kernel says of how long that thread waited for a processor; it puts it here when it begins, if it can.
+    delay: OnceLock<RunDelay>,
 }
 
 /// All homes, none of which takes a turn meanwhile.
@@ -72,7 +74,11 @@ impl<H: Part> Homes<H> {
         Self {
             homes: homes
                 .into_iter()
-                .map(|home| Slot { home: Mutex::new(home), worked: AtomicU64::new(0) })
+                .map(|home| Slot {
+                    home: Mutex::new(home),
+                    worked: AtomicU64::new(0),
+                    delay: OnceLock::new(),
+                })
                 .collect(),
             bells,
             gate: Mutex::new(()),
@@ -149,6 +155,19 @@ impl<H: Part> Homes<H> {
     /// How many nanoseconds the thread of each lane has worked.
     pub(crate) fn worked(&self) -> impl Iterator<Item = u64> {
         self.homes.iter().map(|slot| slot.worked.load(Ordering::Relaxed))
+    }
+
+    /// Notes where the kernel says how long the thread of a lane waited for a processor.
+    pub(crate) fn note_delay(&self, lane: usize, delay: RunDelay) {
+        if let Some(slot) = self.homes.get(lane) {
+            // A lane has one thread, which notes it once.
+            slot.delay.get_or_init(|| delay);
+        }
+    }
+
+    /// How many nanoseconds the thread of each lane waited for a processor, as far as the kernel tells.
+    pub(crate) fn delays(&self) -> impl Iterator<Item = Option<u64>> {
+        self.homes.iter().map(|slot| slot.delay.get()?.nanos().ok().flatten())
     }
 
     /// Has the load of the lanes looked after, and tells whether it was not yet: then the control thread is to be woken.

@@ -13,7 +13,9 @@ use wg_sched::{
     Capacity, Core, CoreId, Crew, Helper, Homes as CrewHomes, Lane, LaneId, Limits, Member, NodeId, Plan,
     Strategy as _, StrategyKind, Topology,
 };
-use wg_sys_linux::{Error, Events, Interest, Poller, RealTime, Token, Waker, Work, affinity, clock, slice};
+use wg_sys_linux::{
+    Error, Events, Interest, Poller, RealTime, RunDelay, Token, Waker, Work, affinity, clock, slice,
+};
 
 use crate::balance::PERIOD;
 use crate::home::{BUDGET, Next, TUN, Turns};
@@ -247,6 +249,10 @@ fn run(homes: &Homes, placement: &Placement, lane: usize, bed: Bed, control: &Wa
     else {
         return Ok(());
     };
+    match RunDelay::of_this_thread() {
+        Ok(delay) => homes.note_delay(lane, delay),
+        Err(error) => tracing::debug!("thread {lane}: {error}"),
+    }
     let mut meter = Meter::new(clock::now());
     loop {
         let Some(mut home) = homes.enter(lane) else { return Ok(()) };

@@ -18,7 +18,7 @@ use wg_sys_linux::{
 };
 
 use crate::balance::Balance;
-use crate::cli::NoSuchKernel;
+use crate::cli::{NoSuchKernel, Splitting};
 use crate::drops;
 use crate::home::{Next, TUN, Turns};
 use crate::homes::Homes;
@@ -97,7 +97,7 @@ pub fn run(setup: Setup, ready: impl FnOnce()) -> Result<(), Error> {
     configure(&mut tunnel, &homes, configuration, &host_bits)?;
 
     let bell = Waker::new()?;
-    let balance = Balance::new(placement.nodes(), auto_split && !shares);
+    let balance = Balance::new(placement.nodes(), if shares { Splitting::Off } else { auto_split });
     let control = Control::new(tunnel, &homes, link, socket, bell.clone(), balance)?;
     tracing::debug!(
         "{interface}: strategy {strategy}, lanes {}, threads {threads}, configuration at {}",

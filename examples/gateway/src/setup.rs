@@ -18,7 +18,7 @@ use wg_sched::StrategyKind;
 use wg_sys_linux::daemon::inherited_fd;
 use wg_sys_linux::{Error, Offloads, Tun, UapiSocket};
 
-use crate::cli::{self, Cli, Kernel};
+use crate::cli::{self, Cli, Kernel, Splitting};
 use crate::conf::{self, Conf, ConfError, SystemResolver};
 use crate::uapi::Op;
 
@@ -51,8 +51,8 @@ pub struct Setup {
     pub strategy: StrategyKind,
     /// How those threads stand to others.
     pub standing: Standing,
-    /// Whether the adaptive strategy may split counters by itself.
-    pub auto_split: bool,
+    /// When the adaptive strategy may split counters by itself.
+    pub auto_split: Splitting,
     /// The offloads to use where the kernel has them.
     pub offloads: Offloads,
     /// The backend of the AEAD, if it is not to be the best one.

@@ -1,6 +1,6 @@
 //! The rule that splits counters by itself, as the gateway has it: looks at intervals, and what comes of them.
 
-use wg_sched::{AutoSplit, Change, LaneLoad, PeerFlow, Plan, Strategy as _, StrategyKind, Topology};
+use wg_sched::{AutoSplit, Change, LaneLoad, PeerFlow, Plan, Signs, Strategy as _, StrategyKind, Topology};
 
 use super::super::setup::Setup;
 use super::{Event, Machine};
@@ -91,11 +91,12 @@ impl Machine {
         if state.split.is_ending() {
             return state.end_split();
         }
-        let disorder = state.split.take_disorder();
-        let Some(change) = auto.rule.look(&auto.lanes, &flows, disorder, is_level, now) else { return };
+        // A lane has its core to itself.
+        let signs = Signs { is_level, disorder: state.split.take_disorder(), waited: 0 };
+        let Some(change) = auto.rule.look(&auto.lanes, &flows, signs, now) else { return };
         auto.changes.push(change);
         let (kind, plan) = match change {
-            Change::Split => {
+            Change::Split | Change::Resteer => {
                 state.split.begin(auto.rule.receivers(state.split.possible()));
                 (StrategyKind::CounterSplit, &auto.split)
             }

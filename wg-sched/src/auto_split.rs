@@ -11,7 +11,8 @@
 //!     '------ what comes would fit its home again; more heavy lanes; out of order ----- split <'
 //! ```
 //!
-//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. Only busy homes are split, all of them or none.
+//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. Only busy homes are split, all of them or
+//!   none; who brings less than a quarter of that is taken to be busy by helping.
 //!   All others are received as before, but nobody helps them to open it meanwhile.
 //! * Who receives for them is tried in turn. First it is the lanes that are not heavy, if of the lanes of a node no more than a third are, so
 //!   that there are two others for each, and a quarter of their time is left. Where that gains nothing, or there are more, up to a half, it
@@ -43,6 +44,8 @@ const RECEIVED: u32 = 500;
 const RECEIVERS: usize = 2;
 /// How busy the lanes of a node are at most, on average, in thousandths: for lanes that are not heavy to receive there has to be time.
 const TAKEN: u32 = 750;
+/// Who brings less than one in so many of what the fullest busy lane gets done, and is busy, is so by helping.
+const OWN: u64 = 4;
 /// Lanes of a node for each heavy one where all receive for each other.
 const LANES: usize = 2;
 /// What has to come in for a split to stay, in twentieths of what came before; and how much is enough not to look for more.
@@ -420,9 +423,11 @@ impl Rates {
             is_hot(&lanes[*at]) && heavy[*at] && self.share[*at] >= RECEIVED && nodes(at).may_split()
         };
         let homes: Vec<usize> = (0..lanes.len()).filter(is_wanted).collect();
-        // Whose datagrams go the way of a split and are not, nobody helps to open them. Who is busy by helping alone needs no help.
-        let hot = lanes.iter().zip(&heavy).filter(|(lane, heavy)| is_hot(lane) && **heavy);
-        if homes.len() != hot.count() {
+        // Whose datagrams go the way of a split and are not, nobody helps to open them. Who is busy by helping needs no help.
+        let full = self.fullest(lanes);
+        let has_own = |all: u64| full > 0 && all.saturating_mul(OWN) >= full;
+        let busy = lanes.iter().zip(&self.all).filter(|(lane, all)| is_hot(lane) && has_own(**all));
+        if homes.len() != busy.count() {
             return Wanted::default();
         }
         let is_wide = homes.iter().any(|at| !nodes(at).has_time());

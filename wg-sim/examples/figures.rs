@@ -77,33 +77,34 @@ fn single() {
         row("single", name, 1, result.gigabits(), "Gbit/s", "fitted");
         row("single", &format!("{name}: paper"), 1, value, "Gbit/s", "paper");
     }
-    for (name, kind, auto) in SPLITS {
-        let result = Machine::run(&Setup { auto, ..paper(Contender::shipped(kind), 1, 8, 1) });
-        row("single", name, 1, result.gigabits(), "Gbit/s", "");
+    for (name, setup) in splits(1, 8) {
+        row("single", name, 1, Machine::run(&setup).gigabits(), "Gbit/s", "");
     }
 }
 
-/// Periods of [`wg_sched::AutoSplit`] that are long beside what waits at a home when it is split, and short beside a run.
+/// Periods of [`wg_sched::AutoSplit`] that are long beside what waits at a home when it is split. Sixty of them before anything is
+/// counted, and all trials are over.
 const AUTO: Option<u64> = Some(1_000_000);
 
-/// Who may split counters: the default, the same with nothing split, and all of them always.
-const SPLITS: [(&str, StrategyKind, Option<u64>); 3] = [
-    ("adaptive", StrategyKind::Adaptive, AUTO),
-    ("adaptive that splits nothing", StrategyKind::Adaptive, None),
-    ("counter-split", StrategyKind::CounterSplit, None),
-];
+/// The first paper's machine, by who may split counters: the default, the same with nothing split, and all of them always.
+fn splits(tunnels: u32, flows: u32) -> [(&'static str, Setup); 3] {
+    let adaptive = paper(Contender::shipped(StrategyKind::Adaptive), tunnels, flows, 1);
+    // A home takes 8 ms for what may wait there.
+    let auto = Setup { auto: Some(10_000_000), warmup: 600_000_000, ..adaptive.clone() };
+    let split = paper(Contender::shipped(StrategyKind::CounterSplit), tunnels, flows, 1);
+    [("adaptive", auto), ("adaptive that splits nothing", adaptive), ("counter-split", split)]
+}
 
 /// What splitting counters gains, up to how many tunnels, and from how many cores on.
 fn split() {
-    for (name, kind, auto) in SPLITS.into_iter().chain([("inline", StrategyKind::Inline, None)]) {
-        for tunnels in TUNNELS {
-            let result = Machine::run(&Setup { auto, ..paper(Contender::shipped(kind), tunnels, 1, 1) });
-            row("split", name, tunnels, result.gigabits(), "Gbit/s", "");
+    for tunnels in TUNNELS {
+        let inline = ("inline", paper(Contender::shipped(StrategyKind::Inline), tunnels, 1, 1));
+        for (name, setup) in splits(tunnels, 1).into_iter().chain([inline]) {
+            row("split", name, tunnels, Machine::run(&setup).gigabits(), "Gbit/s", "");
         }
     }
-    for (name, kind, auto) in SPLITS {
-        for cores in [2, 4, 6, 8, 10, 12, 14, 16] {
-            let mut setup = Setup { auto, ..paper(Contender::shipped(kind), 1, 8, 1) };
+    for cores in [2, 4, 6, 8, 10, 12, 14, 16] {
+        for (name, mut setup) in splits(1, 8) {
             setup.topology = topology(cores, 1);
             row("receivers", name, cores, Machine::run(&setup).gigabits(), "Gbit/s", "");
         }
@@ -248,7 +249,6 @@ fn grid(calibration: Calibration) {
                             Setup::new(topology(cores, nodes), calibration.costs(), contender, tunnels);
                         (setup.packet, setup.link) = (packet, 4_000_000_000_000);
                         if calibration == Calibration::Modern {
-                            // All trials of a split are over.
                             setup.warmup = 60_000_000;
                         }
                         setup

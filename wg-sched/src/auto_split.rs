@@ -60,6 +60,8 @@ const LEAVE: u32 = 10;
 /// Periods without a split after one. Twice as many for each short split in a row, up to the exponent.
 const REST: u64 = 20;
 const LONGEST_REST: u32 = 8;
+/// Periods until the next look after one that found nothing to split: one, then one more each time, up to this many.
+const LONGEST_LOOK: u32 = 20;
 /// Periods up to which a split was a short one.
 const SHORT: u32 = 200;
 /// Batches out of order, in thousandths, from which on a period is disorderly, and how many more of those than of others end a split.
@@ -170,6 +172,8 @@ pub struct AutoSplit {
     /// Periods, less those that were not so, in which batches were late, and in which lanes waited for a processor.
     disorderly: u32,
     crowded: u32,
+    /// Looks in a row that found nothing to split.
+    fruitless: u32,
     /// Nothing is split before.
     rests: u64,
     /// Short splits in a row.
@@ -197,6 +201,7 @@ impl AutoSplit {
             more: 0,
             disorderly: 0,
             crowded: 0,
+            fruitless: 0,
             rests: 0,
             short: 0,
         }
@@ -251,6 +256,12 @@ impl AutoSplit {
         }
         let may = signs.is_level && signs.waited <= WAITED && now >= self.rests;
         let wanted = if may { rates.wanted(lanes) } else { Wanted::default() };
+        let in_vain = may && wanted.homes.is_empty() && lanes.iter().any(is_hot);
+        self.fruitless = if in_vain { (self.fruitless + 1).min(LONGEST_LOOK) } else { 0 };
+        if in_vain {
+            // To list the peers may stop all lanes.
+            self.rests = now.saturating_add(self.period.saturating_mul(u64::from(self.fruitless)));
+        }
         if wanted.homes.is_empty() || wanted.homes != self.homes {
             self.start_over();
             self.homes = wanted.homes;

@@ -43,7 +43,8 @@ pub(crate) struct Balance {
     calm: u32,
     /// The length of the last period, in nanoseconds.
     elapsed: u64,
-    peers: HashMap<PeerId, Seen>,
+    /// All peers, in the order in which they were last listed.
+    peers: Vec<Seen>,
     /// Whether counters are to be split; none where that is for nobody but the user to say.
     auto_split: Option<AutoSplit>,
     /// Whether it is of no matter how long lanes wait for a processor; else how long each had waited at the last look, and the longest wait
@@ -56,8 +57,9 @@ pub(crate) struct Balance {
 }
 
 /// A peer when it was last looked at.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Seen {
+    id: PeerId,
     work: u64,
     received: u64,
     sent: u64,
@@ -83,7 +85,7 @@ impl Balance {
             looked_at: None,
             calm: 0,
             elapsed: period,
-            peers: HashMap::new(),
+            peers: Vec::new(),
             auto_split: (splits != Splitting::Off).then(|| AutoSplit::new(period)),
             ignores_waits: splits == Splitting::On,
             delays: Vec::new(),
@@ -155,9 +157,9 @@ impl Balance {
     /// Moves peers until the lanes are as level as they can be. Where nothing was to be moved, other lanes may begin to receive for a busy
     /// one, or no longer do so.
     pub(crate) fn level(&mut self, tunnel: &mut Configuring<'_>, now: Instant) {
-        let (ids, peers, flows) = self.peers(tunnel);
+        let Listed { places, loads, flows } = self.list(tunnel.peers());
         // Nobody moves while counters are split.
-        let is_level = tunnel.is_split() || self.move_peers(tunnel, &ids, peers, now.as_nanos());
+        let is_level = tunnel.is_split() || self.move_peers(tunnel, &places, loads, now.as_nanos());
         self.split(tunnel, &flows, is_level, now.as_nanos());
     }
 
@@ -198,7 +200,7 @@ impl Balance {
     fn move_peers(
         &mut self,
         tunnel: &mut Configuring<'_>,
-        ids: &[PeerId],
+        places: &[usize],
         mut peers: Vec<PeerLoad>,
         now: u64,
     ) -> bool {
@@ -206,9 +208,9 @@ impl Balance {
         loop {
             let (Ok(one), Ok(other)) = (SysRng.try_next_u64(), SysRng.try_next_u64()) else { return false };
             let Some(next) = rebalance(&self.lanes, &peers, [one, other], now) else { return is_level };
-            let (Some(id), Some(peer)) = (ids.get(next.peer).copied(), peers.get_mut(next.peer)) else {
-                return is_level;
-            };
+            let seen = places.get(next.peer).and_then(|place| self.peers.get_mut(*place));
+            let (Some(seen), Some(peer)) = (seen, peers.get_mut(next.peer)) else { return is_level };
+            let id = seen.id;
             is_level = false;
             let (from, share) = (peer.home, peer.share);
             if let Err(error) = tunnel.rehome(id, next.to) {
@@ -218,9 +220,7 @@ impl Balance {
                 continue;
             }
             next.note(&mut self.lanes, &mut peers, now);
-            if let Some(seen) = self.peers.get_mut(&id) {
-                seen.moved = Some(now);
-            }
+            seen.moved = Some(now);
             if let Some(key) = tunnel.key_of(id) {
                 let to = next.to;
                 tracing::debug!(
@@ -231,43 +231,58 @@ impl Balance {
         }
     }
 
-    /// What each peer had of its home since it was last looked at; the first time, nothing.
-    fn peers(&mut self, tunnel: &Configuring<'_>) -> (Vec<PeerId>, Vec<PeerLoad>, Vec<PeerFlow>) {
-        let mut found = Vec::new();
+    /// What each peer had of its home since it was last looked at; the first time, nothing. No home takes a turn meanwhile, so this is quick
+    /// with many peers: they are mostly listed in the order of the last time.
+    fn list<'a>(&mut self, peers: impl Iterator<Item = (usize, PeerStatus<'a>)>) -> Listed {
         // Those that are gone are not taken over.
-        let mut before = core::mem::take(&mut self.peers);
+        let before = core::mem::take(&mut self.peers);
+        self.peers.reserve(before.len());
+        let mut expected = before.iter().copied();
+        let mut others = None;
+        let mut active = Vec::new();
         let mut sums = vec![0_u64; self.lanes.len()];
-        for (home, peer) in tunnel.peers() {
+        for (home, peer) in peers {
             let total = work(&peer);
             let (received, sent) = (peer.rx_bytes, peer.tx_bytes);
-            let new = Seen { work: total, received, sent, moved: None };
-            let seen = before.remove(&peer.id).unwrap_or(new);
+            let seen = expected.next().filter(|seen| seen.id == peer.id).or_else(|| {
+                let by_id = || before.iter().map(|seen| (seen.id, *seen)).collect::<HashMap<_, _>>();
+                others.get_or_insert_with(by_id).get(&peer.id).copied()
+            });
+            let seen = seen.unwrap_or(Seen { id: peer.id, work: total, received, sent, moved: None });
             let part = total.wrapping_sub(seen.work);
-            let bytes = [received.wrapping_sub(seen.received), sent.wrapping_sub(seen.sent)];
             if let Some(sum) = sums.get_mut(home).filter(|_| part > 0) {
                 *sum = sum.saturating_add(part);
-                found.push((peer.id, home, part, bytes, seen.moved));
+                let bytes = [received.wrapping_sub(seen.received), sent.wrapping_sub(seen.sent)];
+                active.push((self.peers.len(), home, part, bytes, seen.moved));
             }
-            self.peers.insert(peer.id, Seen { work: total, received, sent, moved: seen.moved });
+            self.peers.push(Seen { work: total, received, sent, ..seen });
         }
-        let (mut ids, mut loads, mut flows) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, home, part, [received, sent], moved) in found {
+        let mut listed = Listed::default();
+        for (place, home, part, [received, sent], moved) in active {
             let busy = self.lanes.get(home).map_or(0, |lane| u64::from(lane.busy));
             let sum = sums.get(home).copied().unwrap_or(0);
             let share = |part| u32::try_from(scaled(busy, part, sum)).unwrap_or(1000);
             // Of packets there is one number for both ways.
             let of_received = scaled(part, received, received.saturating_add(sent));
-            ids.push(id);
-            loads.push(PeerLoad { home, share: share(part), pending: 0, moved });
-            flows.push(PeerFlow {
+            listed.places.push(place);
+            listed.loads.push(PeerLoad { home, share: share(part), pending: 0, moved });
+            listed.flows.push(PeerFlow {
                 home,
                 received: scaled(of_received, 1_000_000_000, self.elapsed),
                 all: scaled(part, 1_000_000_000, self.elapsed),
                 share: share(of_received),
             });
         }
-        (ids, loads, flows)
+        listed
     }
+}
+
+/// The peers that had something of their homes, one after the other: their places among all, and what it was.
+#[derive(Debug, Default)]
+struct Listed {
+    places: Vec<usize>,
+    loads: Vec<PeerLoad>,
+    flows: Vec<PeerFlow>,
 }
 
 /// A part of something: as much as `part` is of `whole`.
@@ -284,9 +299,12 @@ fn disorder_of(before: (u64, u64), now: (u64, u64)) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use wg_datapath::Config;
+    use wg_proto::{PresharedKey, PublicKey};
     use wg_sys_linux::{RunDelay, Waker};
 
     use super::*;
+    use crate::tunnel::TunnelDevice;
 
     #[test]
     fn late_batches_are_counted_from_look_to_look() {
@@ -295,6 +313,48 @@ mod tests {
         assert_eq!(disorder_of((1000, 5), (3000, 8)), 2, "rounded up");
         assert_eq!(disorder_of((1000, 5), (100, 1)), 10, "another split");
         assert_eq!(disorder_of((1000, 5), (1001, 6)), 1000);
+    }
+
+    #[test]
+    fn peers_are_known_again_whoever_comes_and_goes() {
+        let mut device = TunnelDevice::new(Config::default(), SysRng).unwrap();
+        let ids = [1, 2, 3, 4].map(|byte| device.add_peer(PublicKey::from_bytes([byte; 32])).unwrap());
+        let none = PresharedKey::default();
+        let status = |peer: usize, messages: u64| PeerStatus {
+            id: ids[peer],
+            public_key: PublicKey::from_bytes([0; 32]),
+            preshared_key: &none,
+            endpoint: None,
+            persistent_keepalive: 0,
+            last_handshake: None,
+            rx_bytes: messages * 90,
+            tx_bytes: messages * 10,
+            messages,
+        };
+        let mut balance = Balance::new([NodeId(0); 2].into_iter(), Splitting::Off);
+        let mut list = |peers: &[(usize, usize, u64)]| {
+            let all = peers.iter().map(|(home, peer, messages)| (*home, status(*peer, *messages)));
+            let Listed { places, flows, .. } = balance.list(all);
+            let flow = |(place, flow): (usize, PeerFlow)| {
+                assert_eq!(flow.received * 10 / 9, flow.all, "of a hundred bytes ninety were received");
+                (peers[place].1, flow.home, flow.all)
+            };
+            let found = places.into_iter().zip(flows).map(flow).collect::<Vec<_>>();
+            if let Some(seen) = balance.peers.first_mut() {
+                seen.moved.get_or_insert(7);
+            }
+            (found, balance.peers.iter().map(|seen| seen.moved.is_some()).collect::<Vec<_>>())
+        };
+        // 180 and 30 ns for each message, twenty times a second.
+        let all = |messages: u64| messages * 210 * 20;
+        assert_eq!(list(&[(0, 0, 5), (0, 1, 6), (1, 2, 7)]), (vec![], vec![true, false, false]));
+        let found = list(&[(0, 0, 15), (0, 1, 6), (1, 2, 107)]);
+        assert_eq!(found, (vec![(0, 0, all(10)), (2, 1, all(100))], vec![true, false, false]));
+        // One is gone, and one is new; another moved.
+        let found = list(&[(0, 3, 1000), (1, 0, 25), (1, 2, 207)]);
+        assert_eq!(found, (vec![(0, 1, all(10)), (2, 1, all(100))], vec![true, true, false]));
+        let found = list(&[(0, 3, 1010), (1, 0, 25), (1, 2, 207)]);
+        assert_eq!(found, (vec![(3, 0, all(10))], vec![true, true, false]));
     }
 
     #[test]

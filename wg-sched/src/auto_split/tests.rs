@@ -267,6 +267,29 @@ fn nothing_is_split_that_is_short_or_can_be_moved_or_is_busy_with_sending() {
 }
 
 #[test]
+fn peers_are_asked_for_ever_more_seldom_while_there_is_nothing_to_split() {
+    let heavy: Vec<_> = (0..5).map(|home| (home, 5000)).collect();
+    let mut model = Model::new(8, 8, &heavy);
+    let mut looks = Vec::new();
+    for period in 1..=400 {
+        let lanes = model.lanes.clone();
+        if period > 3 && model.rule.wants(&lanes, model.now + PERIOD) {
+            looks.push(period);
+            assert_eq!(model.period(), None);
+        } else {
+            model.now += PERIOD;
+            model.lanes.iter_mut().take(5).for_each(|lane| lane.observe(1000));
+        }
+    }
+    let gaps: Vec<_> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.is_sorted() && gaps.first() == Some(&1) && gaps.last() == Some(&20), "{gaps:?}");
+    // Fewer of them, and it is split within a second.
+    model.peers.truncate(2);
+    let changes = model.run(30);
+    assert!(matches!(changes[..], [(..24, Change::Split)]), "{changes:?}");
+}
+
+#[test]
 fn nothing_is_split_where_lanes_have_no_time() {
     let mut lanes = vec![LaneLoad { node: NodeId(0), busy: 1000, periods: 9 }; 4];
     let flow = PeerFlow { home: 0, received: 1000, all: 1000, share: 1000 };

@@ -112,7 +112,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
 
     /// Counts delivered packets by the length of their messages (C83).
     pub(crate) fn delivered(&mut self, id: PeerId, packets: u64, message_bytes: u64) {
-        if let Some(peer) = self.peers.get_mut(id) {
+        if let Some(peer) = self.peers.get_active(id) {
             peer.stats.received_many(packets, message_bytes);
         }
     }

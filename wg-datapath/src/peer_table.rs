@@ -63,6 +63,8 @@ pub(crate) struct Peer<A> {
     pub(crate) keepalive_wanted: bool,
     /// Waits for its staged packets to be sent.
     pub(crate) flush_queued: bool,
+    /// It is among those that are active.
+    active: bool,
 }
 
 /// A peer whose home is another device.
@@ -88,6 +90,8 @@ pub(crate) struct PeerTable<A> {
     slots: Vec<Place<A>>,
     generations: Vec<u32>,
     free: Vec<PeerSlot>,
+    /// The peers that data came from or went to since they were last listed. There is room for all.
+    active: Vec<PeerSlot>,
     by_key: BTreeMap<PublicKey, PeerSlot>,
     by_sequence: BTreeMap<u64, PeerSlot>,
     next_sequence: u64,
@@ -103,6 +107,7 @@ impl<A> Default for PeerTable<A> {
             slots: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
+            active: Vec::new(),
             by_key: BTreeMap::new(),
             by_sequence: BTreeMap::new(),
             next_sequence: 0,
@@ -145,6 +150,7 @@ impl<A: 'static> PeerTable<A> {
             initiation_wanted: false,
             keepalive_wanted: false,
             flush_queued: false,
+            active: false,
         }));
         id
     }
@@ -161,6 +167,7 @@ impl<A: 'static> PeerTable<A> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Place::Free);
             self.generations.push(0);
+            self.active.reserve(self.slots.len() - self.active.len());
             PeerSlot::new(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
         });
         let sequence = self.next_sequence;
@@ -185,7 +192,10 @@ impl<A: 'static> PeerTable<A> {
         self.count_move(old, home);
         let place = Place::Foreign(Box::new(ForeignPeer { id, sequence, key, home }));
         match core::mem::replace(&mut self.slots[id.slot.index()], place) {
-            Place::Local(peer) => Some(peer),
+            Place::Local(mut peer) => {
+                self.forget_active(&mut peer);
+                Some(peer)
+            }
             Place::Free | Place::Foreign(_) => None,
         }
     }
@@ -220,7 +230,10 @@ impl<A: 'static> PeerTable<A> {
 
     fn take_out(&mut self, id: PeerId) -> bool {
         let Some((_, home)) = self.find(id.slot).filter(|(found, _)| *found == id) else { return false };
-        let place = core::mem::replace(&mut self.slots[id.slot.index()], Place::Free);
+        let mut place = core::mem::replace(&mut self.slots[id.slot.index()], Place::Free);
+        if let Place::Local(peer) = &mut place {
+            self.forget_active(peer);
+        }
         let (key, sequence) = match &place {
             Place::Local(peer) => (*peer.control.remote_static(), peer.sequence),
             Place::Foreign(peer) => (peer.key, peer.sequence),
@@ -270,6 +283,35 @@ impl<A: 'static> PeerTable<A> {
 
     pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer<A>> {
         self.at_mut(id.slot).filter(|peer| peer.id == id)
+    }
+
+    /// The same of one that data came from or goes to.
+    pub(crate) fn get_active(&mut self, id: PeerId) -> Option<&mut Peer<A>> {
+        let Some(Place::Local(peer)) = self.slots.get_mut(id.slot.index()) else { return None };
+        if peer.id != id {
+            return None;
+        }
+        if !peer.active {
+            peer.active = true;
+            self.active.push(id.slot);
+        }
+        Some(peer)
+    }
+
+    /// Tells of each peer that was active since the last call.
+    pub(crate) fn take_active(&mut self, mut each: impl FnMut(&Peer<A>)) {
+        for slot in self.active.drain(..) {
+            if let Some(Place::Local(peer)) = self.slots.get_mut(slot.index()) {
+                peer.active = false;
+                each(peer);
+            }
+        }
+    }
+
+    fn forget_active(&mut self, peer: &mut Peer<A>) {
+        if core::mem::take(&mut peer.active) {
+            self.active.retain(|slot| *slot != peer.id.slot);
+        }
     }
 
     pub(crate) fn at(&self, slot: PeerSlot) -> Option<&Peer<A>> {
@@ -353,6 +395,39 @@ mod tests {
         let newest = table.insert(control(9), 0);
         assert_eq!(table.ids(), [ids[1], ids[2], newest]);
         assert_eq!((table.len(), table.slots()), (3, 3));
+    }
+
+    #[test]
+    fn active_peers_are_told_of_once_and_those_that_are_gone_not_at_all() {
+        let mut table = PeerTable::<()>::default();
+        table.set_home(HomeId::default(), 2);
+        let ids: Vec<PeerId> = (1..=5).map(|key| table.insert(control(key), 0)).collect();
+        let told = |table: &mut PeerTable<()>| {
+            let mut told = Vec::new();
+            table.take_active(|peer| told.push(peer.id));
+            told
+        };
+        assert_eq!(told(&mut table), []);
+        for at in [3, 1, 3, 0, 1, 4] {
+            assert!(table.get_active(ids[at]).is_some_and(|peer| peer.id == ids[at]));
+        }
+        let room = table.active.capacity();
+        assert!(room >= 5);
+        // One is removed, and another has its slot; one goes to another home and comes back.
+        table.remove(ids[3]);
+        assert!(table.get_active(ids[3]).is_none());
+        let other = table.insert(control(6), 0);
+        assert_eq!(other.slot(), ids[3].slot());
+        let peer = table.send_away(ids[1], HomeId::from_index(1)).unwrap();
+        assert!(table.get_active(ids[1]).is_none());
+        table.take_in(peer);
+        assert_eq!(told(&mut table), [ids[0], ids[4]]);
+        assert_eq!(told(&mut table), []);
+        for id in [ids[0], ids[1], ids[2], other, ids[4]] {
+            table.get_active(id);
+        }
+        assert_eq!(table.active.capacity(), room, "there was room for all");
+        assert_eq!(told(&mut table), [ids[0], ids[1], ids[2], other, ids[4]]);
     }
 
     /// The tables of as many homes, after the same operations: add the peer of a key, or remove it.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
-use wg_datapath::{PeerId, PeerStatus};
+use wg_datapath::PeerId;
 use wg_proto::Instant;
 use wg_sched::{
     AutoSplit, Change, LaneLoad, NodeId, PeerFlow, PeerLoad, Signs, StrategyKind, is_uneven, rebalance,
@@ -24,12 +24,14 @@ use wg_sched::{
 use crate::cli::Splitting;
 use crate::homes::{Homes, Part};
 use crate::log::PeerName;
-use crate::tunnel::Configuring;
+use crate::tunnel::{Activity, Configuring};
 
 /// The time between two looks at the lanes.
 pub(crate) const PERIOD: Duration = Duration::from_millis(50);
 /// Periods without a busy lane after which nobody looks any more.
 const CALM: u32 = 20;
+/// Looks after which a peer that had nothing to do is forgotten, at the latest after twice as many.
+const FORGOTTEN: u32 = 100;
 
 /// What was found out about lanes and peers.
 #[derive(Debug)]
@@ -43,8 +45,9 @@ pub(crate) struct Balance {
     calm: u32,
     /// The length of the last period, in nanoseconds.
     elapsed: u64,
-    /// All peers, in the order in which they were last listed.
-    peers: Vec<Seen>,
+    /// The peers that had something to do lately.
+    peers: HashMap<PeerId, Seen>,
+    looks: u32,
     /// Whether counters are to be split; none where that is for nobody but the user to say.
     auto_split: Option<AutoSplit>,
     /// Whether it is of no matter how long lanes wait for a processor; else how long each had waited at the last look, and the longest wait
@@ -59,7 +62,8 @@ pub(crate) struct Balance {
 /// A peer when it was last looked at.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    id: PeerId,
+    /// The number of that look.
+    at: u32,
     work: u64,
     received: u64,
     sent: u64,
@@ -68,9 +72,8 @@ struct Seen {
 
 /// About the nanoseconds that all packets of a peer took its home, as `cargo xtask bench stages` has them: 180 for one, and 0.3 for
 /// each byte.
-const fn work(peer: &PeerStatus<'_>) -> u64 {
-    let bytes = peer.rx_bytes.wrapping_add(peer.tx_bytes);
-    peer.messages.wrapping_mul(180).wrapping_add(bytes / 10 * 3)
+const fn work(bytes: u64, messages: u64) -> u64 {
+    messages.wrapping_mul(180).wrapping_add(bytes / 10 * 3)
 }
 
 impl Balance {
@@ -85,7 +88,8 @@ impl Balance {
             looked_at: None,
             calm: 0,
             elapsed: period,
-            peers: Vec::new(),
+            peers: HashMap::new(),
+            looks: 0,
             auto_split: (splits != Splitting::Off).then(|| AutoSplit::new(period)),
             ignores_waits: splits == Splitting::On,
             delays: Vec::new(),
@@ -157,9 +161,9 @@ impl Balance {
     /// Moves peers until the lanes are as level as they can be. Where nothing was to be moved, other lanes may begin to receive for a busy
     /// one, or no longer do so.
     pub(crate) fn level(&mut self, tunnel: &mut Configuring<'_>, now: Instant) {
-        let Listed { places, loads, flows } = self.list(tunnel.peers());
+        let Listed { ids, loads, flows } = self.list(&tunnel.take_active());
         // Nobody moves while counters are split.
-        let is_level = tunnel.is_split() || self.move_peers(tunnel, &places, loads, now.as_nanos());
+        let is_level = tunnel.is_split() || self.move_peers(tunnel, &ids, loads, now.as_nanos());
         self.split(tunnel, &flows, is_level, now.as_nanos());
     }
 
@@ -200,7 +204,7 @@ impl Balance {
     fn move_peers(
         &mut self,
         tunnel: &mut Configuring<'_>,
-        places: &[usize],
+        ids: &[PeerId],
         mut peers: Vec<PeerLoad>,
         now: u64,
     ) -> bool {
@@ -208,9 +212,9 @@ impl Balance {
         loop {
             let (Ok(one), Ok(other)) = (SysRng.try_next_u64(), SysRng.try_next_u64()) else { return false };
             let Some(next) = rebalance(&self.lanes, &peers, [one, other], now) else { return is_level };
-            let seen = places.get(next.peer).and_then(|place| self.peers.get_mut(*place));
-            let (Some(seen), Some(peer)) = (seen, peers.get_mut(next.peer)) else { return is_level };
-            let id = seen.id;
+            let (Some(id), Some(peer)) = (ids.get(next.peer).copied(), peers.get_mut(next.peer)) else {
+                return is_level;
+            };
             is_level = false;
             let (from, share) = (peer.home, peer.share);
             if let Err(error) = tunnel.rehome(id, next.to) {
@@ -220,7 +224,9 @@ impl Balance {
                 continue;
             }
             next.note(&mut self.lanes, &mut peers, now);
-            seen.moved = Some(now);
+            if let Some(seen) = self.peers.get_mut(&id) {
+                seen.moved = Some(now);
+            }
             if let Some(key) = tunnel.key_of(id) {
                 let to = next.to;
                 tracing::debug!(
@@ -231,40 +237,35 @@ impl Balance {
         }
     }
 
-    /// What each peer had of its home since it was last looked at; the first time, nothing. No home takes a turn meanwhile, so this is quick
-    /// with many peers: they are mostly listed in the order of the last time.
-    fn list<'a>(&mut self, peers: impl Iterator<Item = (usize, PeerStatus<'a>)>) -> Listed {
-        // Those that are gone are not taken over.
-        let before = core::mem::take(&mut self.peers);
-        self.peers.reserve(before.len());
-        let mut expected = before.iter().copied();
-        let mut others = None;
+    /// What each peer had of its home since it was last looked at; the first time, nothing.
+    fn list(&mut self, peers: &[Activity]) -> Listed {
+        self.looks = self.looks.wrapping_add(1);
+        let looks = self.looks;
+        if looks.is_multiple_of(FORGOTTEN) {
+            self.peers.retain(|_, seen| looks.wrapping_sub(seen.at) < FORGOTTEN);
+        }
         let mut active = Vec::new();
         let mut sums = vec![0_u64; self.lanes.len()];
-        for (home, peer) in peers {
-            let total = work(&peer);
-            let (received, sent) = (peer.rx_bytes, peer.tx_bytes);
-            let seen = expected.next().filter(|seen| seen.id == peer.id).or_else(|| {
-                let by_id = || before.iter().map(|seen| (seen.id, *seen)).collect::<HashMap<_, _>>();
-                others.get_or_insert_with(by_id).get(&peer.id).copied()
-            });
-            let seen = seen.unwrap_or(Seen { id: peer.id, work: total, received, sent, moved: None });
+        for &Activity { home, id, received, sent, messages } in peers {
+            let total = work(received.wrapping_add(sent), messages);
+            let seen =
+                self.peers.entry(id).or_insert(Seen { at: looks, work: total, received, sent, moved: None });
             let part = total.wrapping_sub(seen.work);
             if let Some(sum) = sums.get_mut(home).filter(|_| part > 0) {
                 *sum = sum.saturating_add(part);
                 let bytes = [received.wrapping_sub(seen.received), sent.wrapping_sub(seen.sent)];
-                active.push((self.peers.len(), home, part, bytes, seen.moved));
+                active.push((id, home, part, bytes, seen.moved));
             }
-            self.peers.push(Seen { work: total, received, sent, ..seen });
+            *seen = Seen { at: looks, work: total, received, sent, ..*seen };
         }
         let mut listed = Listed::default();
-        for (place, home, part, [received, sent], moved) in active {
+        for (id, home, part, [received, sent], moved) in active {
             let busy = self.lanes.get(home).map_or(0, |lane| u64::from(lane.busy));
             let sum = sums.get(home).copied().unwrap_or(0);
             let share = |part| u32::try_from(scaled(busy, part, sum)).unwrap_or(1000);
             // Of packets there is one number for both ways.
             let of_received = scaled(part, received, received.saturating_add(sent));
-            listed.places.push(place);
+            listed.ids.push(id);
             listed.loads.push(PeerLoad { home, share: share(part), pending: 0, moved });
             listed.flows.push(PeerFlow {
                 home,
@@ -277,10 +278,10 @@ impl Balance {
     }
 }
 
-/// The peers that had something of their homes, one after the other: their places among all, and what it was.
+/// The peers that had something of their homes, and what it was.
 #[derive(Debug, Default)]
 struct Listed {
-    places: Vec<usize>,
+    ids: Vec<PeerId>,
     loads: Vec<PeerLoad>,
     flows: Vec<PeerFlow>,
 }
@@ -300,7 +301,7 @@ fn disorder_of(before: (u64, u64), now: (u64, u64)) -> u32 {
 #[cfg(test)]
 mod tests {
     use wg_datapath::Config;
-    use wg_proto::{PresharedKey, PublicKey};
+    use wg_proto::PublicKey;
     use wg_sys_linux::{RunDelay, Waker};
 
     use super::*;
@@ -316,45 +317,48 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_known_again_whoever_comes_and_goes() {
+    fn peers_are_known_again_that_had_nothing_to_do_for_a_while() {
         let mut device = TunnelDevice::new(Config::default(), SysRng).unwrap();
-        let ids = [1, 2, 3, 4].map(|byte| device.add_peer(PublicKey::from_bytes([byte; 32])).unwrap());
-        let none = PresharedKey::default();
-        let status = |peer: usize, messages: u64| PeerStatus {
-            id: ids[peer],
-            public_key: PublicKey::from_bytes([0; 32]),
-            preshared_key: &none,
-            endpoint: None,
-            persistent_keepalive: 0,
-            last_handshake: None,
-            rx_bytes: messages * 90,
-            tx_bytes: messages * 10,
-            messages,
-        };
+        let ids = [1, 2, 3].map(|byte| device.add_peer(PublicKey::from_bytes([byte; 32])).unwrap());
         let mut balance = Balance::new([NodeId(0); 2].into_iter(), Splitting::Off);
         let mut list = |peers: &[(usize, usize, u64)]| {
-            let all = peers.iter().map(|(home, peer, messages)| (*home, status(*peer, *messages)));
-            let Listed { places, flows, .. } = balance.list(all);
-            let flow = |(place, flow): (usize, PeerFlow)| {
-                assert_eq!(flow.received * 10 / 9, flow.all, "of a hundred bytes ninety were received");
-                (peers[place].1, flow.home, flow.all)
+            let activity = |(home, peer, messages): &(usize, usize, u64)| Activity {
+                home: *home,
+                id: ids[*peer],
+                received: messages * 90,
+                sent: messages * 10,
+                messages: *messages,
             };
-            let found = places.into_iter().zip(flows).map(flow).collect::<Vec<_>>();
-            if let Some(seen) = balance.peers.first_mut() {
+            let active: Vec<_> = peers.iter().map(activity).collect();
+            let Listed { ids: listed, flows, loads } = balance.list(&active);
+            let moved: Vec<_> = loads.iter().map(|load| load.moved).collect();
+            let flow = |(id, flow): (PeerId, PeerFlow)| {
+                assert_eq!(flow.received * 10 / 9, flow.all, "of a hundred bytes ninety were received");
+                (ids.iter().position(|other| *other == id).unwrap(), flow.home, flow.all)
+            };
+            if let Some(seen) = balance.peers.get_mut(&ids[0]) {
                 seen.moved.get_or_insert(7);
             }
-            (found, balance.peers.iter().map(|seen| seen.moved.is_some()).collect::<Vec<_>>())
+            (listed.into_iter().zip(flows).map(flow).collect::<Vec<_>>(), moved, balance.peers.len())
         };
         // 180 and 30 ns for each message, twenty times a second.
         let all = |messages: u64| messages * 210 * 20;
-        assert_eq!(list(&[(0, 0, 5), (0, 1, 6), (1, 2, 7)]), (vec![], vec![true, false, false]));
-        let found = list(&[(0, 0, 15), (0, 1, 6), (1, 2, 107)]);
-        assert_eq!(found, (vec![(0, 0, all(10)), (2, 1, all(100))], vec![true, false, false]));
-        // One is gone, and one is new; another moved.
-        let found = list(&[(0, 3, 1000), (1, 0, 25), (1, 2, 207)]);
-        assert_eq!(found, (vec![(0, 1, all(10)), (2, 1, all(100))], vec![true, true, false]));
-        let found = list(&[(0, 3, 1010), (1, 0, 25), (1, 2, 207)]);
-        assert_eq!(found, (vec![(3, 0, all(10))], vec![true, true, false]));
+        assert_eq!(list(&[(0, 0, 5), (1, 2, 7)]), (vec![], vec![], 2));
+        let found = list(&[(0, 0, 15), (1, 2, 107)]);
+        assert_eq!(found, (vec![(0, 0, all(10)), (2, 1, all(100))], vec![Some(7), None], 2));
+        assert_eq!(list(&[(0, 1, 9)]), (vec![], vec![], 3), "the first time");
+        for _ in 0..FORGOTTEN - 10 {
+            list(&[]);
+        }
+        assert_eq!(list(&[(1, 0, 25)]), (vec![(0, 1, all(10))], vec![Some(7)], 3), "one that moved");
+        for _ in 0..FORGOTTEN + 10 {
+            list(&[(1, 0, 25)]);
+        }
+        assert_eq!(list(&[(1, 0, 35)]), (vec![(0, 1, all(10))], vec![Some(7)], 1), "others are forgotten");
+        for _ in 0..2 * FORGOTTEN {
+            list(&[]);
+        }
+        assert_eq!(list(&[(1, 0, 45), (1, 1, 45)]), (vec![], vec![], 2));
     }
 
     #[test]

@@ -143,6 +143,18 @@ fn device() -> Result<TunnelDevice, getrandom::Error> {
     TunnelDevice::new(Config { mtu: 0, ..Config::default() }, SysRng)
 }
 
+/// Where a peer is at home, and its traffic so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Activity {
+    pub(crate) home: usize,
+    pub(crate) id: PeerId,
+    /// In bytes, both.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// Of both.
+    pub(crate) messages: u64,
+}
+
 impl Tunnel {
     const fn new(offloads: Offloads, steering: Steering) -> Self {
         let egresses = Egresses::new(offloads);
@@ -208,12 +220,22 @@ impl Configuring<'_> {
         work(&mut self.tunnel.port, &mut sockets)
     }
 
-    /// All peers, and where each is at home.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = (usize, PeerStatus<'_>)> {
-        let homes = self.all.homes.iter().enumerate();
-        homes.flat_map(|(at, home)| {
-            home.device().into_iter().flat_map(TunnelDevice::peers).map(move |peer| (at, peer))
-        })
+    /// The peers that data came from or went to since the last call.
+    pub(crate) fn take_active(&mut self) -> Vec<Activity> {
+        let mut active = Vec::new();
+        for (home, device) in self.all.homes.iter_mut().enumerate() {
+            let Some(device) = device.device_mut() else { continue };
+            device.take_active(|peer| {
+                active.push(Activity {
+                    home,
+                    id: peer.id,
+                    received: peer.rx_bytes,
+                    sent: peer.tx_bytes,
+                    messages: peer.messages,
+                });
+            });
+        }
+        active
     }
 
     /// The public key of a peer.

@@ -434,6 +434,12 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         self.peers.iter().map(status)
     }
 
+    /// Tells of each peer whose home this is that data came from, or went to, since the last call, in no order. This takes time
+    /// for these only, however many others there are.
+    pub fn take_active(&mut self, mut each: impl FnMut(PeerStatus<'_>)) {
+        self.peers.take_active(|peer| each(status(peer)));
+    }
+
     /// Returns what there is to know about one peer; nothing if its home is elsewhere, or it is gone.
     #[must_use]
     pub fn status(&self, id: PeerId) -> Option<PeerStatus<'_>> {

@@ -321,7 +321,7 @@ where
             self.device.drops.count_many(DropReason::DeviceDown, rest);
             return true;
         }
-        let Some(peer) = batch.peer.and_then(|id| self.device.peers.get_mut(id)) else {
+        let Some(peer) = batch.peer.and_then(|id| self.device.peers.get_active(id)) else {
             self.device.drops.count_many(DropReason::StagedRemoved, rest);
             return true;
         };

@@ -11,7 +11,7 @@ use getrandom::SysRng;
 use getrandom::rand_core::TryRng;
 use wg_datapath::{
     Batch, Config, ConfigError, Device, Discipline, Exchange, HomeId, HomeState, IpPrefix, Lane, LaneIo, Now,
-    PeerId, PeerStatus, RehomeError, SharedHome, Ways, Worker, begin_split, end_split, rehome,
+    PeerId, RehomeError, SharedHome, Ways, Worker, begin_split, end_split, rehome,
 };
 use wg_proto::{Endpoint, Instant, PresharedKey, PrivateKey, PublicKey, SessionIndex};
 use wg_sched::handoff::Doorbell;

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     for seed in options.seed..options.seed + options.seeds {
         let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), Contender::SOFTIRQ, 8);
         (setup.packet, setup.warmup, setup.duration, setup.seed) = (1368, 300_000_000, 100_000_000, seed);
+        setup.surge = 100_000_000;
         let result = Machine::run(&setup);
         let saturated = result.busy.iter().filter(|busy| **busy * 100 >= 97 * result.duration).count();
         println!(

@@ -31,7 +31,27 @@ fn run_seed(contender: Contender, tunnels: u32, flows: u32, seed: u64) -> Measur
     if contender.is_kernel() {
         (setup.warmup, setup.duration) = (100_000_000, 60_000_000);
     }
+    if contender.is_kernel() && tunnels > 1 {
+        (setup.warmup, setup.surge) = (200_000_000, SURGE);
+    }
     Machine::run(&setup)
+}
+
+/// The flows of several tunnels of the kernel begin one after the other.
+const SURGE: u64 = 100_000_000;
+
+/// Softirq drains some time after that.
+fn gathered(contender: Contender, tunnels: u32, seed: u64) -> Measured {
+    let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), contender, tunnels);
+    (setup.packet, setup.seed, setup.warmup, setup.duration) = (1368, seed, 500_000_000, 20_000_000);
+    (setup.surge, setup.block) = (SURGE, if contender == Contender::NUMA_SOFTIRQ { 8 } else { 1 });
+    Machine::run(&setup)
+}
+
+/// The cores that work all of the time.
+fn saturated(result: &Measured) -> Vec<usize> {
+    let cores = result.busy.iter().enumerate();
+    cores.filter(|(_, busy)| **busy * 100 > 97 * result.duration).map(|(core, _)| core).collect()
 }
 
 fn moonwire(contender: Contender, cores: u32) -> f64 {
@@ -95,7 +115,7 @@ fn a_home_of_many_tunnels_is_helped_as_one_of_few_is() {
 
 #[test]
 fn one_tunnel_is_flat_in_flows() {
-    for contender in [Contender::shipped(StrategyKind::Inline), Contender::THREADED] {
+    for contender in [Contender::shipped(StrategyKind::Inline), Contender::SOFTIRQ, Contender::THREADED] {
         let rates = [1, 8, 31].map(|flows| paper(contender, 1, flows));
         for rate in rates {
             assert!((rate / rates[0] - 1.0).abs() < 0.05, "{contender:?} {rates:?}");
@@ -105,7 +125,7 @@ fn one_tunnel_is_flat_in_flows() {
 
 #[test]
 fn affinity_and_both_mends_gain_what_they_did() {
-    let rate = |kind| paper(Contender { kind, ..Contender::THREADED }, 1, 8);
+    let rate = |kind| paper(Contender { kind, ..Contender::SOFTIRQ }, 1, 8);
     let vanilla = rate(StrategyKind::Pipelined);
     let apart = rate(StrategyKind::PipelinedNoOverlap) / vanilla;
     let affine = rate(StrategyKind::NumaPools) / vanilla;
@@ -117,7 +137,7 @@ fn affinity_and_both_mends_gain_what_they_did() {
 
 #[test]
 fn one_tunnel_split_by_counters_is_far_ahead_of_the_vanilla_kernel() {
-    let vanilla = paper(Contender { kind: StrategyKind::Pipelined, ..Contender::THREADED }, 1, 8);
+    let vanilla = paper(Contender::SOFTIRQ, 1, 8);
     let result = run_paper(Contender::shipped(StrategyKind::CounterSplit), 1, 8);
     let ratio = result.gigabits() / vanilla;
     assert!(ratio > 2.5, "{ratio}: at least 2, the aim is 4, see `docs/figures.md`");
@@ -162,9 +182,9 @@ fn inline_crosses_the_pipelines() {
         // The paper: 12, give or take 2.
         let threaded = [10, 14].map(|tunnels| ahead(Contender::THREADED, tunnels));
         assert!(threaded[0] > 1.0 && threaded[1] < 1.0, "seed {seed}: {threaded:?}");
-        // The paper: 20, give or take 3. Here it is at 23, within what a run of so long tells.
-        let affine = [17, 23, 24].map(|tunnels| ahead(Contender::NUMA_THREADED, tunnels));
-        assert!(affine[0] > 1.0 && affine[1] < 1.01 && affine[2] < 1.0, "seed {seed}: {affine:?}");
+        // The paper: 20, give or take 3.
+        let affine = [17, 23].map(|tunnels| ahead(Contender::NUMA_THREADED, tunnels));
+        assert!(affine[0] > 1.0 && affine[1] < 1.0, "seed {seed}: {affine:?}");
     }
 }
 
@@ -175,10 +195,12 @@ fn threaded_drains_have_a_knee_at_about_sixteen_tunnels() {
             [1, 8, 16, 20, 32].map(|tunnels| run_seed(Contender::THREADED, tunnels, 1, seed).gigabits());
         let slope = |from: usize, to: usize, tunnels: f64| (rates[to] - rates[from]) / tunnels;
         assert!(slope(0, 1, 7.0) > 2.5, "seed {seed}: {rates:?}");
-        assert!(slope(1, 2, 8.0) > 1.5, "seed {seed}: {rates:?}");
-        assert!(slope(3, 4, 12.0) < 0.2, "seed {seed}: {rates:?}");
-        // The paper: 48.
-        assert!((rates[4] / 48.0 - 1.0).abs() < 0.05, "seed {seed}: {rates:?}");
+        assert!(slope(1, 2, 8.0) > 1.2, "seed {seed}: {rates:?}");
+        assert!(slope(3, 4, 12.0) < 0.25, "seed {seed}: {rates:?}");
+        // The paper: 48, and 65 for pools of nodes.
+        assert!((rates[4] / 48.0 - 1.0).abs() < 0.08, "seed {seed}: {rates:?}");
+        let affine = run_seed(Contender::NUMA_THREADED, 32, 1, seed).gigabits();
+        assert!((affine / 65.0 - 1.0).abs() < 0.06, "seed {seed}: {affine}");
     }
 }
 
@@ -290,24 +312,37 @@ fn homes_that_begin_on_one_core_are_level_within_a_second_and_stay_so() {
 }
 
 #[test]
-fn softirq_drains_gather_and_are_a_plateau() {
-    // The negative control: the drains are on a few cores that have no time for more, while others have, and more tunnels bring
-    // little more. It takes them some time; `docs/figures.md` has other numbers of tunnels, with which some seeds gain less.
-    let one = run_paper(Contender::THREADED, 1, 1).gigabits();
+fn softirq_drains_gather_on_one_core_and_are_a_plateau() {
+    // The negative control: the drains are on a core that has no time for more, while all others have, and more tunnels bring little more.
+    // `docs/figures.md` has other numbers of tunnels, of which one seed of three may gather on two cores.
+    let one = run_paper(Contender::SOFTIRQ, 1, 1).gigabits();
     for (tunnels, seed) in
-        [8, 16, 24, 28].into_iter().flat_map(|tunnels| (1..=3).map(move |seed| (tunnels, seed)))
+        [4, 8, 16, 24].into_iter().flat_map(|tunnels| (1..=3).map(move |seed| (tunnels, seed)))
     {
-        let mut setup = Setup::new(topology(32, 2), Calibration::Paper.costs(), Contender::SOFTIRQ, tunnels);
-        (setup.packet, setup.seed, setup.warmup, setup.duration) = (1368, seed, 500_000_000, 20_000_000);
-        let result = Machine::run(&setup);
+        let result = gathered(Contender::SOFTIRQ, tunnels, seed);
         let busy = &result.busy;
-        let saturated = busy.iter().filter(|busy| **busy * 100 > 97 * result.duration).count();
-        assert!((1..=4).contains(&saturated), "seed {seed}, {tunnels} tunnels: {busy:?}");
-        let idle = busy.iter().filter(|busy| **busy * 2 < result.duration).count();
-        assert!(idle >= 20, "seed {seed}, {tunnels} tunnels: {busy:?}");
+        assert_eq!(saturated(&result).len(), 1, "seed {seed}, {tunnels} tunnels: {busy:?}");
+        let idle = busy.iter().filter(|busy| **busy * 10 < result.duration * 7).count();
+        assert_eq!(idle, 31, "seed {seed}, {tunnels} tunnels: {busy:?}");
         // The plateau of the paper is 2.2 to 3 times one tunnel.
         let times = result.gigabits() / one;
-        assert!((2.2..3.5).contains(&times), "seed {seed}, {tunnels} tunnels: {times}");
+        assert!((2.1..3.3).contains(&times), "seed {seed}, {tunnels} tunnels: {times}");
+    }
+}
+
+#[test]
+fn softirq_drains_of_two_nodes_are_two_steps() {
+    // Eight tunnels on one node before the other has any: that is what gives the steps near 4 and 12 of the paper.
+    for seed in 1..=3 {
+        let results = [4, 8, 12, 16].map(|tunnels| gathered(Contender::NUMA_SOFTIRQ, tunnels, seed));
+        for (at, result) in results.iter().enumerate() {
+            let nodes: Vec<usize> = saturated(result).iter().map(|core| core / 16).collect();
+            assert_eq!(nodes, [&[0][..], &[0, 1]][at / 2], "seed {seed}, step {at}: {:?}", result.busy);
+        }
+        let rates = results.map(|result| result.gigabits());
+        assert!(rates[1] < 1.2 * rates[0], "seed {seed}, flat up to 8: {rates:?}");
+        assert!(rates[2] > 1.7 * rates[1], "seed {seed}, a step up to 12: {rates:?}");
+        assert!(rates[3] < 1.2 * rates[2], "seed {seed}, flat again: {rates:?}");
     }
 }
 

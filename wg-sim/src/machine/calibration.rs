@@ -41,7 +41,8 @@ impl Calibration {
                 migrate_ps: [68, 102, 170],
                 sibling: 165,
                 switch: 0,
-                apart: 100,
+                forward: None,
+                variation: 0,
                 look: 0,
                 patience: 0,
                 moderation: 0,
@@ -55,28 +56,30 @@ impl Calibration {
             },
             // As measured on the machine of the records, which is one: 17 us until who is woken runs, 8.4 us of it for who wakes.
             Self::Guest => Costs { ipi: 8400, wake: 8600, ..Self::Modern.costs() },
-            // Fitted to single tunnels: inline 2.8 Gb/s (3.9 us to receive, crypt and send), both mends 7.25 (1.46 us to receive,
-            // push, pass the lock and wake, on a core that never crypts), affinity (the remote push), overlap (how much less all takes on such
-            // a core; beside that there is its share of the crypt phase). Estimates: the router of the second paper does 1 Mpps on a core,
-            // some two thirds of it behind the receiver, which splits the 3.9; six lines of a remote push give 170 ns for a
-            // line across nodes, and 60 on one; a take has fourteen, payload with prefetch among them, a drain two. How long a change from one
-            // thread to another takes, and how long a packet waits for its worker, are estimates that were chosen with the points of several
-            // tunnels in view. The NIC's moderation is the middle of what its driver chooses from.
+            // Fitted to single tunnels: inline 2.8 Gb/s (3.9 us to receive, crypt and send), both mends 7.25 (1.49 us to receive, push, pass the
+            // lock and wake), affinity (the remote push), overlap (the share of the crypt phase, and what a drain costs on the core that
+            // received, of which 400 ns only across nodes). Estimates: the router of the second paper does 1 Mpps on a core, some two
+            // thirds of it behind the receiver, which splits the 3.9; three to four lines of a remote push give 170 ns for a line across
+            // nodes, and 60 on one; a take has twelve, payload with prefetch among them, a drain two. Estimates that were chosen with the
+            // points of several tunnels in view: how long a change from one thread to another takes, how long a packet waits for its worker,
+            // and what a softirq drain takes elsewhere. By how much packets vary was chosen by where the drain of a single tunnel is. The NIC's
+            // moderation is the middle of what its driver chooses from.
             Self::Paper => Costs {
-                receive: stage(0, 900, 0),
-                crypt: stage(0, 2300, 0),
+                receive: stage(0, 840, 0),
+                crypt: stage(0, 2360, 0),
                 send: stage(0, 700, 0),
                 push: stage(0, 220, 0),
-                take: stage(0, 850, 0),
+                take: stage(0, 700, 0),
                 drain: stage(0, 100, 0),
-                remote: [1000, 2460, 400],
+                remote: [720, 2460, 400],
                 line: [60, 90, 170],
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
-                switch: 1600,
-                apart: 94,
+                switch: 1000,
+                forward: Some([20, 250]),
+                variation: 30,
                 look: 300,
-                patience: 300_000,
+                patience: 200_000,
                 moderation: 64_000,
                 ipi: 400,
                 wake: 4000,
@@ -87,8 +90,9 @@ impl Calibration {
                 sleeper: 0,
             },
             // Variant 1: 1.3 Mpps at 64 B, 85 % of it crypt, 96 % at 1514 B. Variant 3: a worker of 0.91 us, a copy stage of
-            // 159 ns. Estimates for variant 2: a line goes from cache to cache in 60 ns, and each that spins takes that of the
-            // lock twice, and once for each write of the holder; a sleeper costs a system call at either end.
+            // 159 ns. Estimates for variant 2: the crypt phase of a packet takes up to a tenth more or less than the mean, a line goes from
+            // cache to cache in 60 ns, and each that spins takes that of the lock twice, and once for each write of the holder; a sleeper costs a
+            // system call at either end.
             Self::MoonWire => Costs {
                 receive: stage(0, 60, 0),
                 crypt: stage(0, 504, 2300),
@@ -101,7 +105,8 @@ impl Calibration {
                 migrate_ps: [0, 0, 0],
                 sibling: 165,
                 switch: 0,
-                apart: 100,
+                forward: None,
+                variation: 10,
                 look: 0,
                 patience: 0,
                 moderation: 0,

@@ -86,8 +86,12 @@ pub struct Costs {
     pub sibling: u64,
     /// What a core pays to change from one context of the kernel to another.
     pub switch: u64,
-    /// The time that work takes on a core of the kernel that never crypts, in percent of what it takes on one that does.
-    pub apart: u64,
+    /// What a softirq drain of the kernel takes for each packet instead of `drain` and `send`, if it does: on the core that received it, and on
+    /// another.
+    pub forward: Option<[u64; 2]>,
+    /// By how many percent the crypt phase of a packet is shorter or longer than the mean, at most: in the kernel, and where cores share the
+    /// state of a tunnel.
+    pub variation: u64,
     /// What a drain of the kernel pays to find that the head of its peer is not done.
     pub look: u64,
     /// How long a packet of the kernel's ring waits for its worker, before another that runs takes it.

@@ -183,7 +183,7 @@ impl Machine {
         let seats: Vec<Seat> = cores.iter().map(seat).collect();
         let homes: Vec<Home> =
             plan.lanes.iter().map(|lane| Home::new(at(lane.core), setup.tunnels, setup.tickets)).collect();
-        let spread = spread(&plan, &seats, &homes);
+        let spread = spread(&plan, &seats, &homes, setup.block);
         let peer = |number: u32| Peer {
             home: if setup.converged { 0 } else { spread[number as usize % spread.len()] },
             next: None,
@@ -350,13 +350,13 @@ impl Machine {
     }
 }
 
-/// The order in which tunnels get lanes: the nodes in turn.
-fn spread(plan: &Plan, seats: &[Seat], homes: &[Home]) -> Vec<usize> {
+/// The order in which tunnels get lanes: the nodes in turn, so many of each.
+fn spread(plan: &Plan, seats: &[Seat], homes: &[Home], block: u32) -> Vec<usize> {
     let mut lanes: Vec<usize> = (0..plan.lanes.len()).collect();
     let node = |lane: usize| seats[homes[lane].core].core.node;
     lanes.sort_by_key(|lane| {
         let before = (0..*lane).filter(|other| node(*other) == node(*lane)).count();
-        (before, node(*lane))
+        (before / block.max(1) as usize, node(*lane))
     });
     lanes
 }
@@ -364,7 +364,7 @@ fn spread(plan: &Plan, seats: &[Seat], homes: &[Home]) -> Vec<usize> {
 impl State {
     fn start(&mut self) {
         for flow in 0..self.flows.len() {
-            let at = self.random() % 20_000;
+            let at = self.random() % self.setup.surge.max(1);
             self.push(at, Event::Send(flow));
         }
         if self.setup.converged {

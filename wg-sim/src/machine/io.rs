@@ -59,12 +59,7 @@ impl<'a> View<'a> {
     }
 
     fn charge_ns(&mut self, time: u64) {
-        let apart = self.state.kernel.as_ref().is_some_and(|kernel| !kernel.works(self.core));
-        let percent = match (self.beside, apart) {
-            (true, _) => self.state.setup.costs.sibling,
-            (false, true) => self.state.setup.costs.apart,
-            (false, false) => 100,
-        };
+        let percent = if self.beside { self.state.setup.costs.sibling } else { 100 };
         self.state.seats[self.core].clock += time * percent / 100;
     }
 
@@ -189,8 +184,16 @@ impl<'a> View<'a> {
         }
     }
 
+    /// What a softirq drain of the kernel takes to hand a batch on.
+    fn forward(&self, batch: &Batch) -> Option<u64> {
+        let softirq = self.state.setup.contender.egress == Egress::Softirq;
+        let [own, other] = self.state.setup.costs.forward.filter(|_| softirq)?;
+        let received = self.state.homes[self.state.peers[batch.peer as usize].home].core == self.core;
+        Some(u64::from(batch.packets) * if received { own } else { other })
+    }
+
     fn send(&mut self, batch: &Batch) {
-        if !self.pays_by_burst() {
+        if !self.pays_by_burst() && self.forward(batch).is_none() {
             let time = self.state.setup.costs.send.of(batch.packets, batch.bytes);
             self.charge_ns(time);
         }
@@ -453,6 +456,7 @@ impl CoreIo for View<'_> {
             }
         };
         let time = self.state.setup.costs.drain.of(batch.packets, batch.bytes) + self.guarded(batch.packets);
+        let time = self.forward(&batch).unwrap_or(time);
         self.charge_ns(time);
         self.migrate(&mut batch, 2);
         // The home may have waited for the place.

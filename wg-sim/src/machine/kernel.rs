@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   softirq: NIC --> rings of the workers, in turn --> a kworker of the device on each core
-//!                                                        | the head of a peer is done
+//!                                                        | something of a peer is done
 //!            softirq on the core it was done on, or a thread that the scheduler places <--'
 //! ```
 //!
@@ -17,9 +17,9 @@
 //! * The drain of a peer ends when it finds the head of its peer not done, unless something of that peer was done since it last found
 //!   so (`NAPI_STATE_MISSED`): then it looks again, on the same core. Under load there is always something, so a drain does not leave a
 //!   core that it has too much to do on, and one that does end may be raised there: that is the black hole.
-//! * A drain that ended is raised anew where the head of its peer is done (the kernel raises it for what is done behind the head, too, and
-//!   looks in vain): as a softirq on that core, while a thread goes where it was last if that core is idle, else to an idle one, else to the
-//!   one with the fewest others. A core that would be idle takes a drain thread that has waited for another.
+//! * A drain that ended is raised anew where something of its peer is done: as a softirq on that core, and looks in vain if that is not the
+//!   head. A thread is woken for the head only, where the kernel wakes it for all: it goes where it was last if that core is idle, else to an
+//!   idle one, else to the one with the fewest others. A core that would be idle takes a drain thread that has waited for another.
 
 use std::collections::VecDeque;
 
@@ -63,8 +63,6 @@ struct Tasks {
     threads: Vec<usize>,
     /// The workers that were woken and did not come to an end, by their devices.
     crypts: Vec<usize>,
-    /// Whether a worker was ever woken.
-    works: bool,
     /// The virtual run time of `ksoftirqd`.
     time: u64,
     /// Those of the workers, by device.
@@ -150,7 +148,6 @@ impl Kernel {
     pub(super) fn wake_worker(&mut self, core: usize, device: usize) {
         let tasks = &mut self.tasks[core];
         if !tasks.crypts.contains(&device) {
-            tasks.works = true;
             tasks.crypts.push(device);
             tasks.times[device] = tasks.times[device].max(tasks.least.saturating_sub(SLEEPER));
         }
@@ -164,11 +161,6 @@ impl Kernel {
     /// When one of the workers of a core has something to do.
     pub(super) fn crypts_at(&self, core: usize) -> Option<u64> {
         self.tasks[core].crypts.iter().filter_map(|device| self.waits(core, *device)).min()
-    }
-
-    /// Tells whether a core has its share of the crypt phase.
-    pub(super) fn works(&self, core: usize) -> bool {
-        self.tasks[core].works
     }
 
     /// Has the drain of a peer run on a core.

@@ -150,6 +150,10 @@ pub struct Setup {
     pub warmup: u64,
     /// Virtual nanoseconds that are counted.
     pub duration: u64,
+    /// Virtual nanoseconds within which the flows begin.
+    pub surge: u64,
+    /// How many tunnels one node has before the next has any; then it goes on with the first.
+    pub block: u32,
     /// Where chance begins.
     pub seed: u64,
 }
@@ -177,6 +181,8 @@ impl Setup {
             auto: None,
             warmup: 5_000_000,
             duration: 10_000_000,
+            surge: 20_000,
+            block: 1,
             seed: 1,
         }
     }

@@ -101,8 +101,8 @@ impl State {
         kernel.drains_of(core).filter_map(done).chain(ring).chain(self.came(core)).min()
     }
 
-    /// Something of a peer was completed by a core: has its drain run, if that is the head of the peer, and tells where. One that
-    /// runs stays where it is, and will look again.
+    /// Something of a peer was completed by a core: has its drain run, and tells where; a thread only if it is the head of the peer. One
+    /// that runs stays where it is, and will look again.
     pub(in super::super) fn raise(&mut self, peer: usize, completer: usize, head: bool) -> Option<usize> {
         let threaded = self.setup.contender.egress == Egress::Threaded;
         let kernel = self.kernel.as_mut()?;
@@ -110,11 +110,11 @@ impl State {
             kernel.miss(peer);
             return None;
         }
-        if !head {
-            return None;
-        }
         let mut core = completer;
         if threaded {
+            if !head {
+                return None;
+            }
             // Where it ran last if that is idle, else on an idle core, else where the fewest others are.
             let last = kernel.drains[peer].last;
             let pool = &kernel.pools[peer].cores;

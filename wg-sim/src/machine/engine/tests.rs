@@ -80,9 +80,54 @@ fn a_batch_is_sent_from_when_it_is_done_and_where() {
             assert_eq!(View::new(&mut state, core).drain().is_some(), drained, "{contender:?} at {clock}");
         }
     }
-    let mut state = Machine::new(&setup(kernel, 4, 4)).state;
-    for core in 0..4 {
-        assert_eq!(state.raise(core, core, true), Some(core), "a softirq is raised where the head was done");
+    for (contender, head, raised) in [
+        (kernel, true, true),
+        (kernel, false, true),
+        (Contender::THREADED, true, true),
+        (Contender::THREADED, false, false),
+    ] {
+        let mut state = Machine::new(&setup(contender, 4, 4)).state;
+        for core in 0..4 {
+            let at = state.raise(core, core, head);
+            assert_eq!(at.is_some(), raised, "a thread is woken for the head only");
+            assert!(contender != kernel || at == Some(core), "a softirq is raised where it was done");
+        }
+    }
+}
+
+#[test]
+fn a_softirq_drain_is_cheap_on_the_core_that_received() {
+    let costs = Calibration::Paper.costs();
+    let [own, other] = costs.forward.expect("the paper's machine has it");
+    let threaded = costs.drain.packet + costs.send.packet;
+    let cases = [
+        (Contender::SOFTIRQ, 0, own),
+        (Contender::SOFTIRQ, 1, other),
+        (Contender::THREADED, 0, threaded),
+        (Contender::THREADED, 1, threaded),
+    ];
+    for (contender, drains, expected) in cases {
+        let mut state = Machine::new(&Setup { costs, ..setup(contender, 2, 1) }).state;
+        let home = state.peers[0].home;
+        assert_eq!(state.homes[home].core, 0);
+        let place = state.homes[home].order.begin(0).expect("it is empty");
+        state.homes[home].complete(place, Batch { core: drains, ..batch(0) }, 0);
+        state.peers[0].inside = 1;
+        state.seats[drains].context = Some(Context::Drain(0));
+        let mut view = View::new(&mut state, drains);
+        let (_, batch) = view.drain().expect("it is done");
+        view.send_tun(batch);
+        assert_eq!(state.seats[drains].clock, expected, "{contender:?} on core {drains}");
+    }
+}
+
+#[test]
+fn so_many_tunnels_are_on_a_node_before_the_next_has_any() {
+    for (block, nodes) in [(1, [0, 1, 0, 1, 0, 1]), (2, [0, 0, 1, 1, 0, 0])] {
+        let setup = Setup { topology: topology(8, 2), block, ..setup(Contender::NUMA_SOFTIRQ, 8, 6) };
+        let state = Machine::new(&setup).state;
+        let node = |peer: &Peer| state.seats[state.homes[peer.home].core].core.node.0;
+        assert_eq!(state.peers.iter().map(node).collect::<Vec<_>>(), nodes);
     }
 }
 

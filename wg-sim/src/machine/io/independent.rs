@@ -15,8 +15,6 @@ use super::{Batch, View};
 
 /// Packets of a burst, at most: what is usual with DPDK. The paper names no figure.
 const BURST: u32 = 32;
-/// By how many percent the crypt phase of a packet is shorter or longer than the mean, at most: an estimate.
-const VARIATION: u64 = 10;
 
 impl View<'_> {
     /// Tells whether cores receive and send bursts, of packets that they take one by one.
@@ -57,10 +55,11 @@ impl View<'_> {
 
     /// The time that a crypt phase takes, if it takes so much in the mean.
     pub(super) fn varied(&mut self, mean: u64) -> u64 {
-        if !self.pays_by_burst() {
+        let percent = self.state.setup.costs.variation;
+        if percent == 0 || !(self.pays_by_burst() || self.state.kernel.is_some()) {
             return mean;
         }
-        let most = mean * VARIATION / 100;
+        let most = mean * percent / 100;
         mean - most + self.state.random() % (2 * most + 1)
     }
 }

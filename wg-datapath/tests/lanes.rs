@@ -12,6 +12,8 @@ mod handover;
 mod pressure;
 #[path = "lanes/rehome.rs"]
 mod rehome;
+#[path = "lanes/resteer.rs"]
+mod resteer;
 #[path = "lanes/split.rs"]
 mod split;
 #[path = "lanes/traffic.rs"]

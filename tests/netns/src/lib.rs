@@ -12,6 +12,7 @@
 //!   disturb the wire.
 //! * [`autopsy`] is what a failed test tells of a program before it is killed.
 //! * [`quota`] gives programs a share of the processors.
+//! * [`lanes`] are gateways of several lanes, and what is to arrive over them; [`relay`] has a node roam.
 //! * [`site`] is where a node is flooded; [`flood`] attacks, and [`newcomers`] are honest peers that begin a session
 //!   meanwhile.
 //!
@@ -29,6 +30,7 @@ pub mod flood;
 pub mod inject;
 pub mod iperf;
 pub mod key;
+pub mod lanes;
 pub mod launch;
 pub mod matrix;
 pub mod namespace;
@@ -40,6 +42,7 @@ pub mod ping;
 pub mod process;
 pub mod program;
 pub mod quota;
+pub mod relay;
 pub mod requirements;
 pub mod site;
 pub mod status;

@@ -2,8 +2,10 @@
 
 use core::time::Duration;
 use std::fs;
+use std::io;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Resident memory of `pid` in KiB, if it runs.
 pub fn resident_kib(pid: u32) -> Option<u64> {
@@ -45,6 +47,27 @@ pub fn pin_thread(cpu: Option<usize>) {
     set.set(cpu);
     // Refused only where there is no such processor, or it is not ours to use: the figures then tell.
     sched_setaffinity(None, &set).ok();
+}
+
+/// The processors that this process may run on.
+pub fn processors() -> Vec<usize> {
+    let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
+}
+
+/// Lets all threads that `pid` has, and those they start, run on `cpu` alone.
+///
+/// # Errors
+///
+/// It does not run, or there is no such processor.
+pub fn pin(pid: u32, cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let id = thread?.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        sched_setaffinity(Some(id.ok_or(io::ErrorKind::InvalidData)?), &set)?;
+    }
+    Ok(())
 }
 
 /// TCP segments sent so far in the network namespace of `pid`, if it runs. Those that leave in one piece count for each.
@@ -118,6 +141,18 @@ mod tests {
         assert_eq!(datagrams_without_room(std::process::id(), address.port()), Some(100 - held));
         let port = other.local_addr().unwrap().port();
         assert_eq!(datagrams_without_room(std::process::id(), port), Some(0));
+    }
+
+    #[test]
+    fn all_threads_of_a_process_are_pinned() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let last = *processors().last().unwrap();
+        let pinned = pin(child.id(), last);
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        pinned.unwrap();
+        assert!(status.contains(&format!("\nCpus_allowed_list:\t{last}\n")), "{status}");
     }
 
     #[test]

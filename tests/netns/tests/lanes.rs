@@ -8,6 +8,7 @@ use std::thread;
 
 use rustix::process::Signal;
 use wg_netns::key::{Key, KeyPair};
+use wg_netns::lanes::{acquainted_at, add_strangers, assert_exchange, exchange_under, follow, lanes, with};
 use wg_netns::node::PORT;
 use wg_netns::ping::Ping;
 use wg_netns::process::policies;
@@ -15,29 +16,7 @@ use wg_netns::quota::Quota;
 use wg_netns::requirements::can_run;
 use wg_netns::tcp::{self, Limit};
 use wg_netns::udp::{Account, Flow};
-use wg_netns::{Family, Launch, Namespace, Node, Pair, Program, Tunnel, uapi, wait};
-
-fn lanes(count: usize) -> Launch {
-    let arguments = vec!["--threads".into(), count.to_string()];
-    Launch { arguments, ..Launch::from(Program::Gateway) }
-}
-
-/// Two nodes of as many lanes, where the other is the last of so many peers of each: its home is the one of that number.
-fn acquainted_at(lane_counts: [usize; 2], home: usize) -> Pair {
-    let pair = Pair::new(lane_counts.map(lanes));
-    for node in [&pair.a, &pair.b] {
-        (0..home).for_each(|_| node.tunnel.set(&format!("peer {}", Key::random())));
-    }
-    pair.acquaint(Family::V4);
-    pair
-}
-
-fn assert_exchange(pair: &Pair) {
-    for inside in Family::BOTH {
-        assert!(pair.a.reaches_within(Duration::from_secs(6), &pair.b, inside));
-        assert!(pair.b.reaches(&pair.a, inside));
-    }
-}
+use wg_netns::{Family, Namespace, Node, Pair, Tunnel, uapi, wait};
 
 /// The threads of a program that move packets.
 fn threads(tunnel: &Tunnel) -> usize {
@@ -71,9 +50,7 @@ fn lanes_that_rest_are_real_time_unless_told_otherwise_or_under_a_quota() {
     if !can_run() || !has_real_time() || Quota::new(0.5).is_err() {
         return;
     }
-    let arguments = ["--threads", "2", "--real-time", "off"].map(Into::into).to_vec();
-    let ordinary = Launch { arguments, ..Launch::from(Program::Gateway) };
-    let pair = Pair::new([lanes(2), ordinary]);
+    let pair = Pair::new([lanes(2), with(&["--threads", "2", "--real-time", "off"])]);
     pair.acquaint(Family::V4);
     assert!(pair.a.reaches(&pair.b, Family::V4));
     let [a, b] = [&pair.a, &pair.b].map(|node| node.tunnel.pid());
@@ -93,9 +70,7 @@ fn lanes_that_rest_are_real_time_unless_told_otherwise_or_under_a_quota() {
 #[test]
 fn pinned_lanes_stay_on_their_processors() {
     if can_run() {
-        let arguments = ["--threads", "2", "--pin"].map(Into::into).to_vec();
-        let pinned = Launch { arguments, ..Launch::from(Program::Gateway) };
-        let pair = Pair::new([pinned, lanes(1)]);
+        let pair = Pair::new([with(&["--threads", "2", "--pin"]), lanes(1)]);
         pair.acquaint(Family::V4);
         assert_exchange(&pair);
         let allowed = |task: fs::DirEntry| {
@@ -143,9 +118,7 @@ fn all_lanes_follow_the_interface_its_port_its_mark_and_its_key() {
 fn lanes_that_split_counters_follow_the_interface_its_port_its_mark_and_its_key() {
     if can_run() {
         let pair = acquainted_at([3, 3], 1);
-        for node in [&pair.a, &pair.b] {
-            assert_eq!(uapi::set(node.interface(), "strategy=counter-split\n").expect("an answer"), 0);
-        }
+        [&pair.a, &pair.b].into_iter().for_each(|node| follow(node, "counter-split"));
         follow_interface(pair);
     }
 }
@@ -243,8 +216,8 @@ fn start_beside(pair: &Pair, number: u8) -> (Tunnel, IpAddr) {
 fn busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_overtaken() {
     if can_run() {
         // Behind all others, so that it has always something to do.
-        let arguments = ["--threads", "2", "--nice", "19", "--real-time", "off"].map(Into::into).to_vec();
-        let pair = Pair::new([Launch { arguments, ..Launch::from(Program::Gateway) }, lanes(1)]);
+        let last = with(&["--threads", "2", "--nice", "19", "--real-time", "off"]);
+        let pair = Pair::new([last, lanes(1)]);
         // All that are real are at home in the first lane.
         pair.acquaint(Family::V4);
         pair.a.tunnel.set(&format!("peer {}", Key::random()));
@@ -300,210 +273,15 @@ fn strategies_change_under_traffic_and_nothing_is_lost_or_overtaken() {
             "inline",
             "numa-pools-no-overlap",
         ];
-        let arguments =
-            ["--threads", "3", "--lanes", "1", "--strategy", "pipelined"].map(Into::into).to_vec();
-        let helped = Launch { arguments, ..Launch::from(Program::Gateway) };
+        let helped = with(&["--threads", "3", "--lanes", "1", "--strategy", "pipelined"]);
         let pair = Pair::new([helped.clone(), helped]);
         pair.acquaint(Family::V4);
         assert_exchange(&pair);
-        let to = |node: &Node, port| SocketAddr::new(node.inner(Family::V4), port);
-        let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), RATE, 1000);
-        let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), RATE, 200);
-        for name in STRATEGIES {
-            for node in [&pair.a, &pair.b] {
-                assert_eq!(
-                    uapi::set(node.interface(), &format!("strategy={name}\n")).expect("an answer"),
-                    0,
-                    "{name}"
-                );
-            }
-            let mark = there.received();
-            assert!(wait::until(Duration::from_secs(5), || there.received() > mark + 400), "{name}");
-        }
-        for flow in [there, back] {
-            let account = flow.finish();
+        for account in exchange_under(&pair, &STRATEGIES, 1) {
             assert!(account.is_perfect(), "{account:?}");
         }
         let refused = uapi::set(pair.a.interface(), "strategy=locked-spin\n");
         assert_eq!(refused.expect("an answer"), -22, "threads have homes");
-    }
-}
-
-/// Packets a second, each way: what gateways built without optimisation move on a processor that others use, too.
-const RATE: u32 = 2000;
-
-/// Streams of numbered packets both ways while both sides take up the strategies of a list, a few times.
-fn exchange_under(pair: &Pair, strategies: &[&str], rounds: usize) -> [Account; 2] {
-    let to = |node: &Node, port| SocketAddr::new(node.inner(Family::V4), port);
-    let there = Flow::start(&pair.a.namespace, &pair.b.namespace, to(&pair.b, 4001), RATE, 1000);
-    let back = Flow::start(&pair.b.namespace, &pair.a.namespace, to(&pair.a, 4002), RATE, 200);
-    for name in strategies.iter().cycle().take(rounds * strategies.len()) {
-        for node in [&pair.a, &pair.b] {
-            let answer = uapi::set(node.interface(), &format!("strategy={name}\n"));
-            assert_eq!(answer.expect("an answer"), 0, "{name}");
-        }
-        let marks = (there.received(), back.received());
-        let moved = || there.received() > marks.0 + 400 && back.received() > marks.1 + 400;
-        assert!(wait::until(Duration::from_secs(5), moved), "{name}");
-    }
-    [there.finish(), back.finish()]
-}
-
-/// What came from a node to another over several lanes, on a machine that may be busy.
-fn assert_arrived_split(account: &Account, from: &Node, to: &Node) {
-    // A thread that waits for a processor for more than half a millisecond is not waited for. In order whoever waits is
-    // `wg-datapath/tests/lanes/split.rs`.
-    assert!(account.reordered * 20 <= account.received, "{account:?}");
-    // Where it is the home that waits, the others have no place for what they receive; and what stands too long before a tunnel is
-    // dropped. Both are counted.
-    let dropped = [to.dropped().get("home_behind").copied(), from.dropped().get("queue_delay").copied()];
-    let dropped = dropped.into_iter().flatten().sum();
-    let but_for_order = Account { reordered: 0, ..account.clone() };
-    assert!(but_for_order.is_perfect_but_for(dropped), "{dropped} dropped: {account:?}");
-}
-
-#[test]
-fn counters_of_a_tunnel_are_split_over_threads_and_joined_again() {
-    if can_run() {
-        let arguments = ["--threads", "3", "--strategy", "counter-split"].map(Into::into).to_vec();
-        let split = Launch { arguments, ..Launch::from(Program::Gateway) };
-        let mut pair = Pair::new([split, lanes(3)]);
-        pair.acquaint(Family::V4);
-        assert_exchange(&pair);
-        let strategies = ["counter-split", "adaptive", "counter-split", "inline", "counter-split"];
-        let [there, back] = exchange_under(&pair, &strategies, 1);
-        for (account, from, to) in [(there, &pair.a, &pair.b), (back, &pair.b, &pair.a)] {
-            assert_arrived_split(&account, from, to);
-        }
-        for (from, to) in [(&pair.a, &pair.b), (&pair.b, &pair.a)] {
-            let address = SocketAddr::new(to.inner(Family::V4), 4010);
-            let report =
-                tcp::transfer(&from.namespace, &to.namespace, address, Limit::Bytes(5_000_000), |_, _| ());
-            assert!(report.expect("a transfer").intact);
-        }
-        assert_eq!(uapi::set(pair.a.interface(), "strategy=adaptive\n").expect("an answer"), 0);
-        let ended = || pair.a.tunnel.log().contains("all datagrams come home");
-        assert!(wait::until(Duration::from_secs(5), ended), "{}", pair.a.tunnel.log());
-        assert!(pair.a.tunnel.is_running() && pair.b.tunnel.is_running());
-    }
-}
-
-#[test]
-fn a_large_tunnel_is_split_without_being_asked_and_joined_again_and_streams_stay_intact() {
-    if can_run() {
-        // Behind all others, so that the home has always something to do.
-        let arguments = ["--threads", "4", "--auto-split", "on", "--nice", "19", "--real-time", "off"];
-        let splits =
-            Launch { arguments: arguments.map(Into::into).to_vec(), ..Launch::from(Program::Gateway) };
-        let pair = Pair::new([splits, lanes(1)]);
-        pair.acquaint(Family::V4);
-        let status = || uapi::request(pair.a.interface(), "get=1\n\n").expect("an answer");
-        assert!(status().contains("\nstrategy=adaptive\nstrategy_in_effect=adaptive\n"), "{}", status());
-        let began = || pair.a.tunnel.log().matches("other lanes receive for [").count();
-        let ended = || pair.a.tunnel.log().matches("each lane receives for itself again").count();
-        let home = || pair.a.tunnel.log().matches("all datagrams come home").count();
-        let (from, to) = (&pair.b.namespace, &pair.a.namespace);
-        let address = |port| SocketAddr::new(pair.a.inner(Family::V4), port);
-        let ends = core::sync::atomic::AtomicBool::new(false);
-        thread::scope(|scope| {
-            // Streams, each of which says at its end whether it is intact. Each has a port of its own: a program that is just being
-            // started may hold that of the one before.
-            for first in 4002..4006_u16 {
-                let ends = &ends;
-                scope.spawn(move || {
-                    let ports = (first..).step_by(4);
-                    for port in ports.take_while(|_| !ends.load(core::sync::atomic::Ordering::Relaxed)) {
-                        let limit = Limit::Time(Duration::from_secs(1));
-                        let report = tcp::transfer(from, to, address(port), limit, |_, _| ());
-                        assert!(report.expect("a transfer").intact);
-                    }
-                });
-            }
-            let was_split = wait::until(Duration::from_secs(30), || began() > 0);
-            let was_joined = was_split && wait::until(Duration::from_secs(30), || ended() > 0);
-            ends.store(true, core::sync::atomic::Ordering::Relaxed);
-            assert!(was_split, "{}", pair.a.tunnel.log());
-            // Whether it is worth it depends on who else wants the processors; without a load it is not.
-            assert!(
-                was_joined || wait::until(Duration::from_secs(30), || ended() > 0),
-                "{}",
-                pair.a.tunnel.log()
-            );
-        });
-        assert!(wait::until(Duration::from_secs(30), || home() == began()), "{}", pair.a.tunnel.log());
-        let text = status();
-        assert!(text.contains("\nstrategy=adaptive\nstrategy_in_effect=adaptive\n"), "{text}");
-        assert!(!text.contains("lane_split="), "{text}");
-        assert!(received(&pair.a).iter().filter(|count| **count > 0).count() > 1, "others received");
-        assert_exchange(&pair);
-        assert_eq!(pair.a.tunnel.show().peers.len(), 1, "`wg` reads it");
-    }
-}
-
-/// How many datagrams each lane of a gateway received so far.
-fn received(node: &Node) -> Vec<u64> {
-    let status = uapi::request(node.interface(), "get=1\n\n").expect("an answer");
-    let lines = status.lines().filter_map(|line| line.strip_prefix("lane_received="));
-    let count = |(lane, line): (usize, &str)| {
-        let count = line.strip_prefix(&format!("{lane} ")).expect("lanes in their order");
-        count.parse().expect("a number")
-    };
-    lines.enumerate().map(count).collect()
-}
-
-/// The last handshake of the peers of a node, to the nanosecond.
-fn handshakes(node: &Node) -> Vec<String> {
-    let status = uapi::request(node.interface(), "get=1\n\n").expect("an answer");
-    status.lines().filter(|line| line.starts_with("last_handshake_time")).map(Into::into).collect()
-}
-
-#[test]
-fn a_peer_renews_its_session_and_roams_while_all_other_lanes_receive_it() {
-    if can_run() {
-        // The peer is at home on the second lane. Whatever the processors are, the first and the third do not share one with it alone.
-        let mut pair = acquainted_at([3, 1], 1);
-        assert_eq!(uapi::set(pair.a.interface(), "strategy=counter-split\n").expect("an answer"), 0);
-        assert_exchange(&pair);
-        let before = received(&pair.a);
-        let to = SocketAddr::new(pair.a.inner(Family::V4), 4001);
-        let flow = Flow::start(&pair.b.namespace, &pair.a.namespace, to, 3000, 300);
-        let goes_on = |what: &str| {
-            let mark = flow.received();
-            assert!(wait::until(Duration::from_secs(5), || flow.received() > mark + 400), "{what}");
-        };
-        goes_on("at first");
-        let inside = Family::BOTH.map(|family| {
-            format!("allowed_ip={}/{}\n", pair.a.inner(family), if family == Family::V4 { 32 } else { 128 })
-        });
-        for round in 0..3 {
-            // It forgets its session and asks for another, while ours is as it was.
-            let old = handshakes(&pair.a);
-            let (key, endpoint) = (pair.a.keys.public.hex(), pair.a.endpoint(Family::V4));
-            let anew = format!(
-                "public_key={key}\nremove=true\npublic_key={key}\nendpoint={endpoint}\n{}",
-                inside.concat()
-            );
-            assert_eq!(uapi::set(pair.b.interface(), &anew).expect("an answer"), 0);
-            assert!(wait::until(Duration::from_secs(5), || handshakes(&pair.a) != old), "no handshake");
-            goes_on("after a handshake");
-            let port = PORT + 1 + round;
-            pair.b.tunnel.set(&format!("listen-port {port}"));
-            let endpoint = Some(SocketAddr::new(pair.b.outer(Family::V4), port));
-            assert!(
-                wait::until(Duration::from_secs(5), || pair.a.peer(&pair.b).endpoint == endpoint),
-                "{port}"
-            );
-            goes_on("from another port");
-            assert!(pair.a.reaches(&pair.b, Family::V4), "it is answered where it is");
-        }
-        let account = flow.finish();
-        assert_arrived_split(&account, &pair.b, &pair.a);
-        let more: Vec<_> =
-            received(&pair.a).into_iter().zip(before).map(|(after, before)| after - before).collect();
-        let [first, home, third] = more[..] else { panic!("{more:?}") };
-        assert!(first > 400 && third > 400 && first + third >= account.received, "{more:?}");
-        assert!(home < account.received / 4, "handshake messages and little else: {more:?}");
-        assert!(pair.a.tunnel.is_running());
     }
 }
 
@@ -535,12 +313,9 @@ fn one_thread_takes_up_every_strategy() {
 fn workers_share_a_home_and_lose_nothing() {
     if can_run() {
         for (own, other) in [("locked-mutex", "locked-spin"), ("locked-spin", "locked-mutex")] {
-            let arguments = ["--threads", "3", "--strategy", own].map(Into::into).to_vec();
-            let shared = Launch { arguments, ..Launch::from(Program::Gateway) };
+            let shared = with(&["--threads", "3", "--strategy", own]);
             let mut pair = Pair::new([shared.clone(), shared]);
-            for node in [&pair.a, &pair.b] {
-                (0..2).for_each(|_| node.tunnel.set(&format!("peer {}", Key::random())));
-            }
+            [&pair.a, &pair.b].into_iter().for_each(|node| add_strangers(node, 2));
             pair.acquaint(Family::V4);
             assert_exchange(&pair);
             assert_eq!(threads_named("worker", &pair.a.tunnel), 3);

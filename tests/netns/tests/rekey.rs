@@ -1,8 +1,11 @@
-//! Sessions are renewed under traffic. The one test that waits two minutes, so it stands alone and runs all pairs at once.
+//! Sessions are renewed under traffic. The tests that wait two minutes, so they stand alone, and all pairs run at once.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use wg_netns::lanes::{
+    Streams, add_strangers, assert_arrived_split, assert_exchange, follow, lanes, received, received_since,
+};
 use wg_netns::requirements::can_run;
 use wg_netns::udp::{Account, Flow};
 use wg_netns::{Family, Node, Pair, Program, wait};
@@ -30,6 +33,40 @@ fn rekey_under_traffic_loses_nothing() {
             });
         }
     });
+}
+
+/// C54, C57: the same where lanes receive for each other on both sides. Each of them opens with the old session, then with the new one.
+#[test]
+fn rekey_of_lanes_that_split_loses_nothing() {
+    if !can_run() {
+        return;
+    }
+    let pair = Pair::new([lanes(3), lanes(3)]);
+    for node in [&pair.a, &pair.b] {
+        // The other is at home on the second lane.
+        add_strangers(node, 1);
+        follow(node, "counter-split");
+    }
+    pair.acquaint(Family::V4);
+    assert_exchange(&pair);
+    let nodes = [(&pair.a, &pair.b), (&pair.b, &pair.a)];
+    let handshakes = || nodes.map(|(node, other)| node.peer(other).latest_handshake);
+    let first = handshakes();
+    let streams = Streams::start(&pair, 500);
+    streams.goes_on("at first");
+    let renewed = wait::until(Duration::from_secs(140), || {
+        std::thread::sleep(Duration::from_millis(500));
+        handshakes().iter().zip(&first).all(|(now, first)| now > first)
+    });
+    assert!(renewed, "no second handshake");
+    let before = nodes.map(|(node, _)| received(node));
+    (0..3).for_each(|_| streams.goes_on("with the new session"));
+    let accounts = streams.finish();
+    assert_arrived_split(&pair, &accounts);
+    for ((node, _), before) in nodes.into_iter().zip(&before) {
+        let [first, _, third] = received_since(node, before)[..] else { panic!("three lanes") };
+        assert!(first > 300 && third > 300, "{first} {third}");
+    }
 }
 
 /// Packets a second, each way.

@@ -24,12 +24,19 @@ const RUNS: [&[&str]; 4] = [
     &["--package", "wg-datapath", "--lib", "--", "split"],
     &["--package", "wg-gateway", "--lib", "--", "homes"],
 ];
-/// Tests in namespaces that gateways are to pass.
-const GATEWAYS: [&str; 2] =
-    ["all_lanes_follow_the_interface_its_port_its_mark_and_its_key", "peers_of_every_home_exchange_traffic"];
+/// Programs of tests in namespaces.
+const PROGRAMS: [&str; 2] = ["lanes", "split"];
+/// Tests of theirs that gateways are to pass.
+const GATEWAYS: [&str; 3] = [
+    "all_lanes_follow_the_interface_its_port_its_mark_and_its_key",
+    "lanes_that_split_counters_follow_the_interface_its_port_its_mark_and_its_key",
+    "peers_of_every_home_exchange_traffic",
+];
 /// Those whose threads share most. They ask for every packet of a stream, for which the sanitizer may be too slow: what counts is
 /// whether there are reports.
-const UNDER_LOAD: [&str; 5] = [
+const UNDER_LOAD: [&str; 7] = [
+    "a_large_tunnel_is_split_without_being_asked_and_joined_again_and_streams_stay_intact",
+    "a_peer_of_lanes_that_split_roams_under_traffic_both_ways_and_nothing_is_lost",
     "a_peer_renews_its_session_and_roams_while_all_other_lanes_receive_it",
     "busy_peers_of_one_lane_become_level_and_no_packet_of_theirs_is_overtaken",
     "counters_of_a_tunnel_are_split_over_threads_and_joined_again",
@@ -58,8 +65,9 @@ pub(super) fn run() -> Result<(), String> {
     let gateway = directory()?.join(triple()).join("debug/wg-gateway");
     let run = |tests: &[&str]| {
         // The harness itself is not instrumented.
-        let mut test = cargo::command(&["test", "--package", "wg-netns", "--test", "lanes", "--"]);
-        test.args(tests).args(["--exact", "--test-threads", "1"]).env("WG_GATEWAY", &gateway);
+        let mut test = cargo::command(&["test", "--no-fail-fast", "--package", "wg-netns"]);
+        test.args(PROGRAMS.iter().flat_map(|program| ["--test", program])).arg("--").args(tests);
+        test.args(["--exact", "--test-threads", "1"]).env("WG_GATEWAY", &gateway);
         test.env("TSAN_OPTIONS", format!("log_path={} halt_on_error=0", log.display()));
         cargo::run(&mut test)
     };
@@ -115,6 +123,16 @@ fn reports(prefix: &std::path::Path) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_named_tests_are_in_the_programs() {
+        let source =
+            |name| std::fs::read_to_string(cargo::root().join(format!("tests/netns/tests/{name}.rs")));
+        let sources = PROGRAMS.map(|name| source(name).unwrap()).concat();
+        for name in GATEWAYS.iter().chain(&UNDER_LOAD) {
+            assert!(sources.contains(&format!("fn {name}()")), "{name}");
+        }
+    }
 
     #[test]
     fn reports_of_all_processes_are_found_and_no_others() {

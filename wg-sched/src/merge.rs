@@ -26,6 +26,40 @@ pub use shared::SharedMerge;
 
 /// The longest wait for a gap, in nanoseconds.
 pub(crate) const WAIT: u64 = 500_000;
+/// Who looks so much later than the end of a wait was kept from looking, in nanoseconds.
+const KEPT: u64 = WAIT / 4;
+/// How often a wait for a gap begins anew, at most.
+const ANEW: u8 = 4;
+
+/// Something that is missing before what is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    /// Since when it is waited for.
+    since: u64,
+    anew: u8,
+}
+
+impl Gap {
+    pub(crate) const fn new(now: u64) -> Self {
+        Self { since: now, anew: 0 }
+    }
+
+    /// Tells whether it was waited for long enough. Who was kept from looking, as all lanes are while somebody configures, cannot
+    /// tell whether it would have come in time: then the wait begins anew.
+    pub(crate) const fn is_over(&mut self, now: u64) -> bool {
+        let waited = now.saturating_sub(self.since);
+        if waited >= WAIT + KEPT && self.anew < ANEW {
+            (self.since, self.anew) = (now, self.anew + 1);
+            return false;
+        }
+        waited >= WAIT
+    }
+
+    /// When the wait is over.
+    pub(crate) const fn deadline(&self) -> u64 {
+        self.since.saturating_add(WAIT)
+    }
+}
 
 /// The counters of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +87,8 @@ pub struct CounterMerge<T> {
     depth: usize,
     /// The keypair and the counter that come next.
     next: (u64, u64),
-    /// Since when there is a gap.
-    gap: Option<u64>,
+    /// What is missing before that, if it is known that something is.
+    gap: Option<Gap>,
 }
 
 impl<T> CounterMerge<T> {
@@ -90,8 +124,8 @@ impl<T> CounterMerge<T> {
         };
         if (span.keypair, span.first) > self.next {
             let lags = self.lanes.iter().enumerate().any(|(lane, queue)| queue.is_empty() && comes(lane));
-            let since = *self.gap.get_or_insert(now);
-            if lags && now.saturating_sub(since) < WAIT {
+            let is_over = self.gap.get_or_insert(Gap::new(now)).is_over(now);
+            if lags && !is_over {
                 return None;
             }
         }
@@ -108,7 +142,7 @@ impl<T> CounterMerge<T> {
     /// When a gap is given up, if nothing else comes before: then `pop` is to be called again.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.gap.map(|since| since.saturating_add(WAIT))
+        self.gap.as_ref().map(Gap::deadline)
     }
 
     /// Batches that are held.

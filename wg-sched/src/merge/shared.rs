@@ -19,7 +19,7 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::{Span, WAIT};
+use super::{Gap, Span};
 
 /// No place, or no tunnel.
 const NONE: u32 = u32::MAX;
@@ -41,7 +41,7 @@ struct Tunnel {
     /// The keypair and the counter that come next.
     next: (u64, u64),
     /// Since when there is a gap.
-    gap: Option<u64>,
+    gap: Option<Gap>,
     /// The places of its first and its last batch.
     first: u32,
     last: u32,
@@ -164,8 +164,8 @@ impl<T> SharedMerge<T> {
     /// It is called when [`Self::pop`] gave none after what the lanes had brought before they were looked at was pushed.
     pub fn pop_over_gap(&mut self, now: u64, comes: &[bool]) -> Option<T> {
         self.find(|merge, tunnel| {
-            let since = *merge.tunnels[tunnel as usize].gap.get_or_insert(now);
-            now.saturating_sub(since) >= WAIT || !merge.lags(tunnel, comes)
+            let gap = merge.tunnels[tunnel as usize].gap.get_or_insert(Gap::new(now));
+            gap.is_over(now) || !merge.lags(tunnel, comes)
         })
     }
 
@@ -213,8 +213,8 @@ impl<T> SharedMerge<T> {
     /// When a gap is given up, if nothing else comes before: then [`Self::pop_over_gap`] is to be called again.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        let gaps = self.waiting.iter().filter_map(|tunnel| self.tunnels[*tunnel as usize].gap);
-        gaps.min().map(|since| since.saturating_add(WAIT))
+        let gaps = self.waiting.iter().filter_map(|tunnel| self.tunnels[*tunnel as usize].gap.as_ref());
+        gaps.map(Gap::deadline).min()
     }
 
     /// How many batches were given so far, and how many of those came too late to be before what came behind them.

@@ -77,6 +77,27 @@ fn what_was_sent_by_another_way_leaves_no_gap() {
 }
 
 #[test]
+fn who_was_kept_from_looking_waits_anew_but_not_for_ever() {
+    let mut merge = CounterMerge::new(2, 8);
+    merge.push(0, run(1), 1).unwrap();
+    let lags = |lane| lane == 1;
+    assert_eq!(merge.pop(0, lags), None);
+    // Late by more than an eighth of a millisecond, again and again.
+    let mut now = 0;
+    for _ in 0..ANEW {
+        now += WAIT + KEPT;
+        assert_eq!(merge.pop(now, lags), None);
+        assert_eq!(merge.deadline(), Some(now + WAIT));
+    }
+    assert_eq!(merge.pop(now + WAIT - 1, lags), None);
+    assert_eq!(merge.pop(now + WAIT + KEPT, lags), Some(1), "enough of it");
+    // A little late is late enough.
+    merge.push(0, run(3), 3).unwrap();
+    assert_eq!(merge.pop(now, lags), None);
+    assert_eq!(merge.pop(now + WAIT + KEPT - 1, lags), Some(3));
+}
+
+#[test]
 fn a_newer_keypair_waits_for_what_may_come_of_the_older() {
     let of = |keypair, number: u64| Span { keypair, ..run(number) };
     let mut merge = CounterMerge::new(2, 4);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::merge::CounterMerge;
+use crate::merge::WAIT;
 
 const LANES: usize = 3;
 

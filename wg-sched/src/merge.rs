@@ -124,7 +124,7 @@ impl<T> CounterMerge<T> {
         };
         if (span.keypair, span.first) > self.next {
             let lags = self.lanes.iter().enumerate().any(|(lane, queue)| queue.is_empty() && comes(lane));
-            let is_over = self.gap.get_or_insert(Gap::new(now)).is_over(now);
+            let is_over = self.gap.get_or_insert_with(|| Gap::new(now)).is_over(now);
             if lags && !is_over {
                 return None;
             }

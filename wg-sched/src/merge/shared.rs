@@ -164,7 +164,7 @@ impl<T> SharedMerge<T> {
     /// It is called when [`Self::pop`] gave none after what the lanes had brought before they were looked at was pushed.
     pub fn pop_over_gap(&mut self, now: u64, comes: &[bool]) -> Option<T> {
         self.find(|merge, tunnel| {
-            let gap = merge.tunnels[tunnel as usize].gap.get_or_insert(Gap::new(now));
+            let gap = merge.tunnels[tunnel as usize].gap.get_or_insert_with(|| Gap::new(now));
             gap.is_over(now) || !merge.lags(tunnel, comes)
         })
     }

@@ -141,6 +141,10 @@ pub struct AutoSplit {
     /// The homes that are split, or would be; and the heavy lanes, by place.
     homes: Vec<usize>,
     heavy: Vec<bool>,
+    /// What a full lane got done before the split.
+    full: u64,
+    /// When nothing was split and it was looked at last.
+    looked: u64,
     is_split: bool,
     /// Whether heavy lanes receive, too, and whether that would be anything else than if they do not.
     is_wide: bool,
@@ -177,6 +181,8 @@ impl AutoSplit {
             period,
             homes: Vec::new(),
             heavy: Vec::new(),
+            full: 0,
+            looked: 0,
             is_split: false,
             is_wide: false,
             can_widen: false,
@@ -219,7 +225,7 @@ impl AutoSplit {
         possible.iter().enumerate().map(of).collect()
     }
 
-    /// Takes note that nothing is split any more, and not by this rule. It rests as after a short split.
+    /// Takes note that nothing is split any more, and not by this rule. It rests as after any split.
     pub fn reset(&mut self, now: u64) {
         if self.is_split {
             self.join(now);
@@ -245,17 +251,22 @@ impl AutoSplit {
         }
         let may = signs.is_level && signs.waited <= WAITED && now >= self.rests;
         let wanted = if may { rates.wanted(lanes) } else { Wanted::default() };
-        let in_vain = may && wanted.homes.is_empty() && lanes.iter().any(is_hot);
-        self.fruitless = if in_vain { (self.fruitless + 1).min(LONGEST_LOOK) } else { 0 };
-        if in_vain {
+        if !wanted.homes.is_empty() {
+            self.fruitless = 0;
+        } else if signs.is_level && now >= self.rests && lanes.iter().any(is_hot) {
             // To list the peers may stop all lanes.
+            self.fruitless = (self.fruitless + 1).min(LONGEST_LOOK);
             self.rests = now.saturating_add(self.period.saturating_mul(u64::from(self.fruitless)));
         }
-        if wanted.homes.is_empty() || wanted.homes != self.homes {
+        // Periods that nobody looked at are no busy ones.
+        let was_looked_at = now.saturating_sub(self.looked) < 2 * self.period;
+        self.looked = now;
+        if wanted.homes.is_empty() || wanted.homes != self.homes || !was_looked_at {
             self.start_over();
             self.homes = wanted.homes;
         }
-        if self.homes.is_empty() {
+        // What came in since it was looked at last is no period's.
+        if self.homes.is_empty() || !was_looked_at {
             return None;
         }
         self.count(&rates);
@@ -263,7 +274,8 @@ impl AutoSplit {
             return None;
         }
         self.before = self.mean(PERIODS);
-        self.heavy = rates.heavy(rates.fullest(lanes));
+        self.full = rates.fullest();
+        self.heavy = rates.heavy(self.full);
         (self.is_wide, self.can_widen) = (wanted.is_wide, wanted.can_widen);
         (self.is_split, self.trials, self.narrow) = (true, TRIALS, None);
         (self.periods, self.sum) = (0, Flow::default());
@@ -288,8 +300,7 @@ impl AutoSplit {
         self.low = if fits { self.low + 1 } else { 0 };
         let is_worse = rates.received_of(&self.homes) < self.before.homes && lanes.iter().any(is_hot);
         self.worse = if is_worse { self.worse + 1 } else { 0 };
-        let each = self.before.homes / (self.homes.len() as u64).max(1);
-        let heavy = rates.heavy(each);
+        let heavy = rates.heavy(self.full);
         let is_more = heavy.iter().zip(&self.heavy).any(|(now, before)| *now && !before);
         self.more = if is_more { self.more + 1 } else { 0 };
         let reason = match () {

@@ -6,7 +6,7 @@
 //! ```text
 //!   lane 0:  0..63           192..255           next = 64
 //!   lane 1:            .                        empty; is its socket, too?
-//!   lane 2:        128..191                     yes: send 128..191    no: wait for lane 1, at most 0.5 ms
+//!   lane 2:        128..191                     yes: send 128..191    no: wait for lane 1, 0.5 ms
 //! ```
 //!
 //! Counters begin anew with each keypair, so a newer keypair is behind all counters of an older one, and its first batch is waited for as one
@@ -14,7 +14,8 @@
 //! pushed to, and comes until it was sent.
 //!
 //! A lane that has something cannot bring anything lower, and one whose socket is empty has nothing to wait for. So a lone
-//! lost datagram delays nobody but while a lane lags behind. What comes too late is passed on at once: the replay
+//! lost datagram delays nobody but while a lane lags behind. Where the home itself looks later than the wait lasts, as it does when
+//! somebody configures, it waits again, twice at most. What comes too late is passed on at once: the replay
 //! window decides about it.
 
 mod shared;
@@ -24,12 +25,12 @@ use alloc::vec::Vec;
 
 pub use shared::SharedMerge;
 
-/// The longest wait for a gap, in nanoseconds.
+/// The longest wait for a gap, in nanoseconds, but for what [`Gap::is_over`] says.
 pub(crate) const WAIT: u64 = 500_000;
 /// Who looks so much later than the end of a wait was kept from looking, in nanoseconds.
 const KEPT: u64 = WAIT / 4;
 /// How often a wait for a gap begins anew, at most.
-const ANEW: u8 = 4;
+const ANEW: u8 = 2;
 
 /// Something that is missing before what is there.
 #[derive(Clone, Copy, Debug)]

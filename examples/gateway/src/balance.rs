@@ -27,7 +27,8 @@ use crate::log::PeerName;
 use crate::tunnel::{Activity, Configuring};
 
 /// The time between two looks at the lanes.
-pub(crate) const PERIOD: Duration = Duration::from_millis(50);
+pub(crate) const PERIOD: Duration = Duration::from_nanos(PERIOD_NANOS);
+const PERIOD_NANOS: u64 = 50_000_000;
 /// Periods without a busy lane after which nobody looks any more.
 const CALM: u32 = 20;
 /// Looks after which a peer that had nothing to do is forgotten, at the latest after twice as many.
@@ -43,8 +44,10 @@ pub(crate) struct Balance {
     looked_at: Option<Instant>,
     /// Periods in a row without a busy lane.
     calm: u32,
-    /// The length of the last period, in nanoseconds.
-    elapsed: u64,
+    /// When the peers were last listed.
+    listed_at: Option<Instant>,
+    /// A split by the rule is to end that could not be ended, or not be changed.
+    joins: bool,
     /// The peers that had something to do lately.
     peers: HashMap<PeerId, Seen>,
     looks: u32,
@@ -81,13 +84,14 @@ impl Balance {
     pub(crate) fn new(nodes: impl Iterator<Item = NodeId>, splits: Splitting) -> Self {
         let lanes: Vec<_> = nodes.map(LaneLoad::idle).collect();
         let worked = vec![0; lanes.len()];
-        let period = u64::try_from(PERIOD.as_nanos()).unwrap_or(u64::MAX);
+        let period = PERIOD_NANOS;
         Self {
             lanes,
             worked,
             looked_at: None,
             calm: 0,
-            elapsed: period,
+            listed_at: None,
+            joins: false,
             peers: HashMap::new(),
             looks: 0,
             auto_split: (splits != Splitting::Off).then(|| AutoSplit::new(period)),
@@ -117,13 +121,13 @@ impl Balance {
             let nanos = worked.wrapping_sub(core::mem::replace(before, worked)).min(elapsed);
             lane.observe(u32::try_from(nanos.saturating_mul(1000) / elapsed).unwrap_or(1000));
         }
-        self.elapsed = elapsed;
         self.look_at_waits(homes, elapsed);
         let is_split = self.auto_split.as_ref().is_some_and(AutoSplit::is_split);
-        let is_calm = !is_split && self.lanes.iter().all(|lane| lane.periods == 0);
+        let is_calm = !is_split && !self.joins && self.lanes.iter().all(|lane| lane.periods == 0);
         self.calm = if is_calm { self.calm + 1 } else { 0 };
         if self.calm >= CALM {
             (self.looked_at, self.calm) = (None, 0);
+            self.listed_at = None;
             self.peers.clear();
             self.delays.clear();
             homes.unwatch();
@@ -132,7 +136,7 @@ impl Balance {
             let is_free = homes.strategy() == StrategyKind::Adaptive || is_split;
             is_free && rule.wants(&self.lanes, now.as_nanos())
         };
-        is_uneven(&self.lanes) || self.auto_split.as_ref().is_some_and(may_split)
+        self.joins || is_uneven(&self.lanes) || self.auto_split.as_ref().is_some_and(may_split)
     }
 
     /// Asks the kernel how long lanes waited for a processor, if that is of interest.
@@ -161,7 +165,7 @@ impl Balance {
     /// Moves peers until the lanes are as level as they can be. Where nothing was to be moved, other lanes may begin to receive for a busy
     /// one, or no longer do so.
     pub(crate) fn level(&mut self, tunnel: &mut Configuring<'_>, now: Instant) {
-        let Listed { ids, loads, flows } = self.list(&tunnel.take_active());
+        let Listed { ids, loads, flows } = self.list(&tunnel.take_active(), now);
         // Nobody moves while counters are split.
         let is_level = tunnel.is_split() || self.move_peers(tunnel, &ids, loads, now.as_nanos());
         self.split(tunnel, &flows, is_level, now.as_nanos());
@@ -171,6 +175,11 @@ impl Balance {
     fn split(&mut self, tunnel: &mut Configuring<'_>, flows: &[PeerFlow], is_level: bool, now: u64) {
         let waited = self.waited();
         let Some(rule) = &mut self.auto_split else { return };
+        if self.joins {
+            // Once more, if nobody chose a strategy meanwhile.
+            self.joins = tunnel.splits_itself() && tunnel.split_by_itself(None).is_err();
+            return;
+        }
         if rule.is_split() && !tunnel.splits_itself() {
             // Somebody chose a strategy meanwhile.
             rule.reset(now);
@@ -196,6 +205,7 @@ impl Balance {
             (Err(error), _) => {
                 tracing::warn!("steer datagrams by their counters: {error}");
                 rule.reset(now);
+                self.joins = true;
             }
         }
     }
@@ -238,7 +248,10 @@ impl Balance {
     }
 
     /// What each peer had of its home since it was last looked at; the first time, nothing.
-    fn list(&mut self, peers: &[Activity]) -> Listed {
+    fn list(&mut self, peers: &[Activity], now: Instant) -> Listed {
+        // There may have been many periods in which nobody asked.
+        let before = self.listed_at.replace(now);
+        let elapsed = before.map_or(1, |before| now.as_nanos().saturating_sub(before.as_nanos()).max(1));
         self.looks = self.looks.wrapping_add(1);
         let looks = self.looks;
         if looks.is_multiple_of(FORGOTTEN) {
@@ -269,8 +282,8 @@ impl Balance {
             listed.loads.push(PeerLoad { home, share: share(part), pending: 0, moved });
             listed.flows.push(PeerFlow {
                 home,
-                received: scaled(of_received, 1_000_000_000, self.elapsed),
-                all: scaled(part, 1_000_000_000, self.elapsed),
+                received: scaled(of_received, 1_000_000_000, elapsed),
+                all: scaled(part, 1_000_000_000, elapsed),
                 share: share(of_received),
             });
         }
@@ -321,6 +334,7 @@ mod tests {
         let mut device = TunnelDevice::new(Config::default(), SysRng).unwrap();
         let ids = [1, 2, 3].map(|byte| device.add_peer(PublicKey::from_bytes([byte; 32])).unwrap());
         let mut balance = Balance::new([NodeId(0); 2].into_iter(), Splitting::Off);
+        let mut now = 0;
         let mut list = |peers: &[(usize, usize, u64)]| {
             let activity = |(home, peer, messages): &(usize, usize, u64)| Activity {
                 home: *home,
@@ -330,7 +344,8 @@ mod tests {
                 messages: *messages,
             };
             let active: Vec<_> = peers.iter().map(activity).collect();
-            let Listed { ids: listed, flows, loads } = balance.list(&active);
+            now += 50_000_000;
+            let Listed { ids: listed, flows, loads } = balance.list(&active, Instant::from_nanos(now));
             let moved: Vec<_> = loads.iter().map(|load| load.moved).collect();
             let flow = |(id, flow): (PeerId, PeerFlow)| {
                 assert_eq!(flow.received * 10 / 9, flow.all, "of a hundred bytes ninety were received");
@@ -359,6 +374,24 @@ mod tests {
             list(&[]);
         }
         assert_eq!(list(&[(1, 0, 45), (1, 1, 45)]), (vec![], vec![], 2));
+    }
+
+    #[test]
+    fn what_comes_in_is_measured_by_the_time_since_peers_were_listed() {
+        let mut device = TunnelDevice::new(Config::default(), SysRng).unwrap();
+        let id = device.add_peer(PublicKey::from_bytes([1; 32])).unwrap();
+        let mut balance = Balance::new([NodeId(0)].into_iter(), Splitting::Off);
+        let mut flow = |millis: u64| {
+            let peer = Activity { home: 0, id, received: millis * 1000, sent: 0, messages: millis };
+            let listed = balance.list(&[peer], Instant::from_nanos(millis * 1_000_000));
+            listed.flows.first().map(|flow| flow.received)
+        };
+        assert_eq!(flow(1000), None);
+        // A thousand messages a second, of a thousand bytes each, however seldom anybody asks.
+        let each_second = Some(1000 * (180 + 300));
+        for millis in [1050, 1100, 2100, 2150, 12_150, 12_151] {
+            assert_eq!(flow(millis), each_second, "{millis}");
+        }
     }
 
     #[test]

@@ -322,6 +322,7 @@ impl<A: Aead, R: TryCryptoRng, D: Dh> Device<A, R, D> {
         self.keep_forwarded(|_, _| false);
         self.work.clear();
         self.flush.clear();
+        self.peers.take_active(|_| ());
         for (id, _) in self.peers.all().collect::<Vec<_>>() {
             self.remove_peer(id);
         }

@@ -48,6 +48,47 @@ fn a_session_goes_on_at_another_home_and_the_next_comes_there_by_itself() {
 }
 
 #[test]
+fn who_received_or_sent_data_is_told_of_once_by_the_home_it_has_then() {
+    let mut rig = Rig::new(2, 3);
+    rig.connect();
+    let told = |rig: &mut Rig, lane: usize| {
+        let mut told = Vec::new();
+        rig.hub.members[lane].device.take_active(|peer| told.push(peer.public_key));
+        told
+    };
+    let all = |rig: &mut Rig| [told(rig, 0), told(rig, 1)];
+    all(&mut rig);
+    // One only sends, one only receives, and one has nothing to do.
+    let here = packet(inner(1), inner(0), 99, 0);
+    rig.peer(1).members[0].tun.outgoing.push_back(here);
+    let there = packet(inner(0), inner(2), 99, 0);
+    rig.hub.members[0].tun.outgoing.push_back(there);
+    rig.settle();
+    let homes = [1, 2].map(|peer| rig.hub.home(peer));
+    let mut expected = [Vec::new(), Vec::new()];
+    expected[homes[0]].push(public(1));
+    expected[homes[1]].push(public(2));
+    assert_eq!(all(&mut rig), expected);
+    assert_eq!(all(&mut rig), [[], []]);
+    // What moves takes nothing along.
+    let here = packet(inner(1), inner(0), 99, 1);
+    rig.peer(1).members[0].tun.outgoing.push_back(here.clone());
+    rig.settle();
+    let (from, to) = (homes[0], 1 - homes[0]);
+    rig.hub.rehome(1, to, rig.now).unwrap();
+    assert_eq!(all(&mut rig), [[], []]);
+    rig.peer(1).members[0].tun.outgoing.push_back(here);
+    rig.settle();
+    assert_eq!((told(&mut rig, from), told(&mut rig, to)), (vec![], vec![public(1)]));
+    // And who is removed is forgotten.
+    let there = packet(inner(0), inner(2), 99, 1);
+    rig.hub.members[0].tun.outgoing.push_back(there);
+    rig.settle();
+    rig.hub.configure(|device| device.remove_all_peers());
+    assert_eq!(all(&mut rig), [[], []]);
+}
+
+#[test]
 fn what_waits_moves_along_in_its_order() {
     let mut rig = Rig::new(2, 1);
     rig.connect();

@@ -54,10 +54,9 @@ impl Rates {
         others.fold(0, |sum, (_, all)| sum.saturating_add(*all))
     }
 
-    /// The most that a lane gets done that has no time for more.
-    pub(super) fn fullest(&self, lanes: &[LaneLoad]) -> u64 {
-        let hot = lanes.iter().zip(&self.all).filter(|(lane, _)| is_hot(lane));
-        hot.map(|(_, all)| *all).max().unwrap_or(0)
+    /// The most that a lane gets done. Who has all he can do may do most of it for others.
+    pub(super) fn fullest(&self) -> u64 {
+        self.all.iter().copied().max().unwrap_or(0)
     }
 
     /// Which lanes are heavy, where this is what a full one gets done.
@@ -67,14 +66,14 @@ impl Rates {
 
     /// The homes that are to be split, as far as can be told from one period.
     pub(super) fn wanted(&self, lanes: &[LaneLoad]) -> Wanted {
-        let heavy = self.heavy(self.fullest(lanes));
+        let full = self.fullest();
+        let heavy = self.heavy(full);
         let nodes = |at: &usize| Node::of(lanes[*at].node, lanes, &heavy);
         let is_wanted = |at: &usize| {
             is_hot(&lanes[*at]) && heavy[*at] && self.share[*at] >= RECEIVED && nodes(at).may_split()
         };
         let homes: Vec<usize> = (0..lanes.len()).filter(is_wanted).collect();
         // Whose datagrams go the way of a split and are not, nobody helps to open them. Who is busy by helping needs no help.
-        let full = self.fullest(lanes);
         let has_own = |all: u64| full > 0 && all.saturating_mul(OWN) >= full;
         let busy = lanes.iter().zip(&self.all).filter(|(lane, all)| is_hot(lane) && has_own(**all));
         if homes.len() != busy.count() {

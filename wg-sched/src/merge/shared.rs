@@ -40,7 +40,7 @@ struct Tunnel {
     peer: Option<u64>,
     /// The keypair and the counter that come next.
     next: (u64, u64),
-    /// Since when there is a gap.
+    /// What is missing before what is here, if it is known that something is.
     gap: Option<Gap>,
     /// The places of its first and its last batch.
     first: u32,

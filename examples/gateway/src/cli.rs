@@ -173,7 +173,7 @@ pub struct Cli {
     #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"))]
     pub real_time: bool,
     /// Whether the adaptive strategy has other lanes receive for one that has all it can do with few and large tunnels, as long as that
-    /// brings more: auto where no lane waits for a processor, on always.
+    /// brings more: auto where no lane waits for a processor, on always. That takes three lanes of a node at least.
     #[arg(long, value_name = "auto|on|off", default_value = "auto", hide_possible_values = true)]
     pub auto_split: Splitting,
     /// Switches offloads: NAME=on|off with NAME one of all, tun, tun-csum, tun-tso, tun-uso, udp-gso, udp-gro. What is not named

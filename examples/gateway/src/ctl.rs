@@ -18,13 +18,13 @@ const LONGEST: usize = 4096;
 ///
 /// There is none, or its answer: `EINVAL` where it would have to put peers together, or apart.
 pub fn set_strategy(interface: &str, kind: StrategyKind) -> io::Result<()> {
-    let mut stream = UnixStream::connect(UapiSocket::path_of(interface))?;
+    let mut stream = connect(interface)?;
     write!(stream, "set=1\nstrategy={kind}\n\n")?;
     answer(BufReader::new(stream)).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidInput => io::Error::new(
             error.kind(),
             format!(
-                "{kind} is refused: if threads have one home or each its own is chosen at the start, by --strategy"
+                "{kind} is refused: from or to a strategy with a lock there is no change while it runs, start it with --strategy {kind}"
             ),
         ),
         _ => error,
@@ -37,9 +37,24 @@ pub fn set_strategy(interface: &str, kind: StrategyKind) -> io::Result<()> {
 ///
 /// There is none, or another program that does not tell.
 pub fn shown(interface: &str) -> io::Result<String> {
-    let mut stream = UnixStream::connect(UapiSocket::path_of(interface))?;
+    let mut stream = connect(interface)?;
     write!(stream, "get=1\n\n")?;
     show(stream)
+}
+
+/// Connects to the configuration socket of an interface.
+fn connect(interface: &str) -> io::Result<UnixStream> {
+    let path = UapiSocket::path_of(interface);
+    UnixStream::connect(&path).map_err(|error| {
+        let path = path.display();
+        let text = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                format!("no gateway runs there, as far as {path} tells: {error}")
+            }
+            _ => format!("{path}: {error}"),
+        };
+        io::Error::new(error.kind(), text)
+    })
 }
 
 /// Reads of the answer to a get what is of the strategy, and the drops. The rest, keys among it, is passed over and wiped.

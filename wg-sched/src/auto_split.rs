@@ -11,7 +11,7 @@
 //!     '------ what comes would fit its home again; more heavy lanes; out of order ----- split <'
 //! ```
 //!
-//! * A lane is heavy if its peers bring at least half of what the fullest busy lane gets done. Only busy homes are split, all of them or
+//! * A lane is heavy if its peers bring at least half of what the fullest lane gets done. Only busy homes are split, all of them or
 //!   none; who brings less than a quarter of that is taken to be busy by helping.
 //!   All others are received as before, but nobody helps them to open it meanwhile.
 //! * Who receives for them is tried in turn. First it is the lanes that are not heavy, if of the lanes of a node no more than a third are, so

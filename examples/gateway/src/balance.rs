@@ -406,16 +406,16 @@ mod tests {
                 // As long as it takes for the kernel to have counted something.
                 let begun = std::time::Instant::now();
                 while begun.elapsed() < Duration::from_millis(5) {}
-                balance.waited()
+                (balance.waited(), balance.waited.is_some())
             });
             looks.collect::<Vec<_>>()
         };
-        assert_eq!(waited(Splitting::On, 0), [0; 4], "whatever they wait");
-        assert_eq!(waited(Splitting::Auto, 0), [1000; 4]);
-        assert_eq!(waited(Splitting::Auto, 1), [1000; 4], "one of two");
+        assert_eq!(waited(Splitting::On, 0), [(0, false); 4], "whatever they wait");
+        assert_eq!(waited(Splitting::Auto, 0), [(1000, false); 4]);
+        assert_eq!(waited(Splitting::Auto, 1), [(1000, false); 4], "one of two");
         let told = waited(Splitting::Auto, 2);
-        assert_eq!(told[..2], [1000; 2], "a period has a beginning and an end");
-        assert!(told[3] < 1000, "{told:?}");
+        assert_eq!(told[..2], [(1000, false); 2], "a period has a beginning and an end");
+        assert!(told[3].1, "{told:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ const RECEIVED: u32 = 500;
 const RECEIVERS: usize = 2;
 /// How busy the lanes of a node are at most, on average, in thousandths: for lanes that are not heavy to receive there has to be time.
 const TAKEN: u32 = 750;
-/// Who brings less than one in so many of what the fullest busy lane gets done, and is busy, is so by helping.
+/// Who brings less than one in so many of what the fullest lane gets done, and is busy, is so by helping.
 const OWN: u64 = 4;
 /// Lanes of a node for each heavy one where all receive for each other.
 const LANES: usize = 2;
